@@ -1,0 +1,1 @@
+//! The c binding of emberform. Empty for now: the interface is still being settled in Rust.

@@ -1,0 +1,350 @@
+//! Hidden states to embeddings: what sentence-transformers computes for the same folder.
+//!
+//! ```text
+//! texts -> prompt, tokens, cut at the limit -> batches by length -> hidden [B, T, D]
+//!       -> pool [B, D] -> dense, normalize -> rows in the order of the texts
+//! ```
+
+mod pooling;
+mod recipe;
+mod vectors;
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData, activation};
+
+pub use pooling::Pooling;
+pub(crate) use pooling::Row;
+pub(crate) use recipe::Recipe;
+use recipe::{DenseActivation, DenseFile, Step};
+pub use vectors::Embeddings;
+
+use crate::error::{Error, Result};
+use crate::generate::CancelToken;
+use crate::load::aligned_copy;
+use crate::nn::source::frozen;
+use crate::nn::{Proj, Weight};
+use crate::quant::weights::Packed;
+use crate::text::{Encoding, Tokenizer};
+
+/// What a caller chooses about embedding. The default is what the model's folder says.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EmbedOptions {
+    /// Whether vectors have length 1. Default: as the folder says.
+    pub normalize: Option<bool>,
+    /// Text put before each text. Default: that of `prompt_name`.
+    pub prompt: Option<String>,
+    /// Name of one of the folder's prompts. Default: the folder's default, if it has one.
+    pub prompt_name: Option<String>,
+    /// How tokens become a vector. Default: as the folder says; else the mean for an encoder and
+    /// the last token for a decoder.
+    pub pooling: Option<Pooling>,
+    /// Most tokens of a text, special ones included; the rest is cut. Default: as
+    /// sentence-transformers would.
+    pub max_tokens: Option<usize>,
+    /// Keep the first numbers of a vector only (Matryoshka, arXiv:2205.13147). Default: all.
+    pub dimensions: Option<usize>,
+    /// Most tokens of a batch, padding included; a longer text is a batch by itself.
+    /// Default: 2048.
+    pub batch_tokens: Option<usize>,
+    /// Stops the work from another thread.
+    pub cancel: Option<CancelToken>,
+}
+
+impl EmbedOptions {
+    /// Sets [`normalize`](Self::normalize).
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = Some(normalize);
+        self
+    }
+
+    /// Sets [`prompt`](Self::prompt).
+    pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.prompt = Some(prompt.into());
+        self
+    }
+
+    /// Sets [`prompt_name`](Self::prompt_name).
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+
+    /// Sets [`pooling`](Self::pooling).
+    pub fn pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = Some(pooling);
+        self
+    }
+
+    /// Sets [`max_tokens`](Self::max_tokens).
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets [`dimensions`](Self::dimensions).
+    pub fn dimensions(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Sets [`batch_tokens`](Self::batch_tokens).
+    pub fn batch_tokens(mut self, tokens: usize) -> Self {
+        self.batch_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets [`cancel`](Self::cancel).
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+}
+
+/// Tokens of a batch by default: enough for full speed, few enough for the caches.
+const BATCH_TOKENS: usize = 2048;
+
+/// Added to the length that vectors are divided by, as PyTorch's `normalize` bounds it.
+const TINY: f32 = 1e-12;
+
+/// A [`Recipe`] with its weights on a device.
+#[derive(Debug)]
+pub(crate) struct Embedder {
+    recipe: Recipe,
+    steps: Vec<Layer>,
+    /// Size of an embedding.
+    pub width: usize,
+}
+
+/// A step after pooling, on a device.
+#[derive(Module, Debug)]
+struct Dense {
+    proj: Proj,
+    #[module(skip)]
+    activation: DenseActivation,
+}
+
+#[derive(Debug)]
+enum Layer {
+    Dense(Dense),
+    Normalize,
+}
+
+/// A text ready for the network.
+pub(crate) struct Prepared {
+    pub encoding: Encoding,
+    pub row: Row,
+}
+
+impl Embedder {
+    /// Puts the dense layers on the device; `width` is the size of a hidden state.
+    pub(crate) fn new(recipe: Recipe, width: usize, device: &burn::tensor::Device) -> Result<Self> {
+        let mut size = width * recipe.pooling.len();
+        let mut steps = Vec::new();
+        for step in &recipe.steps {
+            steps.push(match step {
+                Step::Normalize => Layer::Normalize,
+                Step::Dense(file) => {
+                    if file.inputs != size {
+                        let problem = format!("takes {} numbers where {size} come", file.inputs);
+                        return Err(Error::format(&file.path, "a Dense module", problem));
+                    }
+                    size = file.outputs;
+                    Layer::Dense(Dense { proj: dense(file, device)?, activation: file.activation })
+                }
+            });
+        }
+        Ok(Embedder { recipe, steps, width: size })
+    }
+
+    /// The prompts of the folder.
+    pub(crate) fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.recipe.prompts.iter().map(|(name, prompt)| (name.as_str(), prompt.as_str()))
+    }
+
+    /// The most tokens of a text unless the caller says otherwise.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.recipe.max_tokens.unwrap_or(usize::MAX)
+    }
+
+    /// Tokens of all texts, prompts put before them, cut at the limit.
+    pub(crate) fn prepare(
+        &self,
+        tokenizer: &Tokenizer,
+        texts: &[&str],
+        options: &EmbedOptions,
+        window: usize,
+    ) -> Result<Vec<Prepared>> {
+        let limit = match options.max_tokens {
+            Some(0) => return Err(Error::argument("max_tokens", "is 0; a text needs at least 1")),
+            Some(limit) if limit > window => {
+                let problem = format!("is {limit}; the model holds {window}");
+                return Err(Error::argument("max_tokens", problem));
+            }
+            Some(limit) => limit,
+            None => self.max_tokens().min(window),
+        };
+        let prompt = self.prompt(options)?;
+        let case = |text: &str| match self.recipe.lowercase {
+            true => text.to_lowercase(),
+            false => text.to_string(),
+        };
+        let changed: Vec<String>;
+        let texts: Vec<&str> = if self.recipe.lowercase || !prompt.is_empty() {
+            changed = texts.iter().map(|text| case(&format!("{prompt}{text}"))).collect();
+            changed.iter().map(String::as_str).collect()
+        } else {
+            texts.to_vec()
+        };
+        let skipped = if prompt.is_empty() || self.recipe.include_prompt {
+            0
+        } else {
+            // The closing special token stands after the text, not after the prompt.
+            let alone = tokenizer.encode(&case(&prompt), true)?;
+            alone.ids.len() - usize::from(alone.special.last() == Some(&true))
+        };
+        let encodings = tokenizer.encode_batch(&texts, true, Some(limit))?;
+        Ok(encodings
+            .into_iter()
+            .map(|encoding| {
+                let row = Row { tokens: encoding.ids.len(), skipped };
+                Prepared { encoding, row }
+            })
+            .collect())
+    }
+
+    /// The text to put before each text.
+    fn prompt(&self, options: &EmbedOptions) -> Result<String> {
+        if let Some(prompt) = &options.prompt {
+            return Ok(prompt.clone());
+        }
+        let Some(name) = options.prompt_name.as_ref().or(self.recipe.default_prompt.as_ref()) else {
+            return Ok(String::new());
+        };
+        self.recipe.prompts.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.recipe.prompts.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
+            Error::argument("prompt_name", format!("is `{name}`, not one of this model's: {known}"))
+        })
+    }
+
+    /// Texts of like length together, each batch within `options.batch_tokens`: lists of indices.
+    pub(crate) fn batches(&self, texts: &[Prepared], options: &EmbedOptions) -> Result<Vec<Vec<usize>>> {
+        let bound = options.batch_tokens.unwrap_or(BATCH_TOKENS);
+        if bound == 0 {
+            return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
+        }
+        let mut order: Vec<usize> = (0..texts.len()).filter(|i| texts[*i].row.tokens > 0).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(texts[*i].row.tokens));
+        let mut batches: Vec<Vec<usize>> = Vec::new();
+        for i in order {
+            match batches.last_mut() {
+                // The first of a batch is its longest.
+                Some(batch) if (batch.len() + 1) * texts[batch[0]].row.tokens <= bound => batch.push(i),
+                _ => batches.push(vec![i]),
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Hidden states of a batch to embeddings.
+    ///
+    /// # Shapes
+    /// `hidden: [B, T, D]`, B rows -> `[B, width]`
+    pub(crate) fn finish(&self, hidden: Tensor<3>, rows: &[Row], options: &EmbedOptions) -> Tensor<2> {
+        let own = options.pooling.map(|pooling| vec![pooling]);
+        let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
+        let pooled: Vec<Tensor<2>> =
+            poolings.iter().map(|pooling| pooling.forward(hidden.clone(), rows)).collect();
+        let mut x = Tensor::cat(pooled, 1);
+        for step in &self.steps {
+            x = match step {
+                Layer::Normalize if options.normalize == Some(false) => x,
+                Layer::Normalize => normalize(x),
+                Layer::Dense(dense) => {
+                    let [b, d] = x.dims();
+                    let y = dense.proj.forward(x.reshape([b, 1, d]));
+                    let [_, _, d] = y.dims();
+                    activate(dense.activation, y.reshape([b, d]))
+                }
+            };
+        }
+        let cut = options.dimensions.is_some_and(|dimensions| dimensions < self.width);
+        if let (true, Some(dimensions)) = (cut, options.dimensions) {
+            x = x.narrow(1, 0, dimensions);
+        }
+        match options.normalize {
+            Some(true) => normalize(x),
+            _ => x,
+        }
+    }
+
+    /// Refuses options that do not fit this model.
+    pub(crate) fn check(&self, options: &EmbedOptions) -> Result<()> {
+        if options.dimensions.is_some_and(|dimensions| dimensions == 0 || dimensions > self.width) {
+            let problem = format!("is {:?}, not from 1 to {}", options.dimensions, self.width);
+            return Err(Error::argument("dimensions", problem));
+        }
+        let dense = self.steps.iter().any(|step| matches!(step, Layer::Dense(_)));
+        if dense && options.pooling.is_some() && self.recipe.pooling.len() != 1 {
+            let problem = "cannot be chosen: a dense layer takes the folder's poolings side by side";
+            return Err(Error::argument("pooling", problem));
+        }
+        Ok(())
+    }
+
+    /// Size of an embedding with these options.
+    pub(crate) fn width_with(&self, options: &EmbedOptions) -> usize {
+        let dense = self.steps.iter().any(|step| matches!(step, Layer::Dense(_)));
+        let full = match options.pooling {
+            Some(_) if !dense => self.width / self.recipe.pooling.len().max(1),
+            _ => self.width,
+        };
+        options.dimensions.map_or(full, |dimensions| dimensions.min(full))
+    }
+}
+
+fn dense(file: &DenseFile, device: &burn::tensor::Device) -> Result<Proj> {
+    let format = match file.weight.dtype {
+        crate::load::Dtype::Weight(format) => format,
+        crate::load::Dtype::Other(name) => {
+            let problem = format!("`linear.weight` is stored as {name}");
+            return Err(Error::format(&file.path, "a Dense module", problem));
+        }
+    };
+    let bytes = aligned_copy(&file.weight.bytes);
+    let weight = match file.weight.floats() {
+        Some(values) => {
+            let data = TensorData::new(values, [file.outputs, file.inputs]);
+            Weight::Full(frozen(Tensor::from_data(data, device)))
+        }
+        None => Weight::Packed(Packed::new(bytes, format, file.outputs, file.inputs, device)?),
+    };
+    let bias = match &file.bias {
+        None => None,
+        Some(stored) => {
+            let values = stored.floats().ok_or_else(|| {
+                let problem = format!("`linear.bias` is stored as {}", stored.dtype);
+                Error::format(&file.path, "a Dense module", problem)
+            })?;
+            Some(frozen(Tensor::from_data(TensorData::new(values, [file.outputs]), device)))
+        }
+    };
+    Ok(Proj { weight, bias })
+}
+
+fn activate(kind: DenseActivation, x: Tensor<2>) -> Tensor<2> {
+    match kind {
+        DenseActivation::Identity => x,
+        DenseActivation::Tanh => activation::tanh(x),
+        DenseActivation::Relu => activation::relu(x),
+        DenseActivation::Gelu => activation::gelu(x),
+        DenseActivation::Sigmoid => activation::sigmoid(x),
+        DenseActivation::Silu => activation::silu(x),
+    }
+}
+
+fn normalize(x: Tensor<2>) -> Tensor<2> {
+    let length = x.clone().square().sum_dim(1).sqrt().clamp_min(TINY); // [B, 1]
+    x / length
+}

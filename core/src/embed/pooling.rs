@@ -1,0 +1,105 @@
+//! One vector out of the hidden states of a text's tokens.
+
+use std::str::FromStr;
+
+use burn::tensor::{Bool, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// How the hidden states of a text become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pooling {
+    /// The mean over tokens.
+    Mean,
+    /// The first token's state, BERT's `[CLS]`.
+    First,
+    /// The last token's state.
+    Last,
+    /// The largest value of each dimension.
+    Max,
+    /// The sum over tokens divided by the root of their number.
+    MeanSqrt,
+    /// The mean with weights 1, 2, 3, ... (SGPT, arXiv:2202.08904).
+    WeightedMean,
+}
+
+impl FromStr for Pooling {
+    type Err = Error;
+
+    /// Reads the names of sentence-transformers: `mean`, `cls`, `lasttoken`, `max`,
+    /// `mean_sqrt_len_tokens`, `weightedmean`.
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "mean" => Pooling::Mean,
+            "cls" | "first" => Pooling::First,
+            "lasttoken" | "last" => Pooling::Last,
+            "max" => Pooling::Max,
+            "mean_sqrt_len_tokens" => Pooling::MeanSqrt,
+            "weightedmean" => Pooling::WeightedMean,
+            _ => {
+                let known = "mean, cls, lasttoken, max, mean_sqrt_len_tokens, weightedmean";
+                return Err(Error::Unsupported {
+                    what: format!("pooling `{name}`"),
+                    known: known.to_string(),
+                });
+            }
+        })
+    }
+}
+
+/// A text's tokens in a batch: how many there are, and how many of the first are not pooled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub tokens: usize,
+    pub skipped: usize,
+}
+
+impl Pooling {
+    /// Pools a batch. A row without tokens to pool gives zeros.
+    ///
+    /// # Shapes
+    /// `hidden: [B, T, D]`, B rows -> `[B, D]`
+    pub(crate) fn forward(self, hidden: Tensor<3>, rows: &[Row]) -> Tensor<2> {
+        let [b, t, d] = hidden.dims();
+        let device = hidden.device();
+        if self == Pooling::Max {
+            let mut left_out = Vec::with_capacity(b * t);
+            for row in rows {
+                let empty = row.skipped >= row.tokens;
+                left_out.extend((0..t).map(|i| !empty && !(row.skipped..row.tokens).contains(&i)));
+            }
+            let left_out = Tensor::<3, Bool>::from_data(TensorData::new(left_out, [b, t, 1]), &device);
+            let pooled = hidden.mask_fill(left_out.expand([b, t, d]), f32::MIN).max_dim(1);
+            let full = rows.iter().map(|row| f32::from(row.skipped < row.tokens)).collect::<Vec<_>>();
+            let full = Tensor::<3>::from_data(TensorData::new(full, [b, 1, 1]), &device);
+            return (pooled * full).reshape([b, d]);
+        }
+        // All the others are sums with weights, and padding weighs nothing.
+        let mut weights = Vec::with_capacity(b * t);
+        for row in rows {
+            weights.extend(self.weights(*row, t));
+        }
+        let weights = Tensor::<3>::from_data(TensorData::new(weights, [b, 1, t]), &device);
+        weights.matmul(hidden).reshape([b, d])
+    }
+
+    /// The weight of each of a row's `t` places.
+    fn weights(self, row: Row, t: usize) -> Vec<f32> {
+        let pooled = row.skipped.min(row.tokens)..row.tokens;
+        let n = pooled.len() as f32;
+        // Weights of places count from the text's start, the tokens not pooled included.
+        let total: f32 = pooled.clone().map(|i| (i + 1) as f32).sum();
+        (0..t)
+            .map(|i| match self {
+                _ if !pooled.contains(&i) => 0.0,
+                Pooling::Mean => 1.0 / n,
+                Pooling::MeanSqrt => 1.0 / n.sqrt(),
+                Pooling::WeightedMean => (i + 1) as f32 / total,
+                Pooling::First => f32::from(i == pooled.start),
+                Pooling::Last => f32::from(i + 1 == pooled.end),
+                Pooling::Max => unreachable!("the largest value is no weighted sum"),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,291 @@
+//! How hidden states become an embedding, as a sentence-transformers folder says it.
+//!
+//! Source: the modules of sentence-transformers 6.2 (`Transformer`, `Pooling`, `Dense`,
+//! `Normalize`) and the files they save.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::Pooling;
+use crate::error::{Error, Result};
+use crate::load::{Stored, json, json_value, safetensors};
+use crate::nn::Spec;
+
+/// A dense layer after pooling, as stored.
+#[derive(Clone, Debug)]
+pub(crate) struct DenseFile {
+    pub weight: Stored,
+    pub bias: Option<Stored>,
+    pub activation: DenseActivation,
+    /// The file, for messages.
+    pub path: PathBuf,
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+/// The activation after a dense layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DenseActivation {
+    Identity,
+    Tanh,
+    Relu,
+    Gelu,
+    Sigmoid,
+    Silu,
+}
+
+/// What happens to the pooled vector, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Dense(Box<DenseFile>),
+    /// To length 1.
+    Normalize,
+}
+
+/// All that a folder says about embedding.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recipe {
+    /// Folder of the transformer inside the folder; empty for the folder itself.
+    home: String,
+    /// The vectors that are put side by side; empty until [`complete`](Self::complete).
+    pub pooling: Vec<Pooling>,
+    /// Whether the prompt's tokens are pooled too.
+    pub include_prompt: bool,
+    pub steps: Vec<Step>,
+    /// Texts put before a text, by name.
+    pub prompts: BTreeMap<String, String>,
+    pub default_prompt: Option<String>,
+    /// Most tokens of a text, special ones included.
+    pub max_tokens: Option<usize>,
+    /// Whether texts are lowercased first.
+    pub lowercase: bool,
+}
+
+impl Recipe {
+    /// Reads the sentence-transformers files of a folder; a folder without them has the defaults.
+    pub(crate) fn read(folder: &Path) -> Result<Recipe> {
+        let mut recipe = Recipe { include_prompt: true, ..Recipe::default() };
+        let path = folder.join("modules.json");
+        match json_value(&path)? {
+            None => {}
+            Some(Value::Array(modules)) => {
+                for module in &modules {
+                    recipe.module(folder, &path, module)?;
+                }
+            }
+            Some(_) => return Err(Error::format(&path, "JSON", "it holds no list of modules")),
+        }
+        let home = recipe.transformer(folder);
+        let path = home.join("sentence_bert_config.json");
+        if let Some(values) = json(&path)? {
+            recipe.max_tokens = count(&values, "max_seq_length")?;
+            recipe.lowercase = flag(&values, "do_lower_case")?.unwrap_or(false);
+        }
+        let path = folder.join("config_sentence_transformers.json");
+        if let Some(values) = json(&path)? {
+            match values.get("prompts") {
+                None | Some(Value::Null) => {}
+                Some(Value::Object(prompts)) => {
+                    for (name, prompt) in prompts {
+                        match prompt {
+                            Value::String(text) => {
+                                recipe.prompts.insert(name.clone(), text.clone());
+                            }
+                            Value::Null => {}
+                            _ => return Err(Error::config(format!("prompts.{name}"), "is not text")),
+                        }
+                    }
+                }
+                Some(_) => return Err(Error::config("prompts", "is not an object of texts")),
+            }
+            recipe.default_prompt = match values.get("default_prompt_name") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(name)) if recipe.prompts.contains_key(name) => Some(name.clone()),
+                Some(other) => {
+                    let known: Vec<&str> = recipe.prompts.keys().map(String::as_str).collect();
+                    let problem = format!("is `{other}`, not one of: {}", known.join(", "));
+                    return Err(Error::config("default_prompt_name", problem));
+                }
+            };
+        }
+        Ok(recipe)
+    }
+
+    /// The pooling that a GGUF file's `pooling_type` means.
+    pub(crate) fn from_pooling_type(number: Option<u64>) -> Result<Recipe> {
+        let pooling = match number {
+            None | Some(0) => vec![],
+            Some(1) => vec![Pooling::Mean],
+            Some(2) => vec![Pooling::First],
+            Some(3) => vec![Pooling::Last],
+            Some(other) => {
+                let problem = format!("is `{other}`, not 0 (none), 1 (mean), 2 (cls) or 3 (last)");
+                return Err(Error::config("pooling_type", problem));
+            }
+        };
+        // Files with a pooling are made for search by direction: llama.cpp normalizes as well.
+        let steps = if pooling.is_empty() { vec![] } else { vec![Step::Normalize] };
+        Ok(Recipe { pooling, steps, include_prompt: true, ..Recipe::default() })
+    }
+
+    /// Where the transformer's own files stand.
+    pub(crate) fn transformer(&self, folder: &Path) -> PathBuf {
+        if self.home.is_empty() { folder.to_path_buf() } else { folder.join(&self.home) }
+    }
+
+    /// Fills what no file said: mean pooling for an encoder, the last token for a decoder, and a
+    /// limit of tokens.
+    pub(crate) fn complete(&mut self, said: Option<usize>, spec: &Spec) {
+        if self.pooling.is_empty() {
+            let last = spec.has_logits();
+            self.pooling = vec![if last { Pooling::Last } else { Pooling::Mean }];
+        }
+        let limit = self.max_tokens.or(said).unwrap_or(spec.window);
+        self.max_tokens = Some(limit.min(spec.window).max(1));
+    }
+
+    fn module(&mut self, folder: &Path, file: &Path, module: &Value) -> Result<()> {
+        let text = |key: &str| module.get(key).and_then(Value::as_str);
+        let Some(kind) = text("type") else {
+            return Err(Error::format(file, "modules.json", "a module has no `type`"));
+        };
+        let place = match module.get("path") {
+            None | Some(Value::Null) => "",
+            Some(Value::String(place)) => place,
+            Some(_) => return Err(Error::format(file, "modules.json", "a `path` is not text")),
+        };
+        let plain = place.is_empty() || is_plain(place);
+        if !plain {
+            let problem = format!("path `{place}` is not the name of a folder inside");
+            return Err(Error::format(file, "modules.json", problem));
+        }
+        let inside = folder.join(place);
+        match kind.rsplit('.').next().unwrap_or(kind) {
+            "Transformer" => self.home = place.to_string(),
+            "Pooling" => {
+                let path = inside.join("config.json");
+                let values = json(&path)?.ok_or_else(|| {
+                    let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+                    Error::Io { path: path.clone(), source }
+                })?;
+                self.pooling = pooling(&values)?;
+                self.include_prompt = flag(&values, "include_prompt")?.unwrap_or(true);
+            }
+            "Dense" => self.steps.push(Step::Dense(Box::new(dense(&inside)?))),
+            "Normalize" => self.steps.push(Step::Normalize),
+            other => {
+                return Err(Error::Unsupported {
+                    what: format!("sentence-transformers module `{other}`"),
+                    known: "Transformer, Pooling, Dense, Normalize".to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` is one plain component of a path.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
+    plain && parts.next().is_none() && !name.contains(['\\', ':', '\0'])
+}
+
+fn count(values: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
+    match values.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+            Some(number) if number > 0 => Ok(Some(number)),
+            _ => Err(Error::config(key, format!("is `{value}`, not a whole number from 1"))),
+        },
+    }
+}
+
+fn flag(values: &Map<String, Value>, key: &str) -> Result<Option<bool>> {
+    match values.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(value) => Err(Error::config(key, format!("is `{value}`, not true or false"))),
+    }
+}
+
+/// The poolings of a `1_Pooling/config.json`, old (a flag each) or new (names).
+fn pooling(values: &Map<String, Value>) -> Result<Vec<Pooling>> {
+    const FLAGS: [(&str, Pooling); 6] = [
+        ("pooling_mode_cls_token", Pooling::First),
+        ("pooling_mode_max_tokens", Pooling::Max),
+        ("pooling_mode_mean_tokens", Pooling::Mean),
+        ("pooling_mode_mean_sqrt_len_tokens", Pooling::MeanSqrt),
+        ("pooling_mode_weightedmean_tokens", Pooling::WeightedMean),
+        ("pooling_mode_lasttoken", Pooling::Last),
+    ];
+    let named = match values.get("pooling_mode") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(vec![name.as_str()]),
+        Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+            names.iter().map(Value::as_str).collect()
+        }
+        Some(value) => return Err(Error::config("pooling_mode", format!("is `{value}`, not a name"))),
+    };
+    if let Some(names) = named
+        && !names.is_empty()
+    {
+        return names.into_iter().map(|name| name.parse()).collect();
+    }
+    let mut found = Vec::new();
+    for (key, pooling) in FLAGS {
+        if flag(values, key)?.unwrap_or(false) {
+            found.push(pooling);
+        }
+    }
+    Ok(if found.is_empty() { vec![Pooling::Mean] } else { found })
+}
+
+fn dense(folder: &Path) -> Result<DenseFile> {
+    let path = folder.join("config.json");
+    let values = json(&path)?.unwrap_or_default();
+    let size = |key: &str| count(&values, key)?.ok_or_else(|| Error::config(key, "is missing"));
+    let (inputs, outputs) = (size("in_features")?, size("out_features")?);
+    let kind = values.get("activation_function").and_then(Value::as_str);
+    let activation = match kind.map(|kind| kind.rsplit('.').next().unwrap_or(kind)) {
+        None | Some("Tanh") => DenseActivation::Tanh,
+        Some("Identity") => DenseActivation::Identity,
+        Some("ReLU") => DenseActivation::Relu,
+        Some("GELU") => DenseActivation::Gelu,
+        Some("Sigmoid") => DenseActivation::Sigmoid,
+        Some("SiLU") => DenseActivation::Silu,
+        Some(other) => {
+            return Err(Error::Unsupported {
+                what: format!("activation `{other}` of a Dense module"),
+                known: "Identity, Tanh, ReLU, GELU, Sigmoid, SiLU".to_string(),
+            });
+        }
+    };
+    if flag(&values, "use_residual")?.unwrap_or(false) {
+        return Err(Error::Unsupported {
+            what: "`use_residual` of a Dense module".to_string(),
+            known: "false".to_string(),
+        });
+    }
+    let path = folder.join(safetensors::SINGLE);
+    let mut tensors = safetensors::open(&path)?;
+    let mut take = |name: &str, shape: &[usize]| match tensors.remove(name) {
+        Some(stored) if stored.shape == shape => Ok(Some(stored)),
+        Some(stored) => {
+            let problem = format!("`{name}` is {:?}, not {shape:?}", stored.shape);
+            Err(Error::format(&path, "a Dense module", problem))
+        }
+        None => Ok(None),
+    };
+    let weight = take("linear.weight", &[outputs, inputs])?
+        .ok_or_else(|| Error::format(&path, "a Dense module", "`linear.weight` is missing"))?;
+    let bias = match flag(&values, "bias")?.unwrap_or(true) {
+        true => Some(take("linear.bias", &[outputs])?.ok_or_else(|| {
+            Error::format(&path, "a Dense module", "`linear.bias` is missing")
+        })?),
+        false => None,
+    };
+    Ok(DenseFile { weight, bias, activation, path, inputs, outputs })
+}

@@ -1,0 +1,67 @@
+//! BERT (arXiv:1810.04805): bidirectional, post-norm, learned positions and segment types.
+
+use super::*;
+
+pub(super) static FAMILY: Family = Family {
+    names: &["bert"],
+    gguf: &["bert"],
+    spec,
+    prefixes: &["bert."],
+    tensors: &[NAMES],
+    fixups: &[],
+    ignored: &["embeddings.position_ids", "cls.*", "classifier.*", "qa_outputs.*"],
+};
+
+const NAMES: Names = &[
+    ("embeddings.word_embeddings", "embed.tokens"),
+    ("embeddings.position_embeddings", "embed.positions"),
+    ("embeddings.token_type_embeddings", "embed.types"),
+    ("embeddings.LayerNorm", "embed.norm"),
+    ("encoder.layer.{i}.attention.self.query", "blocks.{i}.attn.q"),
+    ("encoder.layer.{i}.attention.self.key", "blocks.{i}.attn.k"),
+    ("encoder.layer.{i}.attention.self.value", "blocks.{i}.attn.v"),
+    ("encoder.layer.{i}.attention.output.dense", "blocks.{i}.attn.out"),
+    ("encoder.layer.{i}.attention.output.LayerNorm", "blocks.{i}.attn_norm"),
+    ("encoder.layer.{i}.intermediate.dense", "blocks.{i}.mlp.up"),
+    ("encoder.layer.{i}.output.dense", "blocks.{i}.mlp.down"),
+    ("encoder.layer.{i}.output.LayerNorm", "blocks.{i}.mlp_norm"),
+    ("pooler.dense", "pooler"),
+];
+
+fn spec(config: &Config) -> Result<Spec> {
+    let (width, heads) = (config.need_usize("hidden_size")?, head_count(config)?);
+    let head_dim = head_dim(config, width, heads)?;
+    if let Some(kind) = config.string("position_embedding_type")?
+        && kind != "absolute"
+    {
+        return Err(unknown("position embedding", kind, &["absolute"]));
+    }
+    let window = config.usize("max_position_embeddings")?.unwrap_or(512);
+    Ok(Spec {
+        vocab: config.vocab()?,
+        width,
+        window,
+        embed: Embed { scale: None, types: config.rows("embed.types.weight").unwrap_or(0), norm: true },
+        position: Position::Learned { count: window },
+        attention: Attention {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            qkv_bias: true,
+            out_bias: true,
+            qk_norm: None,
+            scale: (head_dim as f64).powf(-0.5),
+            softcap: None,
+        },
+        mlp: Mlp::Plain {
+            ffn: config.need_usize("intermediate_size")?,
+            activation: activation(config, Activation::Gelu)?,
+            bias: true,
+        },
+        norm: Norm::Layer { eps: config.f64("layer_norm_eps")?.unwrap_or(1e-12) },
+        place: Place::After,
+        layers: vec![Layer::new(Span::Bidirectional); layer_count(config)?],
+        last_norm: false,
+        head: if config.has("pooler.weight") { Head::Pooler } else { Head::None },
+    })
+}

@@ -1,0 +1,81 @@
+//! Gemma 3, its text part (arXiv:2503.19786): norms around, a norm on queries and keys, five
+//! sliding blocks to a full one with a rotation of its own, scaled embeddings.
+
+use super::*;
+
+pub(super) static FAMILY: Family = Family {
+    names: &["gemma3_text", "gemma3"],
+    gguf: &["gemma3"],
+    spec,
+    prefixes: &["language_model.model.", "model.language_model.", "language_model.", "model."],
+    tensors: &[NAMES, llama::NAMES],
+    fixups: &[Fixup::AddOne(&[
+        "attn_norm",
+        "attn_post_norm",
+        "mlp_norm",
+        "mlp_post_norm",
+        "attn.q_norm",
+        "attn.k_norm",
+        "norm",
+    ])],
+    // The eyes of the larger sizes: text alone needs none of them.
+    ignored: &["vision_tower.*", "multi_modal_projector.*"],
+};
+
+const NAMES: Names = &[
+    ("layers.{i}.post_attention_layernorm", "blocks.{i}.attn_post_norm"),
+    ("layers.{i}.pre_feedforward_layernorm", "blocks.{i}.mlp_norm"),
+    ("layers.{i}.post_feedforward_layernorm", "blocks.{i}.mlp_post_norm"),
+    ("layers.{i}.self_attn.q_norm", "blocks.{i}.attn.q_norm"),
+    ("layers.{i}.self_attn.k_norm", "blocks.{i}.attn.k_norm"),
+];
+
+fn spec(config: &Config) -> Result<Spec> {
+    // Exports leave out what equals the published 4B model's defaults.
+    let base = llama::spec(&config.with_default("head_dim", 256))?;
+    if config.bool("use_bidirectional_attention")? == Some(true) {
+        return Err(unknown("setting", "use_bidirectional_attention", &["false"]));
+    }
+    let head_dim = base.attention.head_dim;
+    let window = config.usize("sliding_window")?.unwrap_or(4096);
+    let pattern = config.usize("sliding_window_pattern")?.unwrap_or(6).max(1);
+    let full = rope(config, head_dim, Some("full_attention"), 1_000_000.0)?;
+    let local = match config.object("rope_parameters")? {
+        Some(parameters) if parameters.object("sliding_attention")?.is_some() => {
+            rope(config, head_dim, Some("sliding_attention"), 10_000.0)?
+        }
+        _ => Rope {
+            theta: config.f64("rope_local_base_freq")?.unwrap_or(10_000.0),
+            scaling: Scaling::None,
+            ..full.clone()
+        },
+    };
+    let mut layers =
+        layers(config, base.layers.len(), Some(window), |i| !(i + 1).is_multiple_of(pattern))?;
+    for layer in &mut layers {
+        if matches!(layer.span, Span::Sliding { .. }) {
+            layer.rope = Some(local.clone());
+        }
+    }
+    let scalar = config.f64("query_pre_attn_scalar")?.unwrap_or(head_dim as f64);
+    Ok(Spec {
+        window: config.usize("max_position_embeddings")?.unwrap_or(131_072),
+        embed: Embed { scale: Some((base.width as f64).sqrt()), ..base.embed },
+        position: Position::Rope(full),
+        attention: Attention {
+            qk_norm: Some(base.norm),
+            scale: scalar.powf(-0.5),
+            softcap: config.f64("attn_logit_softcapping")?,
+            ..base.attention
+        },
+        mlp: Mlp::Gated {
+            ffn: base.mlp.ffn(),
+            activation: activation(config, Activation::GeluTanh)?,
+            bias: false,
+        },
+        place: Place::Around,
+        layers,
+        head: head(config, config.f64("final_logit_softcapping")?)?,
+        ..base
+    })
+}

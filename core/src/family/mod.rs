@@ -1,0 +1,212 @@
+//! Which model is which, as data: no forward code stands here.
+//!
+//! A [`Family`] says how a config becomes a [`Spec`] and how a checkpoint's names become ours.
+//! GGUF files need nothing more: two tables in `gguf.rs` serve all families. Adding an
+//! architecture is one small file and one line in [`FAMILIES`].
+
+mod bert;
+pub(crate) mod config;
+pub(crate) mod fixup;
+mod gemma3;
+pub(crate) mod gguf;
+mod gpt2;
+mod llama;
+pub(crate) mod names;
+mod qwen2;
+
+use config::Config;
+use fixup::Fixup;
+use names::Names;
+
+use crate::error::{Error, Result};
+use crate::nn::Spec;
+use crate::nn::spec::{
+    Activation, Attention, Embed, Head, Layer, Mlp, Norm, Pairing, Place, Position, Rope, Scaling,
+    Span,
+};
+
+/// A line of models that share their blocks and their names.
+pub(crate) struct Family {
+    /// `model_type` of `config.json`; the first is the family's name.
+    pub names: &'static [&'static str],
+    /// `general.architecture` of GGUF files.
+    pub gguf: &'static [&'static str],
+    /// From config to spec.
+    pub spec: fn(&Config) -> Result<Spec>,
+    /// Prefixes that a Hugging Face checkpoint may put before its names.
+    pub prefixes: &'static [&'static str],
+    /// Checkpoint name to ours, without `.weight` and `.bias`; `{i}` is the block's number.
+    pub tensors: &'static [Names],
+    /// What must be done to weights; each says in which layout.
+    pub fixups: &'static [Fixup],
+    /// Names in checkpoints that are not needed; `*` at the end stands for anything.
+    pub ignored: &'static [&'static str],
+}
+
+/// Every family that opens.
+pub(crate) static FAMILIES: [&Family; 5] =
+    [&bert::FAMILY, &gemma3::FAMILY, &gpt2::FAMILY, &llama::FAMILY, &qwen2::FAMILY];
+
+/// The family of a `model_type`.
+pub(crate) fn by_model_type(name: &str) -> Result<&'static Family> {
+    FAMILIES.into_iter().find(|family| family.names.contains(&name)).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.names).copied().collect();
+        unknown("model type", name, &known)
+    })
+}
+
+/// The family of a GGUF file's `general.architecture`.
+pub(crate) fn by_architecture(name: &str) -> Result<&'static Family> {
+    FAMILIES.into_iter().find(|family| family.gguf.contains(&name)).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.gguf).copied().collect();
+        unknown("GGUF architecture", name, &known)
+    })
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
+    Error::Unsupported { what: format!("{what} `{name}`"), known: known.join(", ") }
+}
+
+/// The activation of a config's `hidden_act`.
+fn activation(config: &Config, default: Activation) -> Result<Activation> {
+    Ok(match config.string("hidden_act")? {
+        None => default,
+        Some("gelu" | "gelu_python") => Activation::Gelu,
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => {
+            Activation::GeluTanh
+        }
+        Some("relu") => Activation::Relu,
+        Some("silu" | "swish") => Activation::Silu,
+        Some(other) => {
+            let known = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"];
+            return Err(unknown("activation", other, &known));
+        }
+    })
+}
+
+/// The rotation that a config describes: of all layers, or of the layers called `kind`.
+///
+/// Reads `rope_theta` with `rope_scaling`, and the newer `rope_parameters` that holds both, once
+/// or by the kind of layer.
+fn rope(config: &Config, head_dim: usize, kind: Option<&str>, theta: f64) -> Result<Rope> {
+    let shared = config.object("rope_parameters")?;
+    let own = match (&shared, kind) {
+        (Some(shared), Some(kind)) => shared.object(kind)?,
+        _ => None,
+    };
+    let found = match own.or(shared) {
+        Some(found) => Some(found),
+        None => config.object("rope_scaling")?,
+    };
+    let theta = match &found {
+        Some(found) => found.f64("rope_theta")?,
+        None => None,
+    }
+    .map_or_else(|| config.f64("rope_theta").map(|own| own.unwrap_or(theta)), Ok)?;
+    let factor = match &found {
+        Some(found) => found.f64("partial_rotary_factor")?,
+        None => None,
+    };
+    let dims = match (config.usize("rotary_dim")?, factor.or(config.f64("partial_rotary_factor")?)) {
+        (Some(dims), _) => dims,
+        (None, Some(part)) if (0.0..=1.0).contains(&part) => (head_dim as f64 * part) as usize,
+        (None, Some(part)) => {
+            return Err(Error::config("partial_rotary_factor", format!("is `{part}`, not from 0 to 1")));
+        }
+        (None, None) => head_dim,
+    };
+    let scaling = match &found {
+        Some(found) => scaling(found)?,
+        None => Scaling::None,
+    };
+    let scaling = match config.stored_factors() {
+        Some(factors) => Scaling::Factors(factors.to_vec()),
+        None => scaling,
+    };
+    Ok(Rope { theta, dims, pairing: Pairing::Halves, scaling })
+}
+
+fn scaling(found: &Config) -> Result<Scaling> {
+    let kind = match found.string("rope_type")? {
+        Some(kind) => Some(kind),
+        None => found.string("type")?,
+    };
+    Ok(match kind.unwrap_or("default") {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear { factor: found.need_f64("factor")? },
+        "llama3" => Scaling::Llama3 {
+            factor: found.need_f64("factor")?,
+            low: found.need_f64("low_freq_factor")?,
+            high: found.need_f64("high_freq_factor")?,
+            original: found.need_f64("original_max_position_embeddings")?,
+        },
+        other => return Err(unknown("rope scaling", other, &["default", "linear", "llama3"])),
+    })
+}
+
+/// The head: tied to the embedding when the config says so or the checkpoint has no other.
+fn head(config: &Config, softcap: Option<f64>) -> Result<Head> {
+    let tied = match config.bool("tie_word_embeddings")? {
+        Some(tied) => tied,
+        None => !config.has("head.weight"),
+    };
+    Ok(match tied {
+        true => Head::Tied { softcap },
+        false => Head::Own { bias: config.has("head.bias"), softcap },
+    })
+}
+
+/// Which tokens each block sees, from `layer_types`, or from `default` where the config has none.
+fn layers(config: &Config, count: usize, window: Option<usize>, sliding: impl Fn(usize) -> bool) -> Result<Vec<Layer>> {
+    let types = config.strings("layer_types")?;
+    if let Some(types) = &types
+        && types.len() != count
+    {
+        let problem = format!("has {} entries for {count} layers", types.len());
+        return Err(Error::config("layer_types", problem));
+    }
+    (0..count)
+        .map(|i| {
+            let slides = match types.as_ref().map(|types| types[i]) {
+                None => sliding(i),
+                Some("full_attention") => false,
+                Some("sliding_attention") => true,
+                Some(other) => {
+                    return Err(unknown("layer type", other, &["full_attention", "sliding_attention"]));
+                }
+            };
+            let span = match (slides, window) {
+                (true, Some(window)) => Span::Sliding { window },
+                (true, None) => return Err(Error::config("sliding_window", "is missing")),
+                (false, _) => Span::Causal,
+            };
+            Ok(Layer::new(span))
+        })
+        .collect()
+}
+
+/// The block count, checked before anything is made of it.
+fn layer_count(config: &Config) -> Result<usize> {
+    let count = config.need_usize("num_hidden_layers")?;
+    match count {
+        1..=4096 => Ok(count),
+        _ => Err(Error::config("num_hidden_layers", format!("is `{count}`, not from 1 to 4096"))),
+    }
+}
+
+/// The query heads, checked before anything is divided by them.
+fn head_count(config: &Config) -> Result<usize> {
+    match config.need_usize("num_attention_heads")? {
+        0 => Err(Error::config("num_attention_heads", "is `0`, not 1 or more")),
+        heads => Ok(heads),
+    }
+}
+
+/// The size of a head: said by the config, or the width shared out.
+fn head_dim(config: &Config, width: usize, heads: usize) -> Result<usize> {
+    match config.usize("head_dim")? {
+        Some(dim) => Ok(dim),
+        None if width.is_multiple_of(heads) => Ok(width / heads),
+        None => Err(Error::config("num_attention_heads", format!("is `{heads}`, which does not divide a width of {width}"))),
+    }
+}

@@ -1,0 +1,140 @@
+//! Tables of names with `{i}` for a block's number: exact, first match wins, read both ways.
+
+/// Pairs of (checkpoint's name, our name), without `.weight` and `.bias`.
+pub(crate) type Names = &'static [(&'static str, &'static str)];
+
+/// The number that stands where `pattern` has `{i}`; `Some(None)` for an equal name without one.
+fn fit(pattern: &str, name: &str) -> Option<Option<usize>> {
+    let Some((before, after)) = pattern.split_once("{i}") else {
+        return (pattern == name).then_some(None);
+    };
+    let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+    // Only the plain form of a number, so that two names never mean one tensor.
+    let number: usize = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(Some(number))
+}
+
+fn fill(pattern: &str, number: Option<usize>) -> String {
+    match number {
+        Some(number) => pattern.replace("{i}", &number.to_string()),
+        None => pattern.to_string(),
+    }
+}
+
+/// Splits `a.b.weight` into `a.b` and `weight`. Norms of old exports say `gamma` and `beta`.
+fn suffix(name: &str) -> Option<(&str, &'static str)> {
+    let (stem, last) = name.rsplit_once('.')?;
+    match last {
+        "weight" | "gamma" => Some((stem, "weight")),
+        "bias" | "beta" => Some((stem, "bias")),
+        _ => None,
+    }
+}
+
+/// Our name of a checkpoint's tensor.
+pub(crate) fn ours(tables: &[Names], prefixes: &[&str], name: &str) -> Option<String> {
+    let (stem, suffix) = suffix(name)?;
+    let bare = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
+    for stem in bare.into_iter().chain([stem]) {
+        for (theirs, ours) in tables.iter().copied().flatten() {
+            if let Some(number) = fit(theirs, stem) {
+                return Some(format!("{}.{suffix}", fill(ours, number)));
+            }
+        }
+    }
+    None
+}
+
+/// A checkpoint's name of our tensor: the first of the tables that has it.
+pub(crate) fn theirs(tables: &[Names], name: &str) -> Option<String> {
+    let (stem, suffix) = suffix(name)?;
+    tables.iter().copied().flatten().find_map(|(theirs, ours)| {
+        fit(ours, stem).map(|number| format!("{}.{suffix}", fill(theirs, number)))
+    })
+}
+
+/// Whether `name`, with or without a prefix, is one of `patterns`.
+pub(crate) fn listed(patterns: &[&str], prefixes: &[&str], name: &str) -> bool {
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    bare.into_iter().chain([name]).any(|name| {
+        patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => fit(pattern, name).is_some(),
+        })
+    })
+}
+
+/// Longest name that is compared, and most names that it is compared with: what a file claims must
+/// not decide how long an error takes.
+const MOST_BYTES: usize = 128;
+const MOST_NAMES: usize = 4096;
+
+/// The name of `known` that is fewest edits from `name`, when it is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = name.len() / 3;
+    known
+        .take(MOST_NAMES)
+        .filter(|other| name.len() <= MOST_BYTES && other.len().abs_diff(name.len()) <= near)
+        .map(|other| (distance(name, other), other))
+        .min()
+        .filter(|(edits, _)| *edits <= near)
+        .map(|(_, other)| other)
+}
+
+/// Insertions, deletions and replacements between two names (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<u8> = b.bytes().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::{FAMILIES, gguf};
+
+    #[test]
+    fn every_table_reads_both_ways() {
+        let tables = FAMILIES.iter().map(|f| (f.tensors, f.prefixes)).chain([(gguf::TENSORS, &[][..])]);
+        for (tables, prefixes) in tables {
+            for (pattern, _) in tables.iter().copied().flatten() {
+                for suffix in ["weight", "bias"] {
+                    let name = format!("{}.{suffix}", fill(pattern, Some(17)));
+                    let mine = ours(tables, prefixes, &name).unwrap();
+                    // A table before may claim our name for another spelling; that one must lead
+                    // back to the same tensor.
+                    let back = theirs(tables, &mine).unwrap();
+                    assert_eq!(ours(tables, prefixes, &back).unwrap(), mine, "{name}");
+                    for prefix in prefixes {
+                        let long = format!("{prefix}{name}");
+                        assert_eq!(ours(tables, prefixes, &long).unwrap(), mine, "{long}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_have_one_spelling() {
+        assert_eq!(fit("h.{i}.x", "h.12.x"), Some(Some(12)));
+        for bad in ["h.012.x", "h.+1.x", "h..x", "h.x", "h.1.y", "h.99999999999999999999999.x"] {
+            assert_eq!(fit("h.{i}.x", bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_finds_its_neighbour() {
+        let known = ["layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj", "norm"];
+        assert_eq!(nearest("layers.0.self_atn.q_proj", known.into_iter()), Some(known[0]));
+        assert_eq!(nearest("something.else", known.into_iter()), None);
+    }
+}

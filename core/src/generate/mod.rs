@@ -1,0 +1,17 @@
+//! Hidden states to text: a cached loop of one token after the other.
+//!
+//! ```text
+//! prompt -> prefill in chunks -> logits of the last token [V] -> penalties, sample -> token
+//!                ^                                                                    |
+//!                '---------------------------- cache <-------------------------------'
+//! ```
+
+mod options;
+mod sampler;
+mod session;
+mod stop;
+
+pub(crate) use options::Defaults;
+pub use options::GenerateOptions;
+pub use session::{CancelToken, Piece, Session, Stats, Stream, Token};
+pub use stop::FinishReason;

@@ -1,0 +1,581 @@
+//! What a caller chooses for a generation, what a model's files advise, and what becomes of both.
+//!
+//! ```text
+//! GenerateOptions (caller) --+
+//!                            +-- resolve --> Resolved --> Sampler, StopStrings, session
+//! Defaults (the files) ------+
+//! ```
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Tokens of a prompt that are processed at once when the caller says nothing.
+pub const PREFILL_CHUNK: usize = 512;
+
+/// The `top_k` of a `generation_config.json` that samples and names none: transformers leaves
+/// out of the file what equals its own default, and this is that default.
+const FILE_TOP_K: usize = 50;
+
+/// The largest frequency or presence penalty, up and down, as OpenAI's interface has it.
+const MOST_PENALTY: f32 = 2.0;
+
+/// What a caller chooses for a generation.
+///
+/// What is not set comes from the model's `generation_config.json`, then from the library: greedy,
+/// no penalty, until the window is full. Sampling starts with a temperature above 0, either set
+/// here or advised by the file; without one, `top_k`, `top_p`, `min_p` and `seed` do nothing.
+///
+/// # Examples
+/// ```
+/// use emberform::GenerateOptions;
+///
+/// let options = GenerateOptions::default().max_tokens(64).temperature(0.7).seed(1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct GenerateOptions {
+    /// Most tokens to generate; 0 generates nothing. Default: the file's `max_new_tokens`, else
+    /// until the window is full.
+    pub max_tokens: Option<usize>,
+    /// What the logits are divided by, at least 0; 0 always takes the likeliest token. A value
+    /// above 0 samples whatever the file says. Default: the file's if the file samples (1 if it
+    /// names none), else 0.
+    pub temperature: Option<f32>,
+    /// Only the `top_k` likeliest tokens are drawn from; 0 is off. Default: the file's, else off.
+    pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together have this probability are drawn from, above 0 and
+    /// at most 1; 1 is off. Default: the file's, else off.
+    pub top_p: Option<f32>,
+    /// Only tokens at least `min_p` times as likely as the likeliest are drawn from, 0 to 1; 0 is
+    /// off. Default: the file's, else off.
+    pub min_p: Option<f32>,
+    /// Factor against tokens of the prompt and the output, above 0; 1 is off, above 1 makes them
+    /// rarer. Default: the file's, else off.
+    pub repetition_penalty: Option<f32>,
+    /// Taken off a token's logit for each time it was generated, -2 to 2. Default: 0, off.
+    pub frequency_penalty: Option<f32>,
+    /// Taken off a token's logit once it was generated, -2 to 2. Default: 0, off.
+    pub presence_penalty: Option<f32>,
+    /// How many of the last tokens, prompt and output, the three penalties look at; 0 turns them
+    /// off. Default: all.
+    pub penalty_window: Option<usize>,
+    /// Number that fixes the draws: same model, device, options and seed, same text. Default: a
+    /// fresh one for each generation.
+    pub seed: Option<u64>,
+    /// Texts that end the generation and are not part of it; none may be empty. Default: none.
+    pub stop: Vec<String>,
+    /// Tokens that end the generation, besides the model's own. Default: none.
+    pub stop_ids: Vec<u32>,
+    /// Log-probabilities with each token: the token's own and those of this many of the likeliest;
+    /// 0 is only its own. Default: none.
+    pub logprobs: Option<usize>,
+    /// Tokens of the prompt that are processed at once, at least 1: more is faster, less needs
+    /// less memory and answers a cancel sooner. Default: 512.
+    pub prefill_chunk: Option<usize>,
+    /// Goes on past the model's end-of-text tokens; `stop_ids` still count. Default: false.
+    pub ignore_eos: bool,
+}
+
+impl GenerateOptions {
+    /// Sets [`max_tokens`](Self#structfield.max_tokens).
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets [`temperature`](Self#structfield.temperature).
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// Always takes the likeliest token, whatever the file says: `temperature(0.0)`.
+    pub fn greedy(self) -> Self {
+        self.temperature(0.0)
+    }
+
+    /// Sets [`top_k`](Self#structfield.top_k).
+    pub fn top_k(mut self, tokens: usize) -> Self {
+        self.top_k = Some(tokens);
+        self
+    }
+
+    /// Sets [`top_p`](Self#structfield.top_p).
+    pub fn top_p(mut self, probability: f32) -> Self {
+        self.top_p = Some(probability);
+        self
+    }
+
+    /// Sets [`min_p`](Self#structfield.min_p).
+    pub fn min_p(mut self, ratio: f32) -> Self {
+        self.min_p = Some(ratio);
+        self
+    }
+
+    /// Sets [`repetition_penalty`](Self#structfield.repetition_penalty).
+    pub fn repetition_penalty(mut self, factor: f32) -> Self {
+        self.repetition_penalty = Some(factor);
+        self
+    }
+
+    /// Sets [`frequency_penalty`](Self#structfield.frequency_penalty).
+    pub fn frequency_penalty(mut self, penalty: f32) -> Self {
+        self.frequency_penalty = Some(penalty);
+        self
+    }
+
+    /// Sets [`presence_penalty`](Self#structfield.presence_penalty).
+    pub fn presence_penalty(mut self, penalty: f32) -> Self {
+        self.presence_penalty = Some(penalty);
+        self
+    }
+
+    /// Sets [`penalty_window`](Self#structfield.penalty_window).
+    pub fn penalty_window(mut self, tokens: usize) -> Self {
+        self.penalty_window = Some(tokens);
+        self
+    }
+
+    /// Sets [`seed`](Self#structfield.seed).
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sets [`stop`](Self#structfield.stop), in place of what was set before.
+    pub fn stop<S: Into<String>>(mut self, strings: impl IntoIterator<Item = S>) -> Self {
+        self.stop = strings.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`stop_ids`](Self#structfield.stop_ids), in place of what was set before.
+    pub fn stop_ids(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
+        self.stop_ids = ids.into_iter().collect();
+        self
+    }
+
+    /// Sets [`logprobs`](Self#structfield.logprobs).
+    pub fn logprobs(mut self, alternatives: usize) -> Self {
+        self.logprobs = Some(alternatives);
+        self
+    }
+
+    /// Sets [`prefill_chunk`](Self#structfield.prefill_chunk).
+    pub fn prefill_chunk(mut self, tokens: usize) -> Self {
+        self.prefill_chunk = Some(tokens);
+        self
+    }
+
+    /// Sets [`ignore_eos`](Self#structfield.ignore_eos).
+    pub fn ignore_eos(mut self, ignore: bool) -> Self {
+        self.ignore_eos = ignore;
+        self
+    }
+
+    /// Fills in what is not set from `defaults`, then from the library, for a model that gives
+    /// `vocab` logits.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the option that is out of range, or `vocab` when it is 0 or has
+    /// tokens that no 32-bit id reaches.
+    pub(crate) fn resolve(&self, defaults: &Defaults, vocab: usize) -> Result<Resolved> {
+        if vocab == 0 || u32::try_from(vocab).is_err() {
+            let problem = format!("is {vocab}; a vocabulary has 1 to {} tokens", u32::MAX);
+            return Err(Error::argument("vocab", problem));
+        }
+        let checked = |argument: &'static str, value: Option<f32>, range: Range| match value {
+            Some(value) => range.check(value).map_err(|problem| Error::argument(argument, problem)),
+            None => Ok(()),
+        };
+        checked("temperature", self.temperature, Range::TEMPERATURE)?;
+        checked("top_p", self.top_p, Range::TOP_P)?;
+        checked("min_p", self.min_p, Range::MIN_P)?;
+        checked("repetition_penalty", self.repetition_penalty, Range::REPETITION)?;
+        checked("frequency_penalty", self.frequency_penalty, Range::PENALTY)?;
+        checked("presence_penalty", self.presence_penalty, Range::PENALTY)?;
+        if let Some(index) = self.stop.iter().position(String::is_empty) {
+            let problem = format!("holds an empty text at {index}; each needs a character");
+            return Err(Error::argument("stop", problem));
+        }
+        if let Some(id) = self.stop_ids.iter().find(|id| **id as usize >= vocab) {
+            let problem = format!("holds {id}; the vocabulary ends at {}", vocab - 1);
+            return Err(Error::argument("stop_ids", problem));
+        }
+        if let Some(logprobs) = self.logprobs.filter(|logprobs| *logprobs > vocab) {
+            let problem = format!("is {logprobs}; the vocabulary has {vocab} tokens");
+            return Err(Error::argument("logprobs", problem));
+        }
+        if self.prefill_chunk == Some(0) {
+            return Err(Error::argument("prefill_chunk", "is 0; at least 1 token is needed"));
+        }
+        let advised = if defaults.do_sample { defaults.temperature.unwrap_or(1.0) } else { 0.0 };
+        // A caller who turns sampling on above a file that is greedy still gets the file's other
+        // values: its authors tuned them together.
+        Ok(Resolved {
+            vocab,
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            temperature: self.temperature.unwrap_or(advised),
+            top_k: self.top_k.or(defaults.top_k).unwrap_or(0),
+            top_p: self.top_p.or(defaults.top_p).unwrap_or(1.0),
+            min_p: self.min_p.or(defaults.min_p).unwrap_or(0.0),
+            repetition_penalty: self
+                .repetition_penalty
+                .or(defaults.repetition_penalty)
+                .unwrap_or(1.0),
+            frequency_penalty: self.frequency_penalty.unwrap_or(0.0),
+            presence_penalty: self.presence_penalty.unwrap_or(0.0),
+            penalty_window: self.penalty_window,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+            stop: self.stop.clone(),
+            stop_ids: self.stop_ids.clone(),
+            eos_ids: if self.ignore_eos { Vec::new() } else { defaults.eos_ids.clone() },
+            logprobs: self.logprobs,
+            prefill_chunk: self.prefill_chunk.unwrap_or(PREFILL_CHUNK),
+        })
+    }
+}
+
+/// What a model's `generation_config.json` advises.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Defaults {
+    /// `do_sample`: whether to sample at all; false if absent.
+    pub do_sample: bool,
+    /// `temperature`
+    pub temperature: Option<f32>,
+    /// `top_k`; 0 is off.
+    pub top_k: Option<usize>,
+    /// `top_p`
+    pub top_p: Option<f32>,
+    /// `min_p`
+    pub min_p: Option<f32>,
+    /// `repetition_penalty`
+    pub repetition_penalty: Option<f32>,
+    /// `eos_token_id`, a number or a list: the tokens that end a text.
+    pub eos_ids: Vec<u32>,
+    /// `max_new_tokens`
+    pub max_tokens: Option<usize>,
+}
+
+impl Defaults {
+    /// Reads the object of a `generation_config.json`.
+    ///
+    /// Keys that are not known are ignored, and `null` is as good as absent. A file that samples
+    /// and names no `top_k` means 50: transformers, which writes these files, leaves out what
+    /// equals its own default.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key whose value has the wrong type or is out of range.
+    ///
+    /// # Source
+    /// `GenerationConfig` in transformers 5.
+    pub fn from_json(file: &Value) -> Result<Self> {
+        let Some(object) = file.as_object() else {
+            return Err(Error::config("generation_config", "is not an object"));
+        };
+        let key = |name: &str| object.get(name).filter(|value| !value.is_null());
+        let number = |name: &'static str, range: Range| -> Result<Option<f32>> {
+            let Some(value) = key(name) else {
+                return Ok(None);
+            };
+            let Some(number) = value.as_f64() else {
+                return Err(Error::config(name, format!("is {}, not a number", kind(value))));
+            };
+            // Values are decimal texts such as 0.95: the nearest f32 is what is meant.
+            let number = number as f32;
+            match range.check(number) {
+                Ok(()) => Ok(Some(number)),
+                Err(problem) => Err(Error::config(name, problem)),
+            }
+        };
+        let count = |name: &'static str| -> Result<Option<usize>> {
+            let Some(value) = key(name) else {
+                return Ok(None);
+            };
+            match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
+                Some(count) => Ok(Some(count)),
+                None => {
+                    let problem = format!("is {}, not a whole number of at least 0", kind(value));
+                    Err(Error::config(name, problem))
+                }
+            }
+        };
+        let id = |value: &Value| match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(id),
+            None => {
+                let problem = format!("holds {}, not a token id", kind(value));
+                Err(Error::config("eos_token_id", problem))
+            }
+        };
+        let do_sample = match key("do_sample") {
+            None => false,
+            Some(Value::Bool(sample)) => *sample,
+            Some(other) => {
+                let problem = format!("is {}, not true or false", kind(other));
+                return Err(Error::config("do_sample", problem));
+            }
+        };
+        Ok(Defaults {
+            do_sample,
+            temperature: number("temperature", Range::TEMPERATURE)?,
+            top_k: count("top_k")?.or(do_sample.then_some(FILE_TOP_K)),
+            top_p: number("top_p", Range::TOP_P)?,
+            min_p: number("min_p", Range::MIN_P)?,
+            repetition_penalty: number("repetition_penalty", Range::REPETITION)?,
+            eos_ids: match key("eos_token_id") {
+                None => Vec::new(),
+                Some(Value::Array(ids)) => ids.iter().map(id).collect::<Result<_>>()?,
+                Some(value) => vec![id(value)?],
+            },
+            max_tokens: count("max_new_tokens")?,
+        })
+    }
+}
+
+/// What holds for one generation: every choice made and in range.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// Logits per token, and one more than the highest id.
+    pub vocab: usize,
+    /// Most tokens to generate; `None` is until the window is full.
+    pub max_tokens: Option<usize>,
+    /// Above 0, or 0 for greedy.
+    pub temperature: f32,
+    /// 0 is off.
+    pub top_k: usize,
+    /// Above 0 and at most 1; 1 is off.
+    pub top_p: f32,
+    /// 0 to 1; 0 is off.
+    pub min_p: f32,
+    /// Above 0; 1 is off.
+    pub repetition_penalty: f32,
+    /// 0 is off.
+    pub frequency_penalty: f32,
+    /// 0 is off.
+    pub presence_penalty: f32,
+    /// Last tokens that the penalties look at; `None` is all.
+    pub penalty_window: Option<usize>,
+    /// The caller's seed or a fresh one: with it, the generation can be repeated.
+    pub seed: u64,
+    /// Texts that end the generation, none empty.
+    pub stop: Vec<String>,
+    /// The caller's tokens that end the generation.
+    pub stop_ids: Vec<u32>,
+    /// The model's tokens that end the generation; empty if they are to be ignored.
+    pub eos_ids: Vec<u32>,
+    /// Alternatives to report with each token; `None` if no log-probabilities are wanted.
+    pub logprobs: Option<usize>,
+    /// Tokens of the prompt that are processed at once, at least 1.
+    pub prefill_chunk: usize,
+}
+
+impl Resolved {
+    /// Whether the likeliest token is taken without a draw.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    /// Whether the token `id` ends the generation.
+    pub fn ends_with(&self, id: u32) -> bool {
+        self.eos_ids.contains(&id) || self.stop_ids.contains(&id)
+    }
+}
+
+/// The numbers that an option takes.
+#[derive(Clone, Copy)]
+struct Range {
+    low: f32,
+    high: f32,
+    /// Whether `low` itself is outside.
+    above: bool,
+    /// The range in words.
+    words: &'static str,
+}
+
+impl Range {
+    const TEMPERATURE: Range =
+        Range { low: 0.0, high: f32::MAX, above: false, words: "0 (greedy) or a number above 0" };
+    const TOP_P: Range =
+        Range { low: 0.0, high: 1.0, above: true, words: "above 0 and at most 1 (off)" };
+    const MIN_P: Range = Range { low: 0.0, high: 1.0, above: false, words: "0 (off) to 1" };
+    const REPETITION: Range =
+        Range { low: 0.0, high: f32::MAX, above: true, words: "a number above 0; 1 is off" };
+    const PENALTY: Range =
+        Range { low: -MOST_PENALTY, high: MOST_PENALTY, above: false, words: "-2 to 2; 0 is off" };
+
+    /// What is wrong with `value`; NaN fails every comparison and so is outside.
+    fn check(self, value: f32) -> Result<(), String> {
+        let inside = value >= self.low && value <= self.high && !(self.above && value == self.low);
+        if inside { Ok(()) } else { Err(format!("is {value}; right is {}", self.words)) }
+    }
+}
+
+/// What a JSON value is, for an error's text, without quoting what may be long.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "true or false".into(),
+        Value::Number(number) => format!("`{number}`"),
+        Value::String(_) => "a text".into(),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
+/// A seed that no other generation of this process has, from the keys that the standard library
+/// draws from the system for its hash maps.
+fn fresh_seed() -> u64 {
+    RandomState::new().hash_one(0u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn options() -> GenerateOptions {
+        GenerateOptions::default()
+    }
+
+    fn file(value: Value) -> Defaults {
+        Defaults::from_json(&value).unwrap()
+    }
+
+    #[test]
+    fn caller_then_file_then_library() {
+        let sampling = file(json!({
+            "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05,
+            "repetition_penalty": 1.1, "max_new_tokens": 7, "eos_token_id": [1, 3],
+            "transformers_version": "5.0.0", "num_beams": {"ignored": true}
+        }));
+        let greedy = file(json!({"temperature": 0.6, "top_p": 0.9, "eos_token_id": 2}));
+        let none = Defaults::default();
+
+        let all = options().resolve(&sampling, 10).unwrap();
+        assert_eq!((all.temperature, all.top_k, all.top_p), (0.6, 20, 0.95));
+        assert_eq!((all.min_p, all.repetition_penalty), (0.05, 1.1));
+        assert_eq!((all.max_tokens, all.eos_ids), (Some(7), vec![1, 3]));
+
+        // The file's temperature means nothing while it does not sample.
+        let all = options().resolve(&greedy, 10).unwrap();
+        assert!(all.is_greedy());
+        // A caller's temperature samples, with the file's other values.
+        let all = options().temperature(0.8).resolve(&greedy, 10).unwrap();
+        assert_eq!((all.temperature, all.top_p, all.top_k), (0.8, 0.9, 0));
+        // A caller's 0 is greedy over any file.
+        assert!(options().greedy().resolve(&sampling, 10).unwrap().is_greedy());
+        // Each option wins on its own.
+        let set = options().top_k(0).top_p(1.0).min_p(0.0).repetition_penalty(1.0).max_tokens(0);
+        let all = set.resolve(&sampling, 10).unwrap();
+        assert_eq!((all.temperature, all.top_k, all.top_p), (0.6, 0, 1.0));
+        assert_eq!((all.min_p, all.repetition_penalty, all.max_tokens), (0.0, 1.0, Some(0)));
+
+        let all = options().resolve(&none, 10).unwrap();
+        assert!(all.is_greedy());
+        assert_eq!((all.top_k, all.top_p, all.min_p), (0, 1.0, 0.0));
+        assert_eq!((all.max_tokens, all.prefill_chunk), (None, PREFILL_CHUNK));
+
+        // What transformers leaves out of a file that samples.
+        let bare = file(json!({"do_sample": true}));
+        let all = options().resolve(&bare, 10).unwrap();
+        assert_eq!((all.temperature, all.top_k), (1.0, 50));
+        let null = file(json!({"do_sample": true, "top_k": null, "top_p": null}));
+        assert_eq!(null, bare);
+        assert_eq!(file(json!({"do_sample": true, "top_k": 0})).top_k, Some(0));
+    }
+
+    #[test]
+    fn ends() {
+        let defaults = file(json!({"eos_token_id": 2}));
+        let all = options().stop_ids([5]).resolve(&defaults, 10).unwrap();
+        assert!(all.ends_with(2) && all.ends_with(5) && !all.ends_with(4));
+        let all = options().stop_ids([5]).ignore_eos(true).resolve(&defaults, 10).unwrap();
+        assert!(!all.ends_with(2) && all.ends_with(5));
+    }
+
+    #[test]
+    fn a_seed_is_kept_and_a_fresh_one_is_new() {
+        let none = Defaults::default();
+        assert_eq!(options().seed(9).resolve(&none, 10).unwrap().seed, 9);
+        let seeds: std::collections::HashSet<u64> =
+            (0..100).map(|_| options().resolve(&none, 10).unwrap().seed).collect();
+        assert_eq!(seeds.len(), 100);
+    }
+
+    #[test]
+    fn arguments_out_of_range_are_named() {
+        let inf = f32::INFINITY;
+        let wrong = [
+            ("temperature", options().temperature(f32::NAN)),
+            ("temperature", options().temperature(-0.1)),
+            ("temperature", options().temperature(inf)),
+            ("top_p", options().top_p(0.0)),
+            ("top_p", options().top_p(1.01)),
+            ("top_p", options().top_p(f32::NAN)),
+            ("min_p", options().min_p(-0.1)),
+            ("min_p", options().min_p(1.1)),
+            ("min_p", options().min_p(f32::NAN)),
+            ("repetition_penalty", options().repetition_penalty(0.0)),
+            ("repetition_penalty", options().repetition_penalty(-1.0)),
+            ("repetition_penalty", options().repetition_penalty(inf)),
+            ("frequency_penalty", options().frequency_penalty(2.5)),
+            ("frequency_penalty", options().frequency_penalty(f32::NAN)),
+            ("presence_penalty", options().presence_penalty(-2.5)),
+            ("stop", options().stop(["a", ""])),
+            ("stop_ids", options().stop_ids([9, 10])),
+            ("logprobs", options().logprobs(11)),
+            ("prefill_chunk", options().prefill_chunk(0)),
+        ];
+        for (name, options) in wrong {
+            match options.resolve(&Defaults::default(), 10) {
+                Err(Error::Argument { argument, .. }) => assert_eq!(argument, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let right = [
+            options().temperature(0.0).top_k(0).top_p(1.0).min_p(0.0).max_tokens(0),
+            options().temperature(-0.0).min_p(1.0).penalty_window(0).top_k(usize::MAX),
+            options().frequency_penalty(-2.0).presence_penalty(2.0).logprobs(10).stop_ids([9]),
+            options().max_tokens(usize::MAX).prefill_chunk(usize::MAX).seed(u64::MAX),
+        ];
+        for options in right {
+            options.resolve(&Defaults::default(), 10).unwrap();
+        }
+        for vocab in [0, u32::MAX as usize + 1] {
+            assert!(options().resolve(&Defaults::default(), vocab).is_err());
+        }
+    }
+
+    #[test]
+    fn keys_of_the_wrong_type_are_named() {
+        let wrong = [
+            ("generation_config", json!([1])),
+            ("do_sample", json!({"do_sample": 1})),
+            ("temperature", json!({"temperature": "hot"})),
+            ("temperature", json!({"temperature": -1})),
+            ("temperature", json!({"temperature": 1e300})),
+            ("top_k", json!({"top_k": -1})),
+            ("top_k", json!({"top_k": 1.5})),
+            ("top_p", json!({"top_p": [0.5]})),
+            ("top_p", json!({"top_p": 0})),
+            ("min_p", json!({"min_p": 2})),
+            ("repetition_penalty", json!({"repetition_penalty": {}})),
+            ("eos_token_id", json!({"eos_token_id": "</s>"})),
+            ("eos_token_id", json!({"eos_token_id": [1, -1]})),
+            ("eos_token_id", json!({"eos_token_id": 4294967296u64})),
+            ("max_new_tokens", json!({"max_new_tokens": true})),
+        ];
+        for (name, value) in wrong {
+            match Defaults::from_json(&value) {
+                Err(Error::Config { key, .. }) => assert_eq!(key, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert_eq!(file(json!({})), Defaults::default());
+    }
+}

@@ -1,0 +1,513 @@
+//! What changes while text is made: the cache, the tokens so far, and the stream of pieces.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
+use super::sampler::Sampler;
+use super::stop::{FinishReason, Stop, StopStrings};
+use crate::error::{Error, Result};
+use crate::model::{Model, Output, cache, read};
+use crate::nn::{Cache, Run};
+use crate::text::DecodeStream;
+
+/// Stops work from another thread. Clones stop the same work.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that nothing has been asked of.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the work to stop: a forward pass stops before its next block.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One sequence of tokens with its cache.
+///
+/// Sessions of one model are independent and may run on different threads.
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    cache: Cache,
+    ids: Vec<u32>,
+    /// Logits after the last token.
+    logits: Vec<f32>,
+    cancel: CancelToken,
+}
+
+impl Session {
+    pub(crate) fn new(model: Model) -> Session {
+        let cache = cache(&model);
+        Session {
+            model,
+            cache,
+            ids: vec![],
+            logits: vec![],
+            cancel: CancelToken::default(),
+        }
+    }
+
+    /// The tokens so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Bytes that keys and values take.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// What stops this session's work from another thread.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// Forgets all tokens, and that anything was cancelled.
+    pub fn reset(&mut self) {
+        self.cache = cache(&self.model);
+        self.ids.clear();
+        self.logits.clear();
+        self.cancel = CancelToken::default();
+    }
+
+    /// The log-odds of each next token after the last one fed, `[V]`; empty before the first.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Reads a text: its tokens join the sequence. The first one of a sequence begins it, with
+    /// the model's opening token where it has one; later ones join as they are.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and [`Error::Missing`] without a tokenizer.
+    pub fn feed_text(&mut self, text: &str) -> Result<()> {
+        let first = self.ids.is_empty();
+        let ids = self
+            .model
+            .need_tokenizer("feed_text")?
+            .encode(text, first)?
+            .ids;
+        self.feed(&ids)
+    }
+
+    /// Reads tokens, in chunks; [`logits`](Self::logits) then follow the last.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] beyond the window,
+    /// [`Error::Cancelled`], [`Error::Device`]. When it was cancelled or failed half way, the
+    /// session is empty after.
+    pub fn feed(&mut self, ids: &[u32]) -> Result<()> {
+        self.feed_in(ids, PREFILL_CHUNK)
+    }
+
+    fn feed_in(&mut self, ids: &[u32], chunk: usize) -> Result<()> {
+        self.check(ids)?;
+        for part in ids.chunks(chunk.max(1)) {
+            self.logits = self.pass(part, false)?;
+        }
+        Ok(())
+    }
+
+    /// Reads tokens and gives the logits after each.
+    ///
+    /// # Shapes
+    /// T ids -> `[1, T, V]`
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn forward(&mut self, ids: &[u32]) -> Result<Output> {
+        self.check(ids)?;
+        let vocab = self.model.spec().vocab;
+        let mut values = Vec::with_capacity(ids.len() * vocab);
+        for part in ids.chunks(PREFILL_CHUNK) {
+            values.extend(self.pass(part, true)?);
+        }
+        if let Some(last) = values.len().checked_sub(vocab) {
+            self.logits = values[last..].to_vec();
+        }
+        Ok(Output::new(values, ids.len(), vocab, vec![ids.len()]))
+    }
+
+    /// Generates from where the sequence stands; the tokens made join it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an option out of range or before any token was fed.
+    pub fn generate(&mut self, options: &GenerateOptions) -> Result<Stream<'_>> {
+        if self.ids.is_empty() {
+            return Err(Error::argument(
+                "session",
+                "is empty; feed it a prompt first",
+            ));
+        }
+        let resolved = self.resolve(options)?;
+        Ok(Stream::new(Handle::Borrowed(self), vec![], resolved))
+    }
+
+    /// A stream that reads `prompt` first and owns the session.
+    pub(crate) fn into_stream(
+        self,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+    ) -> Result<Stream<'static>> {
+        if prompt.is_empty() {
+            return Err(Error::argument(
+                "prompt",
+                "has no tokens; a model continues at least one",
+            ));
+        }
+        self.check(&prompt)?;
+        let resolved = self.resolve(options)?;
+        Ok(Stream::new(Handle::Owned(Box::new(self)), prompt, resolved))
+    }
+
+    fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
+        options.resolve(self.model.defaults(), self.model.spec().vocab)
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        self.model.check_ids(ids)?;
+        self.model.check_length(self.ids.len() + ids.len())
+    }
+
+    /// One forward pass; the logits after the last token, or after each.
+    fn pass(&mut self, ids: &[u32], all: bool) -> Result<Vec<f32>> {
+        let cancel = self.cancel.clone();
+        let (model, cache) = (&self.model, &mut self.cache);
+        let decoder = model.need_decoder("feed")?;
+        let result = model.guarded(|| {
+            let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+            let device = model.tensor_device();
+            let input =
+                Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), device);
+            let run = Run {
+                cache: Some(cache),
+                ..Run::default()
+            };
+            let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+            let hidden = decoder
+                .transformer
+                .run(input, run, &mut go_on)
+                .ok_or(Error::Cancelled)?;
+            // The head is the largest matrix of all: only the tokens that are asked for.
+            let hidden = if all {
+                hidden
+            } else {
+                hidden.narrow(1, ids.len() - 1, 1)
+            };
+            read(decoder.logits(hidden), model.device())
+        });
+        match result {
+            Ok(logits) => {
+                self.ids.extend_from_slice(ids);
+                Ok(logits)
+            }
+            Err(error) => {
+                // Some blocks have taken the tokens in and some have not.
+                let cancel = self.cancel.clone();
+                self.reset();
+                self.cancel = cancel;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A token as it was chosen.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Token {
+    /// Its number in the vocabulary.
+    pub id: u32,
+    /// Natural logarithm of its probability, before penalties, temperature and cuts.
+    pub logprob: f32,
+    /// The most probable tokens with their log-probabilities, best first, as many as
+    /// [`GenerateOptions::logprobs`] asks for.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// A piece of generated text.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// Whole characters; empty while a character or a possible stop string is not complete.
+    pub text: String,
+    /// The token behind it; `None` when the end of the stream releases text that was held back.
+    pub token: Option<Token>,
+}
+
+/// How long a generation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Tokens of the prompt that were read.
+    pub prompt_tokens: usize,
+    /// Time to read them.
+    pub prefill: Duration,
+    /// Tokens generated.
+    pub tokens: usize,
+    /// Time to generate them.
+    pub decode: Duration,
+}
+
+impl Stats {
+    /// Tokens generated a second; 0 before the first.
+    pub fn tokens_per_second(&self) -> f64 {
+        rate(self.tokens, self.decode)
+    }
+
+    /// Tokens of the prompt read a second; 0 before the first.
+    pub fn prefill_per_second(&self) -> f64 {
+        rate(self.prompt_tokens, self.prefill)
+    }
+}
+
+fn rate(tokens: usize, time: Duration) -> f64 {
+    if tokens == 0 || time.is_zero() {
+        0.0
+    } else {
+        tokens as f64 / time.as_secs_f64()
+    }
+}
+
+#[derive(Debug)]
+enum Handle<'a> {
+    Owned(Box<Session>),
+    Borrowed(&'a mut Session),
+}
+
+impl Handle<'_> {
+    fn session(&mut self) -> &mut Session {
+        match self {
+            Handle::Owned(session) => session,
+            Handle::Borrowed(session) => session,
+        }
+    }
+}
+
+/// Text as it is generated: an iterator of [`Piece`]s, each made when it is asked for.
+///
+/// The prompt is read at the first call of `next`. Dropping the stream stops the work.
+pub struct Stream<'a> {
+    session: Handle<'a>,
+    prompt: Vec<u32>,
+    /// Tokens of the sequence that were not generated by this stream.
+    given: usize,
+    options: Resolved,
+    sampler: Sampler,
+    /// What the sampler works on.
+    logits: Vec<f32>,
+    stops: StopStrings,
+    decoder: Option<DecodeStream>,
+    started: bool,
+    /// The token that was chosen last and is not fed yet.
+    pending: Option<u32>,
+    finish: Option<FinishReason>,
+    /// Whether an error was given, after which there is nothing more.
+    failed: bool,
+    /// Whether what was held back has been released.
+    released: bool,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Stream<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("session", &self.session)
+            .field("options", &self.options)
+            .field("finish", &self.finish)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Stream<'a> {
+    fn new(mut session: Handle<'a>, prompt: Vec<u32>, options: Resolved) -> Stream<'a> {
+        let inner = session.session();
+        let decoder = inner
+            .model
+            .tokenizer()
+            .map(|tokenizer| tokenizer.stream(true));
+        let given = inner.ids.len() + prompt.len();
+        Stream {
+            session,
+            prompt,
+            given,
+            sampler: Sampler::new(&options, options.seed),
+            logits: vec![],
+            stops: StopStrings::new(&options.stop),
+            options,
+            decoder,
+            started: false,
+            pending: None,
+            finish: None,
+            failed: false,
+            released: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Why the stream ended; `None` while it goes on, and after an error.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.finish
+    }
+
+    /// Counts and times so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// What stops this stream from another thread, also while the prompt is read.
+    pub fn cancel_token(&mut self) -> CancelToken {
+        self.session.session().cancel_token()
+    }
+
+    /// All text that is still to come.
+    ///
+    /// # Errors
+    /// What goes wrong on the way; see [`Session::feed`]. A cancelled stream gives what it has.
+    pub fn text(self) -> Result<String> {
+        let mut text = String::new();
+        for piece in self {
+            text.push_str(&piece?.text);
+        }
+        Ok(text)
+    }
+
+    /// The next token's piece, or `None` at the end.
+    fn step(&mut self) -> Result<Option<Piece>> {
+        if self.finish.is_some() {
+            return Ok(None);
+        }
+        let session = self.session.session();
+        if session.cancel.is_cancelled() {
+            self.finish = Some(FinishReason::Cancelled);
+            return Ok(None);
+        }
+        if !self.started {
+            self.started = true;
+            if self.options.max_tokens == Some(0) {
+                self.finish = Some(FinishReason::Length);
+                return Ok(None);
+            }
+            let start = Instant::now();
+            let prompt = std::mem::take(&mut self.prompt);
+            session.feed_in(&prompt, self.options.prefill_chunk)?;
+            self.stats.prompt_tokens = prompt.len();
+            self.stats.prefill = start.elapsed();
+        }
+        let start = Instant::now();
+        if let Some(id) = self.pending.take() {
+            session.feed(&[id])?;
+        }
+        let (given, made) = session.ids.split_at(self.given.min(session.ids.len()));
+        // A copy: the penalties change what they are given, and the session's logits are the model's.
+        self.logits.clone_from(&session.logits);
+        let choice = self.sampler.sample(&mut self.logits, given, made)?;
+        self.stats.tokens += 1;
+        self.stats.decode += start.elapsed();
+
+        let id = choice.id;
+        let stopped = self.options.ends_with(id);
+        let mut text = String::new();
+        if stopped {
+            self.finish = Some(FinishReason::Stop);
+        } else {
+            if let Some(decoder) = &mut self.decoder
+                && let Some(piece) = decoder.push(id)?
+            {
+                match self.stops.push(&piece) {
+                    Stop::Go(sure) => text = sure,
+                    Stop::Found { text: sure, .. } => {
+                        text = sure;
+                        self.finish = Some(FinishReason::StopString);
+                        self.released = true;
+                    }
+                }
+            }
+            self.pending = Some(id);
+            let enough = self.options.max_tokens.is_some_and(|most| self.stats.tokens >= most);
+            if self.finish.is_none() && enough {
+                self.finish = Some(FinishReason::Length);
+            } else if self.finish.is_none() && session.ids.len() >= session.model.spec().window {
+                self.finish = Some(FinishReason::Window);
+            }
+        }
+        if self.finish.is_some() {
+            self.settle()?;
+        }
+        let token = Token {
+            id,
+            logprob: choice.logprob,
+            top: choice.top,
+        };
+        Ok(Some(Piece {
+            text,
+            token: Some(token),
+        }))
+    }
+
+    /// Leaves a borrowed session with every generated token fed, so that it can go on.
+    fn settle(&mut self) -> Result<()> {
+        let pending = self.pending.take();
+        if let (Handle::Borrowed(session), Some(id)) = (&mut self.session, pending)
+            && session.ids.len() < session.model.spec().window
+        {
+            session.feed(&[id])?;
+        }
+        Ok(())
+    }
+
+    /// The text that was held back, once.
+    fn release(&mut self) -> Option<Piece> {
+        if std::mem::replace(&mut self.released, true) {
+            return None;
+        }
+        let mut text = String::new();
+        if let Some(rest) = self.decoder.as_mut().and_then(DecodeStream::finish) {
+            match self.stops.push(&rest) {
+                Stop::Go(sure) => text.push_str(&sure),
+                Stop::Found { text: sure, .. } => {
+                    self.finish = Some(FinishReason::StopString);
+                    return (!sure.is_empty()).then_some(Piece { text: sure, token: None });
+                }
+            }
+        }
+        text.push_str(&self.stops.finish());
+        (!text.is_empty()).then_some(Piece { text, token: None })
+    }
+}
+
+impl Iterator for Stream<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        match self.step() {
+            Ok(Some(piece)) => Some(Ok(piece)),
+            Ok(None) => self.release().map(Ok),
+            Err(Error::Cancelled) => {
+                self.finish = Some(FinishReason::Cancelled);
+                self.release().map(Ok)
+            }
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Products with packed weights on the CPU, on plain slices.
+//!
+//! ```text
+//! matmul, rows (this file: checks, shares for the threads, choice of format and processor)
+//!   product.rs    the loops, once for all formats and processors
+//!   packed.rs     what the bytes of a block mean
+//!   simd.rs       the vocabulary both are written in, x86.rs, arm.rs: its instructions
+//! ```
+//!
+//! Activations are floats and sums are f32: the result is that of the weights of
+//! [`crate::quant::ggml::dequantize`] but for the order of summation, which depends on the
+//! width and on the processor's vectors alone. Neither the number of threads nor the other rows
+//! of a batch change a row's floats. No matrix is ever dequantized as a whole: a thread holds at
+//! most 256 KiB of floats, kept from call to call.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Mutex;
+
+use crate::quant::Format;
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+mod packed;
+mod product;
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use packed::Packed;
+use product::{Four, Product, SCRATCH, Unpack};
+use simd::Level;
+
+/// Bytes of packed weights that a thread takes at a time for one row of `x`: about 50 us of work.
+const SHARE: usize = 512 << 10;
+
+/// Bytes of packed weights under which one row of `x` is not worth waking another thread.
+const SMALL: usize = 128 << 10;
+
+/// Multiplications under which many rows of `x` are not worth waking another thread.
+const SMALL_PRODUCT: usize = 1 << 20;
+
+/// Runs `$call::<P>($($arg),*)` with the [`Packed`] type `P` of `$format`.
+macro_rules! with_format {
+    ($format:expr, $call:ident($($arg:expr),* $(,)?)) => {
+        match $format {
+            Format::F32 => $call::<packed::F32>($($arg),*),
+            Format::F16 => $call::<packed::F16>($($arg),*),
+            Format::BF16 => $call::<packed::Bf16>($($arg),*),
+            Format::Q4_0 => $call::<packed::Q4_0>($($arg),*),
+            Format::Q4_1 => $call::<packed::Q4_1>($($arg),*),
+            Format::Q5_0 => $call::<packed::Q5_0>($($arg),*),
+            Format::Q5_1 => $call::<packed::Q5_1>($($arg),*),
+            Format::Q8_0 => $call::<packed::Q8_0>($($arg),*),
+            Format::Q2_K => $call::<packed::Q2K>($($arg),*),
+            Format::Q3_K => $call::<packed::Q3K>($($arg),*),
+            Format::Q4_K => $call::<packed::Q4K>($($arg),*),
+            Format::Q5_K => $call::<packed::Q5K>($($arg),*),
+            Format::Q6_K => $call::<packed::Q6K>($($arg),*),
+        }
+    };
+}
+
+/// `out[i, j] = sum over l of x[i, l] * w[j, l]`: floats times the transpose of packed rows.
+///
+/// # Shapes
+///
+/// `w`: `n` rows of `format.row_bytes(k)` bytes each, at any alignment (bytes after them are not
+/// looked at); `x: [m, k]`; `out: [m, n]`, overwritten.
+///
+/// The lengths are the caller's to have checked. They are compared once, by assertions, before
+/// anything is computed: a mismatch is a fault of this crate, not of its input, and must neither
+/// read past the end nor leave `out` half written.
+pub fn matmul(
+    format: Format,
+    w: &[u8],
+    x: &[f32],
+    m: usize,
+    k: usize,
+    n: usize,
+    out: &mut [f32],
+) {
+    matmul_with(Level::best(), rayon::current_num_threads(), format, w, x, [m, k, n], out);
+}
+
+/// The rows `ids` of a packed table as floats.
+///
+/// # Shapes
+///
+/// `w`: rows of `format.row_bytes(k)` bytes each; `ids: [M]`, each less than the number of rows;
+/// `out: [M, k]`, overwritten.
+///
+/// As in [`matmul`], lengths and ids are the caller's to have checked, and are asserted.
+pub fn rows(format: Format, w: &[u8], ids: &[u32], k: usize, out: &mut [f32]) {
+    rows_with(Level::best(), format, w, ids, k, out);
+}
+
+/// The bytes of a row; asserts that `w` holds `n` of them.
+fn row_bytes(format: Format, w: &[u8], k: usize, n: usize) -> usize {
+    let bytes = format.row_bytes(k);
+    let all = bytes.and_then(|bytes| bytes.checked_mul(n));
+    assert!(
+        all.is_some_and(|all| all <= w.len()),
+        "{n} rows of {k} weights in {format} do not fit {} bytes",
+        w.len()
+    );
+    bytes.unwrap_or(0)
+}
+
+fn matmul_with(
+    level: Level,
+    threads: usize,
+    format: Format,
+    w: &[u8],
+    x: &[f32],
+    [m, k, n]: [usize; 3],
+    out: &mut [f32],
+) {
+    let row_bytes = row_bytes(format, w, k, n);
+    assert_eq!(m.checked_mul(k), Some(x.len()), "`x` is not [{m}, {k}]");
+    assert_eq!(m.checked_mul(n), Some(out.len()), "`out` is not [{m}, {n}]");
+    if out.is_empty() || k == 0 {
+        return out.fill(0.0);
+    }
+    // Unpacked formats may have any width: what is missing to a whole group are zeros.
+    let x = match k % 32 {
+        0 => Cow::Borrowed(x),
+        rest => {
+            let zeros = [0.0; 32];
+            Cow::Owned(x.chunks_exact(k).flat_map(|x| [x, &zeros[rest..]].concat()).collect())
+        }
+    };
+    let all = Matmul { level, threads, w: &w[..n * row_bytes], row_bytes, x: &x, k };
+    with_format!(format, run(all, m, n, out));
+}
+
+/// A product that is yet to be shared out.
+#[derive(Clone, Copy)]
+struct Matmul<'a> {
+    level: Level,
+    threads: usize,
+    w: &'a [u8],
+    row_bytes: usize,
+    /// `[m, k.next_multiple_of(32)]`
+    x: &'a [f32],
+    k: usize,
+}
+
+fn run<P: Packed>(all: Matmul<'_>, m: usize, n: usize, out: &mut [f32]) {
+    if m == 1 {
+        let alone = all.threads == 1 || all.w.len() < SMALL;
+        let share = if alone {
+            n
+        } else {
+            let even = n.div_ceil(all.threads);
+            even.min(SHARE / all.row_bytes).max(1).next_multiple_of(4)
+        };
+        let shares = Mutex::new(out.chunks_mut(share).enumerate());
+        on_threads(all.threads.min(n.div_ceil(share)), || {
+            while let Some((i, out)) = next(&shares) {
+                part::<P>(all, i * share, &mut [out]);
+            }
+        });
+    } else {
+        let alone = all.threads == 1 || m.saturating_mul(all.w.len()) < SMALL_PRODUCT;
+        let share = if alone { n } else { n.div_ceil(3 * all.threads).clamp(16, 64) };
+        let share = share.next_multiple_of(4);
+        // Columns of `out`: for each share, its stretch of every row.
+        let mut shares: Vec<Vec<&mut [f32]>> =
+            (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
+        for row in out.chunks_exact_mut(n) {
+            for (share, columns) in shares.iter_mut().zip(row.chunks_mut(share)) {
+                share.push(columns);
+            }
+        }
+        let count = shares.len();
+        let shares = Mutex::new(shares.into_iter().enumerate());
+        on_threads(all.threads.min(count), || {
+            while let Some((i, mut out)) = next(&shares) {
+                part::<P>(all, i * share, &mut out);
+            }
+        });
+    }
+}
+
+/// The next share of the work.
+fn next<T>(shares: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    shares.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
+}
+
+/// Runs `work` on this thread and on up to `threads - 1` others.
+fn on_threads(threads: usize, work: impl Fn() + Sync) {
+    if threads <= 1 {
+        return work();
+    }
+    // In place: the calling thread starts at once and does it all if the others wake late.
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
+}
+
+/// `x` times the rows of `w` from `first` on, as many as the rows of `out` are wide.
+fn part<P: Packed>(all: Matmul<'_>, first: usize, out: &mut [&mut [f32]]) {
+    thread_local! {
+        static PANEL: RefCell<Vec<Four>> = const { RefCell::new(Vec::new()) };
+    }
+    let n = out.first().map_or(0, |row| row.len());
+    let w = &all.w[first * all.row_bytes..][..n * all.row_bytes];
+    let (w, row_bytes) = padded::<P>(w, all.row_bytes);
+    PANEL.with_borrow_mut(|scratch| {
+        if out.len() > 1 && scratch.is_empty() {
+            scratch.resize(SCRATCH, Four::ZERO);
+        }
+        let k = all.k.next_multiple_of(32);
+        let format = PhantomData::<P>;
+        all.level.run(Product { format, w: &w, row_bytes, x: all.x, k, out, scratch });
+    });
+}
+
+/// The rows with zeros after each up to a whole number of blocks, and the bytes of such a row.
+fn padded<P: Packed>(w: &[u8], row_bytes: usize) -> (Cow<'_, [u8]>, usize) {
+    let whole = row_bytes.next_multiple_of(size_of::<P::Block>());
+    if whole == row_bytes {
+        return (Cow::Borrowed(w), whole);
+    }
+    let mut rows = vec![0; w.len() / row_bytes * whole];
+    for (to, from) in rows.chunks_exact_mut(whole).zip(w.chunks_exact(row_bytes)) {
+        to[..row_bytes].copy_from_slice(from);
+    }
+    (Cow::Owned(rows), whole)
+}
+
+fn rows_with(level: Level, format: Format, w: &[u8], ids: &[u32], k: usize, out: &mut [f32]) {
+    let last = ids.iter().max().map_or(0, |&id| (id as usize).saturating_add(1));
+    let row_bytes = row_bytes(format, w, k, last);
+    assert_eq!(ids.len().checked_mul(k), Some(out.len()), "`out` is not [{}, {k}]", ids.len());
+    if k == 0 {
+        return;
+    }
+    for (&id, out) in ids.iter().zip(out.chunks_exact_mut(k)) {
+        let row = &w[id as usize * row_bytes..][..row_bytes];
+        if k.is_multiple_of(32) {
+            with_format!(format, unpack(level, row, out));
+        } else {
+            crate::quant::ggml::dequantize(format, row, out);
+        }
+    }
+}
+
+fn unpack<P: Packed>(level: Level, w: &[u8], out: &mut [f32]) {
+    level.run(Unpack { format: PhantomData::<P>, w, out });
+}

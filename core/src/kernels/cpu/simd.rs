@@ -1,0 +1,301 @@
+//! The SIMD vocabulary that the products of this folder are written in, once for all processors.
+//!
+//! A value of a type that implements [`Simd`] is a proof that the processor has its features: it
+//! is made by detection alone ([`Level::detect`]). So the methods are safe to call; they read and
+//! write through references to arrays, and only the intrinsics inside are `unsafe`.
+//!
+//! A *group* is 32 consecutive weights of a row as floats. A *vector* is [`Simd::LANES`] floats.
+//! Weights are made by `scale * integer + offset` with one rounding, fused or not: the product
+//! of an f16 scale, a scale of at most 8 bits and an integer of at most 8 bits is exact in f32 for
+//! every format, so all levels give the weights of [`crate::quant::ggml::dequantize`].
+
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "aarch64")]
+use super::arm::Neon;
+#[cfg(target_arch = "x86_64")]
+use super::x86::{Avx2, Avx512};
+
+/// The operations of one instruction set.
+pub(super) trait Simd: Copy {
+    /// Floats in a vector: divides 32.
+    const LANES: usize;
+    /// Rows of `x` in a tile of the product of many rows ([`super::product`]), at most 6.
+    const TILE: usize;
+    /// A vector of floats.
+    type Floats: Copy;
+    /// A group of 32 floats.
+    type Group: Copy;
+    /// 32 bytes.
+    type Bytes: Copy;
+
+    /// `value` in every lane.
+    fn splat(self, value: f32) -> Self::Floats;
+    /// The vector `v` of a group in memory, `v < 32 / LANES`.
+    fn load(self, group: &[f32; 32], v: usize) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, fused where the processor can.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The sums of the lanes of each. The order is the same for all four.
+    fn sums(self, of: [Self::Floats; 4]) -> [f32; 4];
+
+    /// `sum + w * x`, vector after vector of the group.
+    fn dot(self, w: Self::Group, x: &[f32; 32], sum: Self::Floats) -> Self::Floats;
+    fn store(self, w: Self::Group, to: &mut [f32; 32]);
+
+    /// An f16 scale.
+    fn f16(self, bits: [u8; 2]) -> f32;
+    /// An f16 scale in every lane.
+    fn splat_f16(self, bits: [u8; 2]) -> Self::Floats;
+    /// Signed integers as floats, the first eight times `by[0]`, the others times `by[1]`.
+    fn scaled(self, q: &[u8; 16], by: [f32; 2]) -> [f32; 16];
+
+    fn group_f32(self, from: &[u8; 128]) -> Self::Group;
+    fn group_f16(self, from: &[u8; 64]) -> Self::Group;
+    fn group_bf16(self, from: &[u8; 64]) -> Self::Group;
+    /// `scale * q`, `q` signed.
+    fn group_i8(self, from: &[u8; 32], scale: Self::Floats) -> Self::Group;
+    /// `scale * q + offset`: the low halves of the 16 bytes, then their high halves.
+    fn group_u4(self, from: &[u8; 16], scale: Self::Floats, offset: Self::Floats) -> Self::Group;
+    /// As [`Simd::group_u4`], plus 16 where bit `i` of `fifth` is set.
+    fn group_u5(
+        self,
+        from: &[u8; 16],
+        fifth: u32,
+        scale: Self::Floats,
+        offset: Self::Floats,
+    ) -> Self::Group;
+    /// `scale * q + offset` for the low halves of 32 bytes (`shift` 0) or the high ones (4).
+    fn group_half(
+        self,
+        from: &[u8; 32],
+        shift: i32,
+        scale: Self::Floats,
+        offset: Self::Floats,
+    ) -> Self::Group;
+
+    fn bytes(self, from: &[u8; 32]) -> Self::Bytes;
+    /// Every byte moved left by `by` bits (right if negative; less than 8), then `& mask`.
+    fn moved(self, bytes: Self::Bytes, by: i32, mask: u8) -> Self::Bytes;
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `scale * q + offset`, `q` unsigned, with one scale and offset for each half of the group.
+    fn group_u8(
+        self,
+        q: Self::Bytes,
+        scale: [Self::Floats; 2],
+        offset: [Self::Floats; 2],
+    ) -> Self::Group;
+}
+
+/// Work that is compiled once for each instruction set.
+///
+/// `run` and all that it calls must be `#[inline(always)]`, so that it is compiled with the
+/// features of the caller.
+pub(super) trait Kernel {
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy)]
+pub(super) enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    Portable,
+}
+
+impl Level {
+    /// The best level, looked for once.
+    pub(super) fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Level::detect().next().unwrap_or(Level::Portable))
+    }
+
+    /// All levels that this processor has, best first.
+    pub(super) fn detect() -> impl Iterator<Item = Level> {
+        #[cfg(target_arch = "x86_64")]
+        let special = [Avx512::detect().map(Level::Avx512), Avx2::detect().map(Level::Avx2)];
+        #[cfg(target_arch = "aarch64")]
+        let special = [Neon::detect().map(Level::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let special = [None];
+        special.into_iter().flatten().chain([Level::Portable])
+    }
+
+    /// Runs `kernel` with this instruction set.
+    pub(super) fn run<K: Kernel>(self, kernel: K) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(simd) => simd.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(simd) => simd.run(kernel),
+            Level::Portable => kernel.run(Portable),
+        }
+    }
+}
+
+/// Plain loops over arrays, which compilers turn into whatever vectors the target has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+type Eight = [f32; 8];
+
+impl Portable {
+    #[inline(always)]
+    fn affine(self, q: [u8; 32], scale: [Eight; 2], offset: [Eight; 2]) -> [Eight; 4] {
+        let mut out = [[0.0; 8]; 4];
+        for (i, w) in out.as_flattened_mut().iter_mut().enumerate() {
+            *w = scale[i / 16][i % 8] * f32::from(q[i]) + offset[i / 16][i % 8];
+        }
+        out
+    }
+}
+
+impl Simd for Portable {
+    const LANES: usize = 8;
+    const TILE: usize = 2;
+    type Floats = Eight;
+    type Group = [Eight; 4];
+    type Bytes = [u8; 32];
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Eight {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn load(self, group: &[f32; 32], v: usize) -> Eight {
+        group.as_chunks().0[v]
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Eight, b: Eight) -> Eight {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    // Not `f32::mul_add`: without hardware that is a call, many times slower.
+    #[inline(always)]
+    fn mul_add(self, a: Eight, b: Eight, c: Eight) -> Eight {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn sums(self, of: [Eight; 4]) -> [f32; 4] {
+        of.map(|v| ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])))
+    }
+
+    #[inline(always)]
+    fn dot(self, w: [Eight; 4], x: &[f32; 32], mut sum: Eight) -> Eight {
+        for (w, x) in w.iter().zip(x.as_chunks().0) {
+            sum = self.mul_add(*w, *x, sum);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn store(self, w: [Eight; 4], to: &mut [f32; 32]) {
+        to.copy_from_slice(w.as_flattened());
+    }
+
+    #[inline(always)]
+    fn f16(self, bits: [u8; 2]) -> f32 {
+        half::f16::from_le_bytes(bits).to_f32_const()
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: [u8; 2]) -> Eight {
+        [self.f16(bits); 8]
+    }
+
+    #[inline(always)]
+    fn scaled(self, q: &[u8; 16], by: [f32; 2]) -> [f32; 16] {
+        std::array::from_fn(|i| by[i / 8] * f32::from(q[i] as i8))
+    }
+
+    #[inline(always)]
+    fn group_f32(self, from: &[u8; 128]) -> [Eight; 4] {
+        let mut out = [[0.0; 8]; 4];
+        for (w, b) in out.as_flattened_mut().iter_mut().zip(from.as_chunks().0) {
+            *w = f32::from_le_bytes(*b);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_f16(self, from: &[u8; 64]) -> [Eight; 4] {
+        let mut out = [[0.0; 8]; 4];
+        for (w, b) in out.as_flattened_mut().iter_mut().zip(from.as_chunks().0) {
+            *w = self.f16(*b);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_bf16(self, from: &[u8; 64]) -> [Eight; 4] {
+        let mut out = [[0.0; 8]; 4];
+        for (w, b) in out.as_flattened_mut().iter_mut().zip(from.as_chunks().0) {
+            *w = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_i8(self, from: &[u8; 32], scale: Eight) -> [Eight; 4] {
+        let mut out = [[0.0; 8]; 4];
+        for (i, w) in out.as_flattened_mut().iter_mut().enumerate() {
+            *w = scale[i % 8] * f32::from(from[i] as i8);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_u4(self, from: &[u8; 16], scale: Eight, offset: Eight) -> [Eight; 4] {
+        self.group_u5(from, 0, scale, offset)
+    }
+
+    #[inline(always)]
+    fn group_u5(self, from: &[u8; 16], fifth: u32, scale: Eight, offset: Eight) -> [Eight; 4] {
+        let mut q = [0; 32];
+        for i in 0..16 {
+            q[i] = from[i] & 15 | ((fifth >> i & 1) << 4) as u8;
+            q[i + 16] = from[i] >> 4 | ((fifth >> (i + 16) & 1) << 4) as u8;
+        }
+        self.affine(q, [scale; 2], [offset; 2])
+    }
+
+    #[inline(always)]
+    fn group_half(self, from: &[u8; 32], shift: i32, scale: Eight, offset: Eight) -> [Eight; 4] {
+        self.affine(self.moved(*from, -shift, 15), [scale; 2], [offset; 2])
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; 32]) -> [u8; 32] {
+        *from
+    }
+
+    #[inline(always)]
+    fn moved(self, mut bytes: [u8; 32], by: i32, mask: u8) -> [u8; 32] {
+        for b in &mut bytes {
+            *b = mask & if by < 0 { *b >> -by } else { *b << by };
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    fn or(self, mut a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a |= b;
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn group_u8(self, q: [u8; 32], scale: [Eight; 2], offset: [Eight; 2]) -> [Eight; 4] {
+        self.affine(q, scale, offset)
+    }
+}

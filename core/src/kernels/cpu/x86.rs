@@ -1,0 +1,525 @@
+//! [`Simd`] for x86-64: AVX2 with FMA and F16C, and AVX-512 (F, BW, DQ, VL).
+
+use std::arch::x86_64::*;
+
+use super::simd::{Kernel, Simd};
+
+/// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: the token `self` is made by `detect` alone, so the processor has the features.
+        // Pointers come from references to arrays of exactly the width of the load or store,
+        // which are the unaligned kinds.
+        unsafe { $($body)* }
+    };
+}
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// Proof that the processor has AVX-512 F, BW, DQ and VL besides [`Avx2`].
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(Avx2);
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Avx2> {
+        let has = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        has.then_some(Avx2(()))
+    }
+
+    pub(super) fn run<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inner<K: Kernel>(simd: Avx2, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, kernel) }
+    }
+
+    /// The 16 bytes as low halves, then high halves.
+    #[inline(always)]
+    fn halves(self, from: &[u8; 16]) -> __m256i {
+        intrinsics! {
+            let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.as_ptr().cast()));
+            // Bits from the neighbouring byte come in above and are masked off.
+            let shifted = _mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4));
+            _mm256_and_si256(shifted, _mm256_set1_epi8(15))
+        }
+    }
+
+    /// 16 in byte `i` where bit `i` is set.
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> __m256i {
+        intrinsics! {
+            let spread = _mm256_shuffle_epi8(
+                _mm256_set1_epi32(bits as i32),
+                _mm256_setr_epi64x(
+                    0,
+                    0x0101_0101_0101_0101,
+                    0x0202_0202_0202_0202,
+                    0x0303_0303_0303_0303,
+                ),
+            );
+            let one = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
+            _mm256_and_si256(set, _mm256_set1_epi8(16))
+        }
+    }
+
+    #[inline(always)]
+    fn bf16(self, from: &[u8; 16]) -> __m256 {
+        intrinsics! {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    fn i8(self, from: &[u8; 8], scale: __m256) -> __m256 {
+        intrinsics! {
+            let wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()));
+            _mm256_mul_ps(_mm256_cvtepi32_ps(wide), scale)
+        }
+    }
+
+    /// Four times eight unsigned bytes as floats.
+    #[inline(always)]
+    fn widen(self, q: __m256i) -> [__m256; 4] {
+        intrinsics! {
+            let [low, high] = [_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q)];
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(low, low))),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(high, high))),
+            ]
+        }
+    }
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const TILE: usize = 3;
+    type Floats = __m256;
+    type Group = [__m256; 4];
+    type Bytes = __m256i;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        intrinsics! { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, group: &[f32; 32], v: usize) -> __m256 {
+        let from: &[f32; 8] = &group.as_chunks().0[v];
+        intrinsics! { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        intrinsics! { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        intrinsics! { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        intrinsics! {
+            let all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let sum = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+            _mm_storeu_ps(out.as_mut_ptr(), sum);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn dot(self, w: [__m256; 4], x: &[f32; 32], mut sum: __m256) -> __m256 {
+        sum = self.mul_add(w[0], self.load(x, 0), sum);
+        sum = self.mul_add(w[1], self.load(x, 1), sum);
+        sum = self.mul_add(w[2], self.load(x, 2), sum);
+        sum = self.mul_add(w[3], self.load(x, 3), sum);
+        sum
+    }
+
+    #[inline(always)]
+    fn store(self, w: [__m256; 4], to: &mut [f32; 32]) {
+        let (to, _): (&mut [[f32; 8]], _) = to.as_chunks_mut();
+        intrinsics! {
+            _mm256_storeu_ps(to[0].as_mut_ptr(), w[0]);
+            _mm256_storeu_ps(to[1].as_mut_ptr(), w[1]);
+            _mm256_storeu_ps(to[2].as_mut_ptr(), w[2]);
+            _mm256_storeu_ps(to[3].as_mut_ptr(), w[3]);
+        }
+    }
+
+    #[inline(always)]
+    fn f16(self, bits: [u8; 2]) -> f32 {
+        intrinsics! {
+            _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(u16::from_le_bytes(bits).into())))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: [u8; 2]) -> __m256 {
+        intrinsics! { _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(bits))) }
+    }
+
+    #[inline(always)]
+    fn scaled(self, q: &[u8; 16], by: [f32; 2]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        let (q, _) = q.as_chunks();
+        let (to, _): (&mut [[f32; 8]], _) = out.as_chunks_mut();
+        intrinsics! {
+            _mm256_storeu_ps(to[0].as_mut_ptr(), self.i8(&q[0], _mm256_set1_ps(by[0])));
+            _mm256_storeu_ps(to[1].as_mut_ptr(), self.i8(&q[1], _mm256_set1_ps(by[1])));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_f32(self, from: &[u8; 128]) -> [__m256; 4] {
+        let (v, _) = from.as_chunks::<32>();
+        intrinsics! {
+            [
+                _mm256_loadu_ps(v[0].as_ptr().cast()),
+                _mm256_loadu_ps(v[1].as_ptr().cast()),
+                _mm256_loadu_ps(v[2].as_ptr().cast()),
+                _mm256_loadu_ps(v[3].as_ptr().cast()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn group_f16(self, from: &[u8; 64]) -> [__m256; 4] {
+        let (v, _) = from.as_chunks::<16>();
+        intrinsics! {
+            [
+                _mm256_cvtph_ps(_mm_loadu_si128(v[0].as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(v[1].as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(v[2].as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(v[3].as_ptr().cast())),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn group_bf16(self, from: &[u8; 64]) -> [__m256; 4] {
+        let (v, _) = from.as_chunks::<16>();
+        [self.bf16(&v[0]), self.bf16(&v[1]), self.bf16(&v[2]), self.bf16(&v[3])]
+    }
+
+    #[inline(always)]
+    fn group_i8(self, from: &[u8; 32], scale: __m256) -> [__m256; 4] {
+        let (v, _) = from.as_chunks::<8>();
+        [
+            self.i8(&v[0], scale),
+            self.i8(&v[1], scale),
+            self.i8(&v[2], scale),
+            self.i8(&v[3], scale),
+        ]
+    }
+
+    #[inline(always)]
+    fn group_u4(self, from: &[u8; 16], scale: __m256, offset: __m256) -> [__m256; 4] {
+        self.group_u8(self.halves(from), [scale; 2], [offset; 2])
+    }
+
+    #[inline(always)]
+    fn group_u5(self, from: &[u8; 16], fifth: u32, scale: __m256, offset: __m256) -> [__m256; 4] {
+        let q = self.or(self.halves(from), self.sixteens(fifth));
+        self.group_u8(q, [scale; 2], [offset; 2])
+    }
+
+    #[inline(always)]
+    fn group_half(self, from: &[u8; 32], shift: i32, scale: __m256, offset: __m256) -> [__m256; 4] {
+        let q = self.moved(self.bytes(from), -shift, 15);
+        self.group_u8(q, [scale; 2], [offset; 2])
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; 32]) -> __m256i {
+        intrinsics! { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn moved(self, bytes: __m256i, by: i32, mask: u8) -> __m256i {
+        intrinsics! {
+            // There is no shift of bytes: what comes from the neighbour must be masked off.
+            let (moved, own) = if by < 0 {
+                (_mm256_srl_epi16(bytes, _mm_cvtsi32_si128(-by)), 0xff >> -by)
+            } else {
+                (_mm256_sll_epi16(bytes, _mm_cvtsi32_si128(by)), 0xff << by)
+            };
+            _mm256_and_si256(moved, _mm256_set1_epi8((mask & own as u8) as i8))
+        }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        intrinsics! { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn group_u8(self, q: __m256i, scale: [__m256; 2], offset: [__m256; 2]) -> [__m256; 4] {
+        let [a, b, c, d] = self.widen(q);
+        intrinsics! {
+            [
+                _mm256_fmadd_ps(a, scale[0], offset[0]),
+                _mm256_fmadd_ps(b, scale[0], offset[0]),
+                _mm256_fmadd_ps(c, scale[1], offset[1]),
+                _mm256_fmadd_ps(d, scale[1], offset[1]),
+            ]
+        }
+    }
+}
+
+impl Avx512 {
+    pub(super) fn detect() -> Option<Avx512> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        Avx2::detect().filter(|_| has).map(Avx512)
+    }
+
+    pub(super) fn run<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn inner<K: Kernel>(simd: Avx512, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, kernel) }
+    }
+
+    /// `scale * i + offset` for `i` in 0..16: a look-up takes the place of four operations.
+    #[inline(always)]
+    fn table(self, scale: __m512, offset: __m512) -> __m512 {
+        intrinsics! {
+            let i = _mm512_setr_ps(
+                0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.,
+            );
+            _mm512_fmadd_ps(i, scale, offset)
+        }
+    }
+
+    #[inline(always)]
+    fn bf16(self, from: &[u8; 32]) -> __m512 {
+        intrinsics! {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    fn i8(self, from: &[u8; 16], scale: __m512) -> __m512 {
+        intrinsics! {
+            let wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(wide), scale)
+        }
+    }
+
+    /// The halves of `a` and of `b`, each added up: what were quarters of two vectors are halves
+    /// of one.
+    #[inline(always)]
+    fn fold(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! {
+            let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+            _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+        }
+    }
+
+    /// 16 unsigned bytes in 32 bits each.
+    #[inline(always)]
+    fn widen(self, from: &[u8; 16]) -> __m512i {
+        intrinsics! { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const TILE: usize = 6;
+    type Floats = __m512;
+    type Group = [__m512; 2];
+    type Bytes = __m256i;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        intrinsics! { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, group: &[f32; 32], v: usize) -> __m512 {
+        let from: &[f32; 16] = &group.as_chunks().0[v];
+        intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        intrinsics! { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        let [ab, cd] = [self.fold(a, b), self.fold(c, d)];
+        intrinsics! {
+            let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd);
+            let all = _mm512_add_ps(even, _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd));
+            let all = _mm512_add_ps(all, _mm512_permute_ps::<0b01_00_11_10>(all));
+            let all = _mm512_add_ps(all, _mm512_permute_ps::<0b10_11_00_01>(all));
+            let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let sums = _mm512_castps512_ps128(_mm512_permutexvar_ps(first, all));
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn dot(self, w: [__m512; 2], x: &[f32; 32], mut sum: __m512) -> __m512 {
+        sum = self.mul_add(w[0], self.load(x, 0), sum);
+        sum = self.mul_add(w[1], self.load(x, 1), sum);
+        sum
+    }
+
+    #[inline(always)]
+    fn store(self, w: [__m512; 2], to: &mut [f32; 32]) {
+        let (to, _): (&mut [[f32; 16]], _) = to.as_chunks_mut();
+        intrinsics! {
+            _mm512_storeu_ps(to[0].as_mut_ptr(), w[0]);
+            _mm512_storeu_ps(to[1].as_mut_ptr(), w[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn f16(self, bits: [u8; 2]) -> f32 {
+        self.0.f16(bits)
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: [u8; 2]) -> __m512 {
+        intrinsics! { _mm512_cvtph_ps(_mm256_set1_epi16(i16::from_le_bytes(bits))) }
+    }
+
+    #[inline(always)]
+    fn scaled(self, q: &[u8; 16], by: [f32; 2]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        intrinsics! {
+            let by = _mm512_insertf32x8::<1>(_mm512_set1_ps(by[0]), _mm256_set1_ps(by[1]));
+            _mm512_storeu_ps(out.as_mut_ptr(), self.i8(q, by));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group_f32(self, from: &[u8; 128]) -> [__m512; 2] {
+        let (v, _) = from.as_chunks::<64>();
+        intrinsics! {
+            [_mm512_loadu_ps(v[0].as_ptr().cast()), _mm512_loadu_ps(v[1].as_ptr().cast())]
+        }
+    }
+
+    #[inline(always)]
+    fn group_f16(self, from: &[u8; 64]) -> [__m512; 2] {
+        let (v, _) = from.as_chunks::<32>();
+        intrinsics! {
+            [
+                _mm512_cvtph_ps(_mm256_loadu_si256(v[0].as_ptr().cast())),
+                _mm512_cvtph_ps(_mm256_loadu_si256(v[1].as_ptr().cast())),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn group_bf16(self, from: &[u8; 64]) -> [__m512; 2] {
+        let (v, _) = from.as_chunks::<32>();
+        [self.bf16(&v[0]), self.bf16(&v[1])]
+    }
+
+    #[inline(always)]
+    fn group_i8(self, from: &[u8; 32], scale: __m512) -> [__m512; 2] {
+        let (v, _) = from.as_chunks::<16>();
+        [self.i8(&v[0], scale), self.i8(&v[1], scale)]
+    }
+
+    #[inline(always)]
+    fn group_u4(self, from: &[u8; 16], scale: __m512, offset: __m512) -> [__m512; 2] {
+        let (q, table) = (self.widen(from), self.table(scale, offset));
+        // The look-up takes the low four bits of an index and ignores the rest.
+        intrinsics! {
+            [
+                _mm512_permutexvar_ps(q, table),
+                _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(q), table),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn group_u5(self, from: &[u8; 16], fifth: u32, scale: __m512, offset: __m512) -> [__m512; 2] {
+        let q = self.widen(from);
+        intrinsics! {
+            let sixteen = _mm512_set1_epi32(16);
+            let low = _mm512_and_si512(q, _mm512_set1_epi32(15));
+            let low = _mm512_mask_or_epi32(low, fifth as u16, low, sixteen);
+            let high = _mm512_srli_epi32::<4>(q);
+            let high = _mm512_mask_or_epi32(high, (fifth >> 16) as u16, high, sixteen);
+            [
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), scale, offset),
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scale, offset),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn group_half(self, from: &[u8; 32], shift: i32, scale: __m512, offset: __m512) -> [__m512; 2] {
+        let (v, _) = from.as_chunks::<16>();
+        let table = self.table(scale, offset);
+        let [a, b] = [self.widen(&v[0]), self.widen(&v[1])];
+        intrinsics! {
+            // The look-up takes the low four bits of an index and ignores the rest.
+            let by = _mm_cvtsi32_si128(shift);
+            [
+                _mm512_permutexvar_ps(_mm512_srl_epi32(a, by), table),
+                _mm512_permutexvar_ps(_mm512_srl_epi32(b, by), table),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; 32]) -> __m256i {
+        self.0.bytes(from)
+    }
+
+    #[inline(always)]
+    fn moved(self, bytes: __m256i, by: i32, mask: u8) -> __m256i {
+        self.0.moved(bytes, by, mask)
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        self.0.or(a, b)
+    }
+
+    #[inline(always)]
+    fn group_u8(self, q: __m256i, scale: [__m512; 2], offset: [__m512; 2]) -> [__m512; 2] {
+        intrinsics! {
+            let low = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(q));
+            let high = _mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(q));
+            [
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), scale[0], offset[0]),
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scale[1], offset[1]),
+            ]
+        }
+    }
+}

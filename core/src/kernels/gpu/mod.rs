@@ -1,0 +1,156 @@
+//! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
+//!
+//! [`decode`] unpacks weights in registers, [`matmul`] multiplies, [`rows`] looks rows up. Kernels
+//! use 32-bit integers and floats alone and no subgroups, so that they compile to plain WGSL.
+
+mod decode;
+mod matmul;
+mod rows;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{DType, Shape, TensorMetadata};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::{cast, into_contiguous};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::PackedOps;
+use crate::quant::Format;
+
+/// The most cubes along one axis of a dispatch, in every graphics API.
+const AXIS: u32 = 65_535;
+
+/// Up to this many rows of `x`, reading the weights is the cost.
+const FEW: usize = 8;
+
+/// Rows of `x` that share one reading of a weight while there are few.
+const GROUP: usize = 4;
+
+impl PackedOps for CubeBackend {
+    fn packed_matmul(
+        x: FloatTensor<Self>,
+        weights: IntTensor<Self>,
+        format: Format,
+        rows: usize,
+    ) -> FloatTensor<Self> {
+        let x = into_contiguous(x);
+        let [m, k] = [x.shape()[0], x.shape()[1]];
+        let out = empty(&x, [m, rows]);
+        if m == 0 || rows == 0 {
+            return out;
+        }
+        let client = x.client.clone();
+        let lanes = lanes(k);
+        let arguments = (m as u32, k as u32, rows as u32);
+        let (words, x, sums) =
+            (weights.into_buffer_arg(), x.into_buffer_arg(), out.clone().into_buffer_arg());
+        if m <= FEW {
+            let group = if m == 1 { 1 } else { GROUP };
+            let cubes = cubes(rows.div_ceil(matmul::ROWS as usize), m.div_ceil(group));
+            let units = CubeDim::new_2d(matmul::LANES, matmul::ROWS);
+            // SAFETY: the kernel keeps every index below `m`, `k` and `rows`, and the buffers
+            // hold `m * k` floats, `rows` packed rows and `m * rows` sums.
+            unsafe {
+                matmul::few_rows::launch_unchecked(
+                    &client,
+                    cubes,
+                    units,
+                    lanes,
+                    words,
+                    x,
+                    sums,
+                    arguments.0,
+                    arguments.1,
+                    arguments.2,
+                    group as u32,
+                    format,
+                )
+            };
+        } else {
+            let share = if m <= matmul::SIDE as usize { 1 } else { 4 };
+            let tall = (matmul::SIDE * share) as usize;
+            let cubes = cubes(rows.div_ceil(matmul::TILE as usize), m.div_ceil(tall));
+            let units = CubeDim::new_2d(matmul::SIDE, matmul::SIDE);
+            // SAFETY: as above.
+            unsafe {
+                matmul::many_rows::launch_unchecked(
+                    &client,
+                    cubes,
+                    units,
+                    lanes,
+                    words,
+                    x,
+                    sums,
+                    arguments.0,
+                    arguments.1,
+                    arguments.2,
+                    share,
+                    format,
+                )
+            };
+        }
+        out
+    }
+
+    fn packed_rows(
+        weights: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        format: Format,
+        width: usize,
+        first: usize,
+        rows: usize,
+    ) -> FloatTensor<Self> {
+        let ids =
+            into_contiguous(if ids.dtype == DType::I32 { ids } else { cast(ids, DType::I32) });
+        let m = ids.shape()[0];
+        let out = empty(&ids, [m, width]);
+        if m == 0 || width == 0 {
+            return out;
+        }
+        let client = ids.client.clone();
+        let lanes = lanes(width);
+        let cubes = cubes((m * (width / lanes)).div_ceil(rows::UNITS as usize), 1);
+        // SAFETY: the kernel writes below `m * width` and reads rows below `rows`, whatever the
+        // ids are.
+        unsafe {
+            rows::gather::launch_unchecked(
+                &client,
+                cubes,
+                CubeDim::new_1d(rows::UNITS),
+                lanes,
+                weights.into_buffer_arg(),
+                ids.into_buffer_arg(),
+                out.clone().into_buffer_arg(),
+                m as u32,
+                width as u32,
+                first as i32,
+                rows as i32,
+                format,
+            )
+        };
+        out
+    }
+}
+
+/// Floats that a unit reads at once: 4 where rows are a multiple of it.
+fn lanes(width: usize) -> usize {
+    if width.is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// `count` cubes over two axes, `deep` along the third.
+fn cubes(count: usize, deep: usize) -> CubeCount {
+    let count = count as u32;
+    let high = count.div_ceil(AXIS);
+    CubeCount::Static(count.div_ceil(high), high, deep as u32)
+}
+
+/// An uninitialized tensor of floats beside `like`.
+fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
+    empty_device_contiguous_dtype(
+        like.client.clone(),
+        like.device.clone(),
+        Shape::from(shape),
+        DType::F32,
+    )
+}

@@ -1,0 +1,35 @@
+//! Rows of a packed table as floats: the look-up of embeddings.
+
+use cubecl::prelude::*;
+
+use super::decode::weights;
+use crate::quant::Format;
+
+/// Units of a cube of [`gather`].
+pub(super) const UNITS: u32 = 64;
+
+/// `out [m, width]`: the row `ids[i] - first` of the table, or zeros where it is not in
+/// `0..rows`; one unit writes `N` columns.
+#[cube(launch_unchecked)]
+pub(super) fn gather<N: Size>(
+    words: &[u32],
+    ids: &[i32],
+    out: &mut [Vector<f32, N>],
+    m: u32,
+    width: u32,
+    first: i32,
+    rows: i32,
+    #[comptime] format: Format,
+) {
+    let pos = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * UNITS + UNIT_POS_X;
+    let per_row = width / N::value() as u32;
+    if pos < m * per_row {
+        let id = ids[(pos / per_row) as usize];
+        let column = (pos % per_row) * N::value() as u32;
+        let mut value = Vector::<f32, N>::new(0.0f32);
+        if id >= first && id - first < rows {
+            value = weights::<N>(words, u32::cast_from(id - first), column, width, format);
+        }
+        out[pos as usize] = value;
+    }
+}

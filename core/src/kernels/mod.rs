@@ -1,0 +1,89 @@
+//! The operations that the tensor library lacks: products with weights that stay packed.
+//!
+//! One backend extension, [`PackedOps`], with one implementation per backend: [`flex`] calls the
+//! SIMD code of [`cpu`], [`gpu`] holds the kernels for Vulkan, Metal, DX12 and WebGPU. The
+//! reference of both is [`crate::quant::ggml::dequantize`] followed by a plain product, and their
+//! tests compare with it. The one caller is [`crate::quant::weights::Packed`].
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+
+use crate::quant::Format;
+
+#[cfg(feature = "train")]
+mod autodiff;
+pub mod cpu;
+mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub mod gpu;
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// Products and look-ups on packed weights.
+///
+/// `weights` holds the blocks of whole rows, one after another, as the file has them: bytes on
+/// the CPU, 32-bit words (little endian, the last one padded with zeros) on a GPU.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Flex,
+    Autodiff: cfg(feature = "train")
+)]
+pub trait PackedOps: Backend {
+    /// `x [M, K]` in f32 times the transpose of `rows` packed rows of width `K`: `[M, rows]`.
+    ///
+    /// Sums are f32. The gradient flows to `x`; the weights have none.
+    fn packed_matmul(
+        x: FloatTensor<Self>,
+        weights: IntTensor<Self>,
+        format: Format,
+        rows: usize,
+    ) -> FloatTensor<Self>;
+
+    /// The rows `ids [M]` as floats: `[M, width]`.
+    ///
+    /// `weights` holds the rows `first..first + rows` of a table; an id outside gives a row of
+    /// zeros, so that the answers of a table's parts add up to the answer of the table.
+    fn packed_rows(
+        weights: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        format: Format,
+        width: usize,
+        first: usize,
+        rows: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// [`PackedOps::packed_matmul`] on tensors.
+pub(crate) fn packed_matmul(
+    x: Tensor<2>,
+    weights: Tensor<1, Int>,
+    format: Format,
+    rows: usize,
+) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as PackedOps>::packed_matmul(
+        x.into_dispatch(),
+        weights.into_dispatch(),
+        format,
+        rows,
+    ))
+}
+
+/// [`PackedOps::packed_rows`] on tensors.
+pub(crate) fn packed_rows(
+    weights: Tensor<1, Int>,
+    ids: Tensor<1, Int>,
+    format: Format,
+    width: usize,
+    first: usize,
+    rows: usize,
+) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as PackedOps>::packed_rows(
+        weights.into_dispatch(),
+        ids.into_dispatch(),
+        format,
+        width,
+        first,
+        rows,
+    ))
+}

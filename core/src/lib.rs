@@ -1,0 +1,53 @@
+//! Transformers inside your program: embed and generate text on any vendor's GPU or on the CPU.
+//!
+//! ```text
+//! text -> tokens [T] -> Transformer -> hidden states [T, D] -> pool -> embedding [D]
+//!                                            |-> head -> logits [V] -> sample -> token -> text
+//! ```
+//! The folders follow the data: `text` (1), `nn` (2), `embed` (3a), `generate` (3b); `load` and
+//! `family` bring files to modules, `quant` and `kernels` keep weights packed while they are
+//! multiplied.
+//!
+//! ```no_run
+//! use emberform::{GenerateOptions, Model};
+//!
+//! let model = Model::open("models/minilm")?;
+//! let vectors = model.embed(&["a cat sat", "a dog lay"])?;
+//! println!("{model}: {:.2}", vectors.cosine(0, 1));
+//!
+//! let model = Model::open("models/gemma3-270m-q4_k_m.gguf")?;
+//! for piece in model.generate("The sky is", &GenerateOptions::default().max_tokens(32))? {
+//!     print!("{}", piece?.text);
+//! }
+//! # Ok::<(), emberform::Error>(())
+//! ```
+//!
+//! A [`Model`] opens a Hugging Face folder or a GGUF file and is shared between threads as it is.
+//! A [`Session`] holds what changes while text is made. The modules in [`nn`] stand by themselves:
+//! build one from a [`nn::Spec`] and train it with burn.
+#![recursion_limit = "256"]
+
+mod device;
+mod embed;
+mod error;
+mod family;
+mod generate;
+#[doc(hidden)]
+pub mod kernels;
+mod load;
+mod model;
+pub mod nn;
+pub mod quant;
+mod text;
+mod verify;
+
+pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
+pub use embed::{EmbedOptions, Embeddings, Pooling};
+pub use error::{Code, Error, Result};
+pub use generate::{
+    CancelToken, FinishReason, GenerateOptions, Piece, Session, Stats, Stream, Token,
+};
+pub use load::LoadReport;
+pub use model::{Model, OpenOptions, Output, TensorInfo};
+pub use text::{DecodeStream, Encoding, Tokenizer};
+pub use verify::{Step, Verification};

@@ -1,0 +1,301 @@
+//! Files to a [`Checkpoint`]: config, tokenizer and named tensors, none of them copied.
+//!
+//! A Hugging Face folder and a GGUF file come out alike: the config in one vocabulary of keys, the
+//! tensors in one vocabulary of names, so that nothing after this folder asks where they came from.
+//! All files are untrusted; every number is checked against the bytes that are there before
+//! anything is allocated for it.
+
+pub(crate) mod file;
+pub(crate) mod gguf;
+mod report;
+pub(crate) mod safetensors;
+pub(crate) mod weights;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::embed::Recipe;
+use crate::error::{Error, Result};
+use crate::family::config::Config;
+use crate::family::{self, Family, names};
+use crate::generate::Defaults;
+use crate::nn::Spec;
+use crate::nn::spec::Head;
+use crate::quant::Format;
+use crate::text::{Tokenizer, Vocabulary};
+
+pub use file::{Dtype, Stored};
+pub use report::LoadReport;
+
+/// Tensors under our names.
+pub(crate) type Tensors = BTreeMap<String, Stored>;
+
+/// Largest `config.json` or other small JSON file, in bytes.
+const MAX_JSON: u64 = 16 << 20;
+
+/// Largest `tokenizer.json`, in bytes: the largest public ones are near 40 MB.
+const MAX_TOKENIZER: u64 = 128 << 20;
+
+/// All that the files of a model say.
+pub(crate) struct Checkpoint {
+    /// The folder or file.
+    pub path: PathBuf,
+    pub family: &'static Family,
+    pub spec: Spec,
+    pub tensors: Tensors,
+    /// The checkpoint's own name of each tensor.
+    theirs: BTreeMap<String, String>,
+    /// The checkpoint's names that its family does not know.
+    unknown: Vec<String>,
+    gguf: bool,
+    pub tokenizer: Option<Tokenizer>,
+    pub defaults: Defaults,
+    pub recipe: Recipe,
+    pub chat_template: Option<String>,
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder or a GGUF file.
+    pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
+        let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
+        if metadata.is_dir() {
+            return folder(path);
+        }
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            let problem = "it holds weights alone; open the folder that it stands in";
+            return Err(Error::format(path, "a model", problem));
+        }
+        file(path)
+    }
+
+    /// The checkpoint's name of our tensor, there or not.
+    fn original(&self, ours: &str) -> String {
+        if let Some(theirs) = self.theirs.get(ours) {
+            return theirs.clone();
+        }
+        let tables = if self.gguf { family::gguf::TENSORS } else { self.family.tensors };
+        names::theirs(tables, ours).unwrap_or_else(|| ours.to_string())
+    }
+
+    /// Whether a tensor that no module asked for may stand in the checkpoint all the same.
+    fn unneeded(&self, ours: &str) -> bool {
+        match ours {
+            // The embedding's twin, written out by some exports.
+            "head.weight" => matches!(self.spec.head, Head::Tied { .. }),
+            "rope.factors.weight" => true,
+            _ => false,
+        }
+    }
+
+    /// Puts names and weights in our terms and makes the spec.
+    fn build(
+        path: &Path,
+        family: &'static Family,
+        config: Config,
+        stored: BTreeMap<String, Stored>,
+        gguf: bool,
+    ) -> Result<Checkpoint> {
+        let (tables, prefixes, ignored) = match gguf {
+            true => (family::gguf::TENSORS, &[][..], &[][..]),
+            false => (family.tensors, family.prefixes, family.ignored),
+        };
+        let mut tensors = Tensors::new();
+        let mut theirs = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for (name, tensor) in stored {
+            if names::listed(ignored, prefixes, &name) {
+                continue;
+            }
+            match names::ours(tables, prefixes, &name) {
+                Some(ours) if !tensors.contains_key(&ours) => {
+                    theirs.insert(ours.clone(), name);
+                    tensors.insert(ours, tensor);
+                }
+                _ => unknown.push(name),
+            }
+        }
+        let config = config.with_tensors(&tensors);
+        let spec = (family.spec)(&config)?;
+        spec.validate()?;
+        for fixup in family.fixups {
+            fixup.apply(&mut tensors, &spec, gguf)?;
+        }
+        Ok(Checkpoint {
+            path: path.to_path_buf(),
+            family,
+            spec,
+            tensors,
+            theirs,
+            unknown,
+            gguf,
+            tokenizer: None,
+            defaults: Defaults::default(),
+            recipe: Recipe::default(),
+            chat_template: None,
+        })
+    }
+}
+
+impl Stored {
+    /// The numbers as 32-bit floats, for small tensors; `None` for block formats and for what is
+    /// no weight.
+    pub(crate) fn floats(&self) -> Option<Vec<f32>> {
+        let pairs = || self.bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match self.dtype {
+            Dtype::Weight(Format::F32) => Some(
+                self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            ),
+            Dtype::Weight(Format::F16) => {
+                Some(pairs().map(|pair| half::f16::from_le_bytes(pair).to_f32()).collect())
+            }
+            Dtype::Weight(Format::BF16) => {
+                Some(pairs().map(|pair| half::bf16::from_le_bytes(pair).to_f32()).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The same bytes where any number may begin.
+pub(crate) fn aligned_copy(bytes: &[u8]) -> Bytes {
+    /// A buffer of 32-bit words seen as bytes.
+    struct Words(Vec<u32>, usize);
+    impl AsRef<[u8]> for Words {
+        fn as_ref(&self) -> &[u8] {
+            &bytemuck::cast_slice(&self.0)[..self.1]
+        }
+    }
+    let mut words = vec![0u32; bytes.len().div_ceil(4)];
+    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    Bytes::from_owner(Words(words, bytes.len()))
+}
+
+/// A JSON object from a file, or `None` when there is no such file.
+pub(crate) fn json(path: &Path) -> Result<Option<Map<String, Value>>> {
+    Ok(match json_value(path)? {
+        None => None,
+        Some(Value::Object(values)) => Some(values),
+        Some(_) => return Err(Error::format(path, "JSON", "it holds no object")),
+    })
+}
+
+/// Any JSON from a file, or `None` when there is no such file.
+pub(crate) fn json_value(path: &Path) -> Result<Option<Value>> {
+    // A name that is there but leads nowhere (a broken link) is an error, not an absence.
+    if std::fs::symlink_metadata(path).is_err() {
+        return Ok(None);
+    }
+    let bytes = file::read_limited(path, MAX_JSON)?;
+    let value = serde_json::from_slice(&bytes);
+    value.map(Some).map_err(|error| Error::format(path, "JSON", error.to_string()))
+}
+
+/// A Hugging Face folder.
+fn folder(path: &Path) -> Result<Checkpoint> {
+    let recipe = Recipe::read(path)?;
+    let home = recipe.transformer(path);
+    let config_path = home.join("config.json");
+    let Some(values) = json(&config_path)? else {
+        return Err(Error::Io {
+            path: config_path,
+            source: std::io::Error::from(std::io::ErrorKind::NotFound),
+        });
+    };
+    let model_type = match values.get("model_type").and_then(Value::as_str) {
+        Some(model_type) => model_type.to_string(),
+        None => return Err(Error::config("model_type", "is missing")),
+    };
+    let family = family::by_model_type(&model_type)?;
+    let stored = safetensors::open_folder(&home)?;
+    let window_key = values.get("max_position_embeddings").and_then(Value::as_u64);
+    let mut checkpoint = Checkpoint::build(path, family, Config::new(values, false), stored, false)?;
+    let tokenizer_path = home.join("tokenizer.json");
+    if std::fs::symlink_metadata(&tokenizer_path).is_ok() {
+        let bytes = file::read_limited(&tokenizer_path, MAX_TOKENIZER)?;
+        checkpoint.tokenizer = Some(Tokenizer::from_json(&bytes, &tokenizer_path)?);
+    }
+    let tokenizer_config = json(&home.join("tokenizer_config.json"))?.unwrap_or_default();
+    checkpoint.chat_template = match tokenizer_config.get("chat_template") {
+        Some(Value::String(template)) => Some(template.clone()),
+        _ => None,
+    };
+    let generation_path = home.join("generation_config.json");
+    if let Some(values) = json(&generation_path)? {
+        checkpoint.defaults = Defaults::from_json(&Value::Object(values))?;
+    }
+    checkpoint.recipe = recipe;
+    // sentence-transformers takes what the tokenizer says, and never more than the model holds.
+    let said = tokenizer_config.get("model_max_length").and_then(Value::as_f64);
+    let said = said.filter(|said| (1.0..1e9).contains(said)).map(|said| said as u64);
+    let limit = [said, window_key].into_iter().flatten().min();
+    checkpoint.recipe.complete(limit.map(|limit| limit as usize), &checkpoint.spec);
+    Ok(checkpoint)
+}
+
+/// A GGUF file.
+fn file(path: &Path) -> Result<Checkpoint> {
+    let gguf = gguf::Gguf::open(path)?;
+    let metadata = &gguf.metadata;
+    let Some(architecture) = metadata.string("general.architecture")? else {
+        return Err(Error::config("general.architecture", "is missing"));
+    };
+    let family = family::by_architecture(architecture)?;
+    let values = family::gguf::config(metadata, architecture)?;
+    let pooling = values.get("pooling_type").and_then(Value::as_u64);
+    let mut checkpoint =
+        Checkpoint::build(path, family, Config::new(values, true), gguf.tensors, true)?;
+    checkpoint.recipe = Recipe::from_pooling_type(pooling)?;
+    checkpoint.recipe.complete(Some(checkpoint.spec.window), &checkpoint.spec);
+    checkpoint.tokenizer = tokenizer(metadata, path)?;
+    checkpoint.chat_template = metadata.string("tokenizer.chat_template")?.map(str::to_string);
+    let mut ends = Vec::new();
+    for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        if let Some(id) = metadata.u32(&format!("tokenizer.ggml.{key}"))?
+            && !ends.contains(&id)
+        {
+            ends.push(id);
+        }
+    }
+    checkpoint.defaults.eos_ids = ends;
+    Ok(checkpoint)
+}
+
+/// The tokenizer that a GGUF file's metadata describes, or `None` when there is none.
+fn tokenizer(metadata: &gguf::Metadata, path: &Path) -> Result<Option<Tokenizer>> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let Some(model) = metadata.string(&key("model"))? else { return Ok(None) };
+    if matches!(model, "none" | "no_vocab") {
+        return Ok(None);
+    }
+    let id = |name: &str| metadata.u32(&key(name));
+    let flag = |name: &str| metadata.bool(&key(name));
+    let vocabulary = Vocabulary {
+        model,
+        pre: metadata.string(&key("pre"))?,
+        tokens: metadata
+            .strings(&key("tokens"))?
+            .ok_or_else(|| Error::config(key("tokens"), "is missing"))?,
+        scores: metadata.f32s(&key("scores"))?,
+        types: metadata.i32s(&key("token_type"))?,
+        merges: metadata.strings(&key("merges"))?.unwrap_or_default(),
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        unk: id("unknown_token_id")?,
+        sep: id("seperator_token_id")?, // spelled so in the format
+        pad: id("padding_token_id")?,
+        cls: id("cls_token_id")?,
+        mask: id("mask_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+        add_sep: flag("add_sep_token")?,
+        lowercase: flag("normalizer.lowercase")?,
+        strip_accents: flag("normalizer.strip_accents")?,
+        charsmap: metadata.u8s(&key("precompiled_charsmap"))?,
+    };
+    Tokenizer::from_vocabulary(vocabulary, path).map(Some)
+}

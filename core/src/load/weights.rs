@@ -1,0 +1,117 @@
+//! A checkpoint's tensors as the [`Source`] of a module's parameters.
+
+use std::collections::BTreeSet;
+
+use burn::module::Param;
+use burn::backend::{AllocationProperty, Bytes as Storage};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use super::{Checkpoint, Dtype, LoadReport, Stored};
+use crate::error::{Error, Result};
+use crate::family::names;
+use crate::nn::Weight;
+use crate::nn::source::{Source, Start, frozen};
+use crate::quant::Format;
+use crate::quant::weights::{Packed, part_limit};
+
+/// Reads parameters from a checkpoint and keeps count of what does not fit.
+pub(crate) struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    device: &'a Device,
+    used: BTreeSet<String>,
+    report: LoadReport,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
+        Weights { checkpoint, device, used: BTreeSet::new(), report: LoadReport::default() }
+    }
+
+    /// The tensor `name`, if it is there with the shape wanted; else the report has it.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Option<(&'a Stored, Format)> {
+        let Some(stored) = self.checkpoint.tensors.get(name) else {
+            self.report.missing.push((name.to_string(), None));
+            return None;
+        };
+        self.used.insert(name.to_string());
+        let theirs = self.checkpoint.original(name);
+        if stored.shape != shape {
+            self.report.misshapen.push((theirs, stored.shape.clone(), shape.to_vec()));
+            return None;
+        }
+        match stored.dtype {
+            Dtype::Weight(format) => Some((stored, format)),
+            Dtype::Other(name) => {
+                self.report.unreadable.push((theirs, name.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Ends loading: everything was there, was used, and had its shape.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the whole list and the nearest names.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let checkpoint = self.checkpoint;
+        let left = checkpoint.tensors.keys().filter(|name| !self.used.contains(*name));
+        let left = left.filter(|name| !checkpoint.unneeded(name));
+        let mut unused: Vec<String> = left.map(|name| checkpoint.original(name)).collect();
+        unused.extend(checkpoint.unknown.iter().cloned());
+        unused.sort();
+        unused.dedup();
+        for (i, (name, near)) in self.report.missing.iter_mut().enumerate() {
+            *name = checkpoint.original(name);
+            if i < super::report::SHOWN {
+                *near = names::nearest(name, unused.iter().map(String::as_str)).map(str::to_string);
+            }
+        }
+        self.report.unused = unused;
+        match self.report.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Weights(Box::new(self.report))),
+        }
+    }
+}
+
+impl Source for Weights<'_> {
+    fn matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
+        let Some((stored, format)) = self.take(name, &[rows, width]) else {
+            // Loading fails in the end; until then a lying config must not allocate what it says.
+            return Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device))));
+        };
+        let fits = stored.bytes.len() <= part_limit(self.device);
+        if format == Format::F32 && fits {
+            return Ok(Weight::Full(frozen(full(stored, [rows, width], self.device))));
+        }
+        Packed::new(stored.bytes.clone(), format, rows, width, self.device).map(Weight::Packed)
+    }
+
+    fn vector(&mut self, name: &str, len: usize, _start: Start) -> Result<Param<Tensor<1>>> {
+        let values = match self.take(name, &[len]) {
+            Some((stored, format)) => match stored.floats() {
+                Some(values) => values,
+                None => {
+                    let entry = (self.checkpoint.original(name), format.name().to_string());
+                    self.report.unreadable.push(entry);
+                    vec![0.0]
+                }
+            },
+            None => vec![0.0],
+        };
+        let len = values.len();
+        Ok(frozen(Tensor::from_data(TensorData::new(values, [len]), self.device)))
+    }
+}
+
+/// A matrix of 32-bit floats: the mapping itself on the CPU where it is aligned.
+fn full(stored: &Stored, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let aligned = (stored.bytes.as_ptr() as usize).is_multiple_of(align_of::<f32>());
+    let bytes = if aligned { stored.bytes.clone() } else { super::aligned_copy(&stored.bytes) };
+    let data = TensorData::from_bytes(
+        Storage::from_shared(bytes, AllocationProperty::File),
+        shape,
+        DType::F32,
+    );
+    Tensor::from_data(data, (device, DType::F32))
+}

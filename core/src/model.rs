@@ -1,0 +1,579 @@
+//! The front door: open a model; embed, generate, or run its network.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::Module;
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+
+use crate::device::{self, Device, DeviceInfo};
+use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared};
+use crate::error::{Error, Result};
+use crate::generate::{CancelToken, Defaults, GenerateOptions, Session, Stream};
+use crate::load::weights::Weights;
+use crate::load::{Checkpoint, Stored};
+use crate::nn::spec::Head;
+use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
+use crate::text::Tokenizer;
+use crate::verify::{self, Verification};
+
+/// An open model: its weights on a device, its tokenizer and its files' settings.
+///
+/// Cheap to clone, and shared between threads as it is: nothing in it changes. What changes while
+/// text is generated lives in a [`Session`].
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    family: &'static str,
+    spec: Spec,
+    net: Net,
+    tokenizer: Option<Tokenizer>,
+    embedder: Embedder,
+    defaults: Defaults,
+    chat_template: Option<String>,
+    tensors: Vec<TensorInfo>,
+    device: burn::tensor::Device,
+    info: DeviceInfo,
+    /// Set when the device failed under a call: what it holds is not to be trusted after.
+    lost: AtomicBool,
+}
+
+/// The network of a model.
+#[derive(Debug)]
+pub(crate) enum Net {
+    Encoder(BertEncoder),
+    Decoder(GptDecoder),
+}
+
+/// A tensor of the model's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorInfo {
+    /// Its name in this crate, which is where it stands in the module.
+    pub name: String,
+    /// Its shape, output size first.
+    pub shape: Vec<usize>,
+    /// How its numbers are stored.
+    pub format: String,
+    /// Bytes that it takes.
+    pub bytes: usize,
+}
+
+/// What a caller chooses when opening a model.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Where to compute. Default: [`Device::Auto`].
+    pub device: Device,
+}
+
+impl OpenOptions {
+    /// Sets the device.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Opens a model: a Hugging Face folder or a GGUF file.
+    ///
+    /// Files are mapped, not read: keep them as they are while the model is open.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read, [`Error::Format`], [`Error::Config`],
+    /// [`Error::Unsupported`] and [`Error::Weights`] when it is not what it should be,
+    /// [`Error::Device`] when the device is not there.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Model> {
+        let checkpoint = Checkpoint::open(path.as_ref())?;
+        let opened = device::open(&self.device)?;
+        device::guard(&opened.info.id(), || Model::load(checkpoint, opened.device, opened.info.clone()))
+    }
+}
+
+/// Numbers for each token of a batch: logits of a decoder, hidden states of an encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    values: Vec<f32>,
+    tokens: usize,
+    width: usize,
+    lengths: Vec<usize>,
+}
+
+impl Output {
+    pub(crate) fn new(values: Vec<f32>, tokens: usize, width: usize, lengths: Vec<usize>) -> Self {
+        debug_assert_eq!(values.len(), lengths.len() * tokens * width);
+        Output { values, tokens, width, lengths }
+    }
+
+    /// `[B, T, D]`, or `[B, T, V]` for logits; T is the longest row.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.lengths.len(), self.tokens, self.width]
+    }
+
+    /// Tokens of each row.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// The numbers of token `t` of row `b`; `None` beyond the row's length.
+    pub fn at(&self, b: usize, t: usize) -> Option<&[f32]> {
+        if t >= *self.lengths.get(b)? {
+            return None;
+        }
+        let start = (b * self.tokens + t) * self.width;
+        Some(&self.values[start..start + self.width])
+    }
+
+    /// The numbers of the last token of row `b`; `None` for a row that is empty or not there.
+    pub fn last(&self, b: usize) -> Option<&[f32]> {
+        self.at(b, self.lengths.get(b)?.checked_sub(1)?)
+    }
+
+    /// All numbers, row-major. Those of padding, beyond a row's length, are zeros.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All numbers, row-major, without a copy.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.values
+    }
+}
+
+/// Rows of ids of any lengths as one padded batch.
+struct Batch {
+    ids: Tensor<2, Int>,
+    types: Option<Tensor<2, Int>>,
+    /// `true` for real tokens; `None` when all are.
+    kept: Option<Tensor<2, Bool>>,
+    tokens: usize,
+}
+
+impl Batch {
+    /// # Shapes
+    /// B rows -> `[B, T]`, T the longest; padding stands on the right.
+    fn new(rows: &[&[u32]], types: Option<&[&[u32]]>, device: &burn::tensor::Device) -> Batch {
+        let (b, tokens) = (rows.len(), rows.iter().map(|row| row.len()).max().unwrap_or(0));
+        let pad = |rows: &[&[u32]]| {
+            let mut values = Vec::with_capacity(b * tokens);
+            for row in rows {
+                values.extend(row.iter().map(|id| *id as i32));
+                values.resize(values.len() + tokens - row.len(), 0);
+            }
+            Tensor::<2, Int>::from_data(TensorData::new(values, [b, tokens]), device)
+        };
+        let kept = rows.iter().any(|row| row.len() < tokens).then(|| {
+            let mut values = Vec::with_capacity(b * tokens);
+            for row in rows {
+                values.extend((0..tokens).map(|t| t < row.len()));
+            }
+            Tensor::from_data(TensorData::new(values, [b, tokens]), device)
+        });
+        let types = types.filter(|types| types.iter().any(|row| row.iter().any(|kind| *kind != 0)));
+        Batch { ids: pad(rows), types: types.map(pad), kept, tokens }
+    }
+}
+
+impl Model {
+    /// Opens a model on the best device that there is; see [`OpenOptions::open`].
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Model> {
+        Model::options().open(path)
+    }
+
+    /// Options for opening, all at their defaults.
+    pub fn options() -> OpenOptions {
+        OpenOptions::default()
+    }
+
+    fn load(checkpoint: Checkpoint, device: burn::tensor::Device, info: DeviceInfo) -> Result<Model> {
+        let net = {
+            let mut weights = Weights::new(&checkpoint, &device);
+            let net = match checkpoint.spec.head {
+                Head::None | Head::Pooler => {
+                    Net::Encoder(BertEncoder::build(&mut weights, &checkpoint.spec)?)
+                }
+                Head::Tied { .. } | Head::Own { .. } => {
+                    Net::Decoder(GptDecoder::build(&mut weights, &checkpoint.spec)?)
+                }
+            };
+            weights.finish()?;
+            net
+        };
+        if let Some(tokenizer) = &checkpoint.tokenizer
+            && tokenizer.len() > checkpoint.spec.vocab
+        {
+            // Ids without an embedding would fail, or read past the table, at some later text.
+            let (has, known) = (tokenizer.len(), checkpoint.spec.vocab);
+            let problem = format!("is {known}; the tokenizer has {has} tokens");
+            return Err(Error::config("vocab_size", problem));
+        }
+        let tensors = checkpoint.tensors.iter().map(|(name, stored)| TensorInfo::new(name, stored));
+        let embedder = Embedder::new(checkpoint.recipe.clone(), checkpoint.spec.width, &device)?;
+        Ok(Model {
+            inner: Arc::new(Inner {
+                tensors: tensors.collect(),
+                embedder,
+                family: checkpoint.family.names.first().copied().unwrap_or_default(),
+                path: checkpoint.path,
+                spec: checkpoint.spec,
+                net,
+                tokenizer: checkpoint.tokenizer,
+                defaults: checkpoint.defaults,
+                chat_template: checkpoint.chat_template,
+                device,
+                info,
+                lost: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Embeds texts as the model's folder says.
+    ///
+    /// The result has one row a text, in their order. No text gives no rows; a text without a
+    /// token, as an empty one can be, gives zeros.
+    ///
+    /// # Errors
+    /// As [`embed_with`](Self::embed_with).
+    pub fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
+        self.embed_with(texts, &EmbedOptions::default())
+    }
+
+    /// Embeds texts as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a tokenizer, [`Error::Argument`] for an option out of range,
+    /// [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device fails,
+    /// [`Error::NotFinite`] when the model's numbers are broken.
+    pub fn embed_with(&self, texts: &[&str], options: &EmbedOptions) -> Result<Embeddings> {
+        let tokenizer = self.need_tokenizer("embed")?;
+        let embedder = &self.inner.embedder;
+        embedder.check(options)?;
+        let prepared = embedder.prepare(tokenizer, texts, options, self.inner.spec.window)?;
+        for text in &prepared {
+            self.check_ids(&text.encoding.ids)?;
+        }
+        let width = embedder.width_with(options);
+        let mut values = vec![0.0; texts.len() * width];
+        for batch in embedder.batches(&prepared, options)? {
+            let rows = self.embed_batch(&prepared, &batch, options)?;
+            if rows.len() != batch.len() * width {
+                let problem = format!("gives {} numbers for {} texts", rows.len(), batch.len());
+                return Err(Error::argument("pooling", problem));
+            }
+            for (i, row) in batch.iter().zip(rows.chunks_exact(width)) {
+                values[i * width..(i + 1) * width].copy_from_slice(row);
+            }
+        }
+        let cut = prepared.iter().map(|text| text.encoding.cut).collect();
+        Ok(Embeddings::new(values, width, cut))
+    }
+
+    fn embed_batch(
+        &self,
+        prepared: &[Prepared],
+        batch: &[usize],
+        options: &EmbedOptions,
+    ) -> Result<Vec<f32>> {
+        let ids: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.ids[..]).collect();
+        let types: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
+        let rows: Vec<_> = batch.iter().map(|i| prepared[*i].row).collect();
+        self.guarded(|| {
+            let batch = Batch::new(&ids, Some(&types), &self.inner.device);
+            let hidden = self.hidden(batch, options.cancel.as_ref())?;
+            let embeddings = self.inner.embedder.finish(hidden, &rows, options);
+            finite("embeddings", read(embeddings, &self.inner.info)?)
+        })
+    }
+
+    /// The network's numbers for rows of ids: logits of a decoder, hidden states of an encoder.
+    ///
+    /// Rows may differ in length; a row's numbers do not depend on the rows beside it.
+    ///
+    /// # Shapes
+    /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
+    /// than the window, [`Error::Device`] when the device fails.
+    pub fn forward<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Output> {
+        let rows: Vec<&[u32]> = rows.iter().map(AsRef::as_ref).collect();
+        for row in &rows {
+            self.check_ids(row)?;
+            self.check_length(row.len())?;
+        }
+        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+        let width = match self.inner.spec.has_logits() {
+            true => self.inner.spec.vocab,
+            false => self.inner.spec.width,
+        };
+        let tokens = lengths.iter().copied().max().unwrap_or(0);
+        if tokens == 0 {
+            return Ok(Output::new(vec![], 0, width, lengths));
+        }
+        let mut values = self.guarded(|| {
+            let batch = Batch::new(&rows, None, &self.inner.device);
+            let hidden = self.hidden(batch, None)?;
+            let values = match &self.inner.net {
+                Net::Encoder(_) => hidden,
+                Net::Decoder(decoder) => decoder.logits(hidden),
+            };
+            read(values, &self.inner.info)
+        })?;
+        for (row, length) in values.chunks_exact_mut(tokens * width).zip(&lengths) {
+            row[length * width..].fill(0.0);
+        }
+        Ok(Output::new(values, tokens, width, lengths))
+    }
+
+    /// Hidden states after the last norm.
+    fn hidden(&self, batch: Batch, cancel: Option<&CancelToken>) -> Result<Tensor<3>> {
+        debug_assert!(batch.tokens > 0);
+        let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
+        let run = Run { types: batch.types, kept: batch.kept, cache: None };
+        let transformer = match &self.inner.net {
+            Net::Encoder(encoder) => &encoder.transformer,
+            Net::Decoder(decoder) => &decoder.transformer,
+        };
+        transformer.run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)
+    }
+
+    /// Continues a text: a stream of pieces, made as they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a tokenizer or for an encoder, [`Error::TooLong`] for a prompt
+    /// longer than the window, [`Error::Argument`] for an option out of range. What goes wrong
+    /// later comes as an item of the stream.
+    pub fn generate(&self, prompt: &str, options: &GenerateOptions) -> Result<Stream<'static>> {
+        let ids = self.need_tokenizer("generate")?.encode(prompt, true)?.ids;
+        self.session()?.into_stream(ids, options)
+    }
+
+    /// A session: a cache of its own, to feed tokens and generate step by step.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an encoder, which generates nothing.
+    pub fn session(&self) -> Result<Session> {
+        self.need_decoder("session")?;
+        Ok(Session::new(self.clone()))
+    }
+
+    /// Compares this model on its device with the same files on the CPU, on a few tokens: the
+    /// largest difference, and after which step it arose.
+    ///
+    /// # Errors
+    /// As opening the files on the CPU, and [`Error::Device`].
+    pub fn verify(&self) -> Result<Verification> {
+        let cpu = Model::options().device(Device::Cpu).open(&self.inner.path)?;
+        verify::compare(self, &cpu)
+    }
+
+    /// The tokenizer, if the files have one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.inner.tokenizer.as_ref()
+    }
+
+    /// What the network is made of; prints as one page.
+    pub fn spec(&self) -> &Spec {
+        &self.inner.spec
+    }
+
+    /// The family: `model_type` of Hugging Face configs.
+    pub fn family(&self) -> &str {
+        self.inner.family
+    }
+
+    /// The folder or file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &DeviceInfo {
+        &self.inner.info
+    }
+
+    /// The encoder's module, for use with burn; `None` for a decoder.
+    pub fn encoder(&self) -> Option<&BertEncoder> {
+        match &self.inner.net {
+            Net::Encoder(encoder) => Some(encoder),
+            Net::Decoder(_) => None,
+        }
+    }
+
+    /// The decoder's module, for use with burn; `None` for an encoder.
+    pub fn decoder(&self) -> Option<&GptDecoder> {
+        match &self.inner.net {
+            Net::Encoder(_) => None,
+            Net::Decoder(decoder) => Some(decoder),
+        }
+    }
+
+    /// The prompts that the folder has for embedding: (name, text).
+    pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inner.embedder.prompts()
+    }
+
+    /// Size of an embedding.
+    pub fn width(&self) -> usize {
+        self.inner.embedder.width
+    }
+
+    /// The most tokens of a text that [`embed`](Self::embed) keeps.
+    pub fn max_tokens(&self) -> usize {
+        self.inner.embedder.max_tokens()
+    }
+
+    /// The chat template of the files, as they have it.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.inner.chat_template.as_deref()
+    }
+
+    /// The tensors of the files, by name.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.inner.tensors
+    }
+
+    /// Parameters in all.
+    pub fn parameters(&self) -> usize {
+        match &self.inner.net {
+            Net::Encoder(encoder) => encoder.num_params(),
+            Net::Decoder(decoder) => decoder.num_params(),
+        }
+    }
+
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.inner.defaults
+    }
+
+    pub(crate) fn transformer(&self) -> &crate::nn::Transformer {
+        match &self.inner.net {
+            Net::Encoder(encoder) => &encoder.transformer,
+            Net::Decoder(decoder) => &decoder.transformer,
+        }
+    }
+
+    pub(crate) fn tensor_device(&self) -> &burn::tensor::Device {
+        &self.inner.device
+    }
+
+    pub(crate) fn need_tokenizer(&self, call: &'static str) -> Result<&Tokenizer> {
+        self.inner.tokenizer.as_ref().ok_or_else(|| Error::Missing {
+            call,
+            what: match self.inner.path.is_dir() {
+                true => "a tokenizer: the folder has no `tokenizer.json`".to_string(),
+                false => "a tokenizer: the file has no `tokenizer.ggml.model`".to_string(),
+            },
+        })
+    }
+
+    pub(crate) fn need_decoder(&self, call: &'static str) -> Result<&GptDecoder> {
+        self.decoder().ok_or_else(|| Error::Missing {
+            call,
+            what: format!("a model that gives logits: `{}` is an encoder", self.inner.family),
+        })
+    }
+
+    /// Refuses ids beyond the vocabulary: a GPU would read past the table without a word.
+    pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        let vocab = self.inner.spec.vocab;
+        match ids.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Error::argument("ids", format!("hold {id}, not below {vocab}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_length(&self, tokens: usize) -> Result<()> {
+        let window = self.inner.spec.window;
+        if tokens > window { Err(Error::TooLong { tokens, window }) } else { Ok(()) }
+    }
+
+    /// Runs work on the device; a panic below becomes an error, here and in all later calls.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let name = self.inner.info.id();
+        if self.inner.lost.load(Ordering::Acquire) {
+            let problem = "failed in an earlier call; open the model again".to_string();
+            return Err(Error::Device { device: name, problem });
+        }
+        device::guard(&name, work).inspect_err(|error| {
+            if matches!(error, Error::Device { .. }) {
+                self.inner.lost.store(true, Ordering::Release);
+            }
+        })
+    }
+}
+
+impl TensorInfo {
+    fn new(name: &str, stored: &Stored) -> Self {
+        TensorInfo {
+            name: name.to_string(),
+            shape: stored.shape.clone(),
+            format: stored.dtype.to_string(),
+            bytes: stored.bytes.len(),
+        }
+    }
+}
+
+/// The numbers of a tensor, brought from its device.
+pub(crate) fn read<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Vec<f32>> {
+    let failed = |problem: String| Error::Device { device: info.id(), problem };
+    let data = values.try_into_data().map_err(|error| failed(error.to_string()))?;
+    data.try_into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))
+}
+
+/// Refuses numbers that are not finite.
+pub(crate) fn finite(what: &'static str, values: Vec<f32>) -> Result<Vec<f32>> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(Error::NotFinite { what }),
+    }
+}
+
+/// `bert "all-MiniLM-L6-v2": 6 layers, width 384, 22.7M parameters, F32 on cpu`
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.inner;
+        let name = inner.path.file_stem().unwrap_or(inner.path.as_os_str()).to_string_lossy();
+        let parameters = self.parameters() as f64;
+        let (number, unit) = match parameters {
+            n if n >= 1e9 => (n / 1e9, "G"),
+            n if n >= 1e6 => (n / 1e6, "M"),
+            n => (n / 1e3, "k"),
+        };
+        // The format that most bytes are in.
+        let mut formats: Vec<(usize, &str)> = Vec::new();
+        for tensor in &inner.tensors {
+            match formats.iter_mut().find(|(_, format)| *format == tensor.format) {
+                Some((bytes, _)) => *bytes += tensor.bytes,
+                None => formats.push((tensor.bytes, &tensor.format)),
+            }
+        }
+        let format = formats.iter().max().map_or("nothing", |(_, format)| format);
+        write!(
+            f,
+            "{} \"{name}\": {} layers, width {}, {number:.1}{unit} parameters, {format} on {}",
+            inner.family,
+            inner.spec.layers.len(),
+            inner.spec.width,
+            inner.info
+        )
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({self})")
+    }
+}
+
+/// Room for the keys and values of one sequence of this model.
+pub(crate) fn cache(model: &Model) -> Cache {
+    Cache::new(&model.inner.spec)
+}

@@ -1,0 +1,133 @@
+//! Attention: multi-head, grouped-query and multi-query, with rotary positions, a norm on
+//! queries and keys, soft-capped scores, and keys and values from a cache.
+//!
+//! ```text
+//! x [B, T, D] -> q [B, H, T, C], k and v [B, K, T, C] -> norm, rotate -> cache [B, K, S, C]
+//!             -> softmax(scale q k^T) v [B, H, T, C] -> out [B, T, D]
+//! ```
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor, activation};
+
+use super::cache::LayerCache;
+use super::linear::Proj;
+use super::norm::Norm;
+use super::position::Angles;
+use super::source::Source;
+use super::spec;
+use crate::error::Result;
+
+/// The projections of one attention.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[H C, D]`
+    pub q: Proj,
+    /// `[K C, D]`
+    pub k: Proj,
+    /// `[K C, D]`
+    pub v: Proj,
+    /// `[D, H C]`
+    pub out: Proj,
+    /// Norm over a head of queries, `[C]`.
+    pub q_norm: Option<Norm>,
+    /// Norm over a head of keys, `[C]`.
+    pub k_norm: Option<Norm>,
+    #[module(skip)]
+    spec: spec::Attention,
+}
+
+impl Attention {
+    pub(crate) fn build(
+        source: &mut dyn Source,
+        name: &str,
+        width: usize,
+        spec: &spec::Attention,
+    ) -> Result<Self> {
+        let (inner, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let mut norm = |side: &str| match spec.qk_norm {
+            Some(kind) => {
+                Norm::build(source, &format!("{name}.{side}_norm"), spec.head_dim, kind).map(Some)
+            }
+            None => Ok(None),
+        };
+        let (q_norm, k_norm) = (norm("q")?, norm("k")?);
+        Ok(Attention {
+            q: Proj::build(source, &format!("{name}.q"), [inner, width], spec.qkv_bias)?,
+            k: Proj::build(source, &format!("{name}.k"), [kv, width], spec.qkv_bias)?,
+            v: Proj::build(source, &format!("{name}.v"), [kv, width], spec.qkv_bias)?,
+            out: Proj::build(source, &format!("{name}.out"), [width, inner], spec.out_bias)?,
+            q_norm,
+            k_norm,
+            spec: spec.clone(),
+        })
+    }
+
+    /// Lets every token look at those that `hidden` does not hide.
+    ///
+    /// With a cache, the new keys and values join those it holds, and `hidden` covers both.
+    ///
+    /// # Shapes
+    /// `x: [B, T, D]`, `hidden: [B or 1, 1, T or 1, S]` -> `[B, T, D]`
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        angles: Option<&Angles>,
+        hidden: Option<&Tensor<4, Bool>>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<3> {
+        let [b, t, _] = x.dims();
+        let (heads, c) = (self.spec.heads, self.spec.head_dim);
+        let split = |y: Tensor<3>| {
+            let [_, _, inner] = y.dims();
+            y.reshape([b, t, inner / c, c]).swap_dims(1, 2) // [B, H or K, T, C]
+        };
+        let place = |y: Tensor<4>, norm: &Option<Norm>| {
+            let y = match norm {
+                Some(norm) => norm.forward(y),
+                None => y,
+            };
+            match angles {
+                Some(angles) => angles.rotate(y),
+                None => y,
+            }
+        };
+        let q = place(split(self.q.forward(x.clone())), &self.q_norm);
+        let k = place(split(self.k.forward(x.clone())), &self.k_norm);
+        let v = split(self.v.forward(x));
+        let (k, v) = match cache {
+            Some(cache) => cache.extend(k, v), // [B, K, S, C]
+            None => (k, v),
+        };
+        let y = attend(q, k, v, hidden, self.spec.scale, self.spec.softcap);
+        self.out.forward(y.swap_dims(1, 2).reshape([b, t, heads * c]))
+    }
+}
+
+/// `softmax(scale q k^T) v`, heads of queries sharing those of keys in order.
+///
+/// # Shapes
+/// `q: [B, H, T, C]`, `k, v: [B, K, S, C]`, `hidden: [B or 1, 1, T or 1, S]` -> `[B, H, T, C]`
+fn attend(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<4, Bool>>,
+    scale: f64,
+    softcap: Option<f64>,
+) -> Tensor<4> {
+    let ([b, h, t, c], [_, kv, s, _]) = (q.dims(), k.dims());
+    // The queries that share a key head are rows of one product: keys are never repeated.
+    let q = (q * scale).reshape([b, kv, h / kv * t, c]);
+    let scores = q.matmul(k.transpose()).reshape([b, h, t, s]);
+    let scores = match softcap {
+        Some(cap) => activation::tanh(scores / cap) * cap,
+        None => scores,
+    };
+    let scores = match hidden {
+        // A finite bottom: a row that sees nothing (an empty text of a batch) stays a number.
+        Some(hidden) => scores.mask_fill(hidden.clone().expand([b, h, t, s]), -1e30),
+        None => scores,
+    };
+    let weights = activation::softmax(scores, 3).reshape([b, kv, h / kv * t, s]);
+    weights.matmul(v).reshape([b, h, t, c])
+}

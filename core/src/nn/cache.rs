@@ -1,0 +1,239 @@
+//! Keys and values of the tokens that a session has seen, so that none is computed twice.
+
+use burn::tensor::Tensor;
+
+use super::spec::{Span, Spec};
+
+/// The cache of one sequence: a part for each block.
+#[derive(Debug)]
+pub struct Cache {
+    pub(crate) layers: Vec<LayerCache>,
+    len: usize,
+}
+
+impl Cache {
+    /// An empty cache. Blocks that see a sliding window hold no more than it.
+    pub fn new(spec: &Spec) -> Cache {
+        let layers = spec
+            .layers
+            .iter()
+            .map(|layer| match layer.span {
+                Span::Sliding { window } => LayerCache::Rolling(Rolling { window, ..Default::default() }),
+                Span::Causal | Span::Bidirectional => LayerCache::Full(Full::default()),
+            })
+            .collect();
+        Cache { layers, len: 0 }
+    }
+
+    /// Tokens seen.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no token was seen.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that keys and values take.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(LayerCache::bytes).sum()
+    }
+
+    /// Counts tokens that every layer has taken in.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.len += tokens;
+    }
+}
+
+/// The keys and values of one block, `[B, K, S, C]` each.
+#[derive(Debug)]
+pub(crate) enum LayerCache {
+    /// All tokens.
+    Full(Full),
+    /// The last tokens of a sliding window.
+    Rolling(Rolling),
+}
+
+/// Two tensors that grow together.
+type Pair = (Tensor<4>, Tensor<4>);
+
+/// A buffer with room to grow, so that a new token is written in place.
+#[derive(Debug, Default)]
+pub(crate) struct Full {
+    buffer: Option<Pair>,
+    len: usize,
+}
+
+/// A ring: place `p` stands at `p % window`.
+#[derive(Debug, Default)]
+pub(crate) struct Rolling {
+    buffer: Option<Pair>,
+    window: usize,
+    /// Tokens seen, of which the last `window` are held.
+    seen: usize,
+}
+
+impl LayerCache {
+    /// The places of the keys that [`extend`](Self::extend) will give back after `t` new tokens.
+    pub(crate) fn places(&self, t: usize) -> Vec<usize> {
+        match self {
+            LayerCache::Full(full) => (0..full.len + t).collect(),
+            LayerCache::Rolling(ring) if t == 1 => ring.held(ring.seen + 1).collect(),
+            LayerCache::Rolling(ring) => {
+                ring.held(ring.seen).chain(ring.seen..ring.seen + t).collect()
+            }
+        }
+    }
+
+    /// Takes in the keys and values of the next tokens; gives back all that these may look at.
+    ///
+    /// # Shapes
+    /// `k, v: [B, K, T, C]` -> `[B, K, S, C]`
+    pub(crate) fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
+        match self {
+            LayerCache::Full(full) => full.extend(k, v),
+            LayerCache::Rolling(ring) => ring.extend(k, v),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let buffer = match self {
+            LayerCache::Full(full) => &full.buffer,
+            LayerCache::Rolling(ring) => &ring.buffer,
+        };
+        buffer.as_ref().map_or(0, |(k, v)| 4 * (k.shape().num_elements() + v.shape().num_elements()))
+    }
+}
+
+/// Writes `new` at `start` along the tokens, in place when the buffer has no other owner.
+fn write(buffer: Tensor<4>, start: usize, new: Tensor<4>) -> Tensor<4> {
+    let [b, h, t, c] = new.dims();
+    buffer.slice_assign([0..b, 0..h, start..start + t, 0..c], new)
+}
+
+/// The first `len` tokens.
+fn first((k, v): &Pair, len: usize) -> Pair {
+    (k.clone().narrow(2, 0, len), v.clone().narrow(2, 0, len))
+}
+
+impl Full {
+    fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
+        let [b, h, t, c] = k.dims();
+        let len = self.len + t;
+        let (mut keys, mut values) = match self.buffer.take() {
+            Some(buffer) => buffer,
+            None => {
+                let empty = || Tensor::zeros([b, h, capacity(len), c], &k.device());
+                (empty(), empty())
+            }
+        };
+        if keys.dims()[2] < len {
+            let room = |old: Tensor<4>| {
+                let grown = Tensor::zeros([b, h, capacity(len), c], &old.device());
+                write(grown, 0, old)
+            };
+            (keys, values) = (room(keys), room(values));
+        }
+        let buffer = (write(keys, self.len, k), write(values, self.len, v));
+        let seen = first(&buffer, len);
+        self.buffer = Some(buffer);
+        self.len = len;
+        seen
+    }
+}
+
+/// Room for `len` tokens: powers of two from 64, so that few sizes are ever allocated.
+fn capacity(len: usize) -> usize {
+    len.next_power_of_two().max(64)
+}
+
+impl Rolling {
+    /// The places held once `seen` tokens were taken in, in the order of the ring.
+    fn held(&self, seen: usize) -> impl Iterator<Item = usize> + use<> {
+        let window = self.window;
+        let last = seen.saturating_sub(window);
+        // Slot i holds the newest place that is i modulo the window.
+        (0..seen.min(window)).map(move |slot| {
+            if seen <= window { slot } else { last + (slot + window - last % window) % window }
+        })
+    }
+
+    fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
+        let [b, h, t, c] = k.dims();
+        let device = k.device();
+        let seen = self.seen + t;
+        let old = self.buffer.take();
+        if t == 1 {
+            let slot = self.seen % self.window;
+            // The ring grows to its window by doubling; it wraps only at full size.
+            let size = |len: usize| capacity(len).min(self.window);
+            let grow = |old: Option<Tensor<4>>| match old {
+                Some(old) if old.dims()[2] > slot => old,
+                Some(old) => write(Tensor::zeros([b, h, size(slot + 1), c], &device), 0, old),
+                None => Tensor::zeros([b, h, size(slot + 1), c], &device),
+            };
+            let (keys, values) = match old {
+                Some((keys, values)) => (Some(keys), Some(values)),
+                None => (None, None),
+            };
+            let buffer = (write(grow(keys), slot, k), write(grow(values), slot, v));
+            let all = first(&buffer, seen.min(self.window));
+            self.buffer = Some(buffer);
+            self.seen = seen;
+            return all;
+        }
+        // Early queries of a chunk still need keys that its late tokens push out of the window,
+        // so the chunk looks at the ring and itself, and the ring is laid anew after.
+        let held = self.seen.min(self.window);
+        let join = |old: Option<Tensor<4>>, new: Tensor<4>| match old {
+            Some(old) if held > 0 => Tensor::cat(vec![old.narrow(2, 0, held), new], 2),
+            _ => new,
+        };
+        let (keys, values) = match old {
+            Some((keys, values)) => (Some(keys), Some(values)),
+            None => (None, None),
+        };
+        let all = (join(keys, k), join(values, v));
+        let places: Vec<usize> = self.held(self.seen).chain(self.seen..seen).collect();
+        let ring = |all: &Tensor<4>| self.lay(all, &places, seen);
+        self.buffer = Some((ring(&all.0), ring(&all.1)));
+        self.seen = seen;
+        all
+    }
+
+    /// The last tokens of `all`, each in the slot of its place.
+    fn lay(&self, all: &Tensor<4>, places: &[usize], seen: usize) -> Tensor<4> {
+        let mut from: Vec<(usize, usize)> = Vec::new(); // (index in `all`, length), runs in slot order
+        for place in self.held(seen) {
+            // `places` is the old ring, then the chunk in order: the last match is the right one.
+            let index = places.iter().rposition(|other| *other == place).unwrap_or(0);
+            match from.last_mut() {
+                Some((start, len)) if *start + *len == index => *len += 1,
+                _ => from.push((index, 1)),
+            }
+        }
+        let runs = from.into_iter().map(|(start, len)| all.clone().narrow(2, start, len)).collect();
+        Tensor::cat(runs, 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_slots_hold_the_newest_place_of_their_remainder() {
+        for window in 1..9 {
+            let ring = Rolling { window, ..Default::default() };
+            for seen in 0..40 {
+                let held: Vec<usize> = ring.held(seen).collect();
+                assert_eq!(held.len(), seen.min(window));
+                for (slot, place) in held.iter().enumerate() {
+                    assert_eq!(place % window, slot, "window {window}, seen {seen}");
+                    assert!(*place < seen && *place + window >= seen);
+                }
+            }
+        }
+    }
+}

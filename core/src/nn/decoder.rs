@@ -1,0 +1,93 @@
+//! A causal decoder: a [`Transformer`] whose tokens see those before, and a head over the
+//! vocabulary.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
+
+use super::cache::Cache;
+use super::linear::Proj;
+use super::source::{Random, Source};
+use super::spec::{Head, Spec};
+use super::transformer::{Run, Transformer};
+use crate::error::{Error, Result};
+
+/// Tokens in, logits of the next token out (GPT-2 and its descendants).
+#[derive(Module, Debug)]
+pub struct GptDecoder {
+    /// Embeddings, blocks and last norm.
+    pub transformer: Transformer,
+    /// The head's matrix `[V, D]`; `None` when it is the token embedding's.
+    pub head: Option<Proj>,
+}
+
+impl GptDecoder {
+    /// A new decoder with random weights, to be trained.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the spec does not fit together, has no head that gives logits, or
+    /// lets a token see those after it.
+    pub fn new(spec: &Spec, device: &Device) -> Result<Self> {
+        spec.validate()?;
+        Self::build(&mut Random { device }, spec)
+    }
+
+    pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
+        if !spec.has_logits() {
+            return Err(Error::config("architectures", "asks for no logits, which a decoder gives"));
+        }
+        if !spec.is_causal() {
+            return Err(Error::config("layer_types", "lets a token of a decoder see those after it"));
+        }
+        let head = match spec.head {
+            Head::Own { bias, .. } => {
+                Some(Proj::build(source, "head", [spec.vocab, spec.width], bias)?)
+            }
+            _ => None,
+        };
+        Ok(GptDecoder { transformer: Transformer::build(source, spec)?, head })
+    }
+
+    /// Logits at every token of a batch.
+    ///
+    /// # Shapes
+    /// `ids: [B, T]`, `kept: [B, T]` (`true` for real tokens, all when absent) -> `[B, T, V]`.
+    /// Padding stands on the right: a token's place is its index.
+    pub fn forward(&self, ids: Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        self.logits(self.transformer.forward(ids, kept))
+    }
+
+    /// The next tokens of a sequence, whose earlier ones are in `cache`.
+    ///
+    /// # Shapes
+    /// `ids: [B, T]` -> `[B, T, V]`; B is the same in all calls with one cache.
+    pub fn step(&self, ids: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let run = Run { cache: Some(cache), ..Run::default() };
+        let hidden = self
+            .transformer
+            .run(ids, run, &mut |_, _| true)
+            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"));
+        self.logits(hidden)
+    }
+
+    /// Logits of hidden states.
+    ///
+    /// # Shapes
+    /// `hidden: [B, T, D]` -> `[B, T, V]`
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let logits = match &self.head {
+            Some(head) => head.forward(hidden),
+            None => {
+                let [b, t, d] = hidden.dims();
+                let logits = self.transformer.tokens.matmul(hidden.reshape([b * t, d]));
+                let [_, vocab] = logits.dims();
+                logits.reshape([b, t, vocab])
+            }
+        };
+        match self.transformer.spec().head {
+            Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } => {
+                activation::tanh(logits / cap) * cap
+            }
+            _ => logits,
+        }
+    }
+}

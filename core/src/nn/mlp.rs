@@ -1,0 +1,66 @@
+//! The feed-forward part of a block.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, activation};
+
+use super::linear::Proj;
+use super::source::Source;
+use super::spec::{self, Activation};
+use crate::error::Result;
+
+/// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))` where there is a gate.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// The gate of a gated MLP, `[F, D]`.
+    pub gate: Option<Proj>,
+    /// `[F, D]`
+    pub up: Proj,
+    /// `[D, F]`
+    pub down: Proj,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Mlp {
+    pub(crate) fn build(
+        source: &mut dyn Source,
+        name: &str,
+        width: usize,
+        spec: &spec::Mlp,
+    ) -> Result<Self> {
+        let (gated, ffn, activation, bias) = match *spec {
+            spec::Mlp::Plain { ffn, activation, bias } => (false, ffn, activation, bias),
+            spec::Mlp::Gated { ffn, activation, bias } => (true, ffn, activation, bias),
+        };
+        let gate = match gated {
+            true => Some(Proj::build(source, &format!("{name}.gate"), [ffn, width], bias)?),
+            false => None,
+        };
+        Ok(Mlp {
+            gate,
+            up: Proj::build(source, &format!("{name}.up"), [ffn, width], bias)?,
+            down: Proj::build(source, &format!("{name}.down"), [width, ffn], bias)?,
+            activation,
+        })
+    }
+
+    /// # Shapes
+    /// `x: [B, T, D]` -> `[B, T, D]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let inner = match &self.gate {
+            Some(gate) => activate(self.activation, gate.forward(x.clone())) * self.up.forward(x),
+            None => activate(self.activation, self.up.forward(x)),
+        }; // [B, T, F]
+        self.down.forward(inner)
+    }
+}
+
+/// Applies an activation to every element.
+fn activate<const N: usize>(kind: Activation, x: Tensor<N>) -> Tensor<N> {
+    match kind {
+        Activation::Gelu => activation::gelu(x),
+        Activation::GeluTanh => activation::gelu_approximate(x),
+        Activation::Relu => activation::relu(x),
+        Activation::Silu => activation::silu(x),
+    }
+}

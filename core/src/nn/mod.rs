@@ -1,0 +1,50 @@
+//! Tokens to hidden states: one set of blocks for every family.
+//!
+//! ```text
+//! ids [B, T] -> embed [B, T, D] -> blocks x L -> norm -> [B, T, D]
+//!                                    |                     |-> head -> logits [B, T, V]
+//!                                    |-> attn: q, k, v -> rotate -> cache -> softmax -> out
+//!                                    |-> mlp:  down(act(gate) * up)
+//! ```
+//! Letters of shapes: B batch, T tokens, S cached tokens, D width, H heads, K key heads, C head
+//! size, F MLP size, V vocabulary, L layers.
+//!
+//! Built from a [`Spec`], usable without files:
+//!
+//! ```
+//! use burn::tensor::{Device, Int, Tensor};
+//! use emberform::nn::{GptDecoder, Spec};
+//!
+//! let device = Device::flex();
+//! let spec = Spec::decoder(100, 32, 2, 4, 64);
+//! let model = GptDecoder::new(&spec, &device)?;
+//! let ids = Tensor::<2, Int>::from_data([[1, 2, 3]], &device);
+//! assert_eq!(model.forward(ids, None).dims(), [1, 3, 100]);
+//! # Ok::<(), emberform::Error>(())
+//! ```
+
+mod attention;
+mod block;
+mod cache;
+mod decoder;
+mod encoder;
+mod linear;
+mod mask;
+mod mlp;
+mod norm;
+mod position;
+pub(crate) mod source;
+pub mod spec;
+mod transformer;
+
+pub use attention::Attention;
+pub use block::Block;
+pub use cache::Cache;
+pub use decoder::GptDecoder;
+pub use encoder::BertEncoder;
+pub use linear::{Proj, Weight};
+pub use mlp::Mlp;
+pub use norm::Norm;
+pub use spec::Spec;
+pub(crate) use transformer::Run;
+pub use transformer::Transformer;

@@ -1,0 +1,109 @@
+//! Places in the sequence as numbers: sinusoidal vectors and rotary angles.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::spec::{Pairing, Rope, Scaling};
+
+/// One vector a place: sines in the even dimensions, cosines in the odd ones, wavelengths from
+/// 2 pi to 20,000 pi (arXiv:1706.03762, section 3.5).
+///
+/// # Shapes
+/// places `start .. start + t` -> `[T, D]`
+pub(crate) fn sinusoidal(start: usize, t: usize, width: usize, device: &Device) -> Tensor<2> {
+    let mut values = Vec::with_capacity(t * width);
+    for place in start..start + t {
+        for i in 0..width {
+            let wave = 10_000f64.powf((i - i % 2) as f64 / width as f64);
+            let angle = place as f64 / wave;
+            values.push(if i % 2 == 0 { angle.sin() } else { angle.cos() } as f32);
+        }
+    }
+    Tensor::from_data(TensorData::new(values, [t, width]), device)
+}
+
+/// Cosines and sines of the angles of one forward pass, shared by all blocks with the same rope.
+#[derive(Clone, Debug)]
+pub(crate) struct Angles {
+    /// `[1, 1, T, dims / 2]`
+    cos: Tensor<4>,
+    /// `[1, 1, T, dims / 2]`
+    sin: Tensor<4>,
+    dims: usize,
+    pairing: Pairing,
+}
+
+impl Angles {
+    /// The angles of the places `start .. start + t`.
+    pub(crate) fn new(rope: &Rope, start: usize, t: usize, device: &Device) -> Angles {
+        let waves = frequencies(rope);
+        let half = waves.len();
+        let (mut cos, mut sin) = (Vec::with_capacity(t * half), Vec::with_capacity(t * half));
+        for place in start..start + t {
+            for wave in &waves {
+                // In f32, as the reference implementations multiply: at far places the rounding
+                // of this product is part of what the model was trained with.
+                let angle = place as f32 * wave;
+                cos.push(angle.cos());
+                sin.push(angle.sin());
+            }
+        }
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, 1, t, half]), device);
+        Angles { cos: tensor(cos), sin: tensor(sin), dims: rope.dims, pairing: rope.pairing }
+    }
+
+    /// Rotates queries or keys.
+    ///
+    /// With [`Pairing::Adjacent`] the result has its pairs as halves: the same order for queries
+    /// and keys, so that their products are right, and no second way through the kernels.
+    ///
+    /// # Shapes
+    /// `x: [B, H, T, C]` -> `[B, H, T, C]`
+    pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        let [b, h, t, c] = x.dims();
+        let half = self.dims / 2;
+        let (left, right) = match self.pairing {
+            Pairing::Halves => (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half)),
+            Pairing::Adjacent => {
+                let pairs = x.clone().narrow(3, 0, self.dims).reshape([b, h, t, half, 2]);
+                let side = |i| pairs.clone().narrow(4, i, 1).reshape([b, h, t, half]);
+                (side(0), side(1))
+            }
+        };
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        let mut parts = vec![
+            left.clone() * cos.clone() - right.clone() * sin.clone(),
+            right * cos + left * sin,
+        ];
+        if self.dims < c {
+            parts.push(x.narrow(3, self.dims, c - self.dims));
+        }
+        Tensor::cat(parts, 3)
+    }
+}
+
+/// Radians a place for each rotated pair, stretched as the scaling says.
+fn frequencies(rope: &Rope) -> Vec<f32> {
+    let half = rope.dims / 2;
+    (0..half)
+        .map(|i| {
+            let plain = (rope.theta as f32).powf(2.0 * i as f32 / rope.dims as f32).recip();
+            match &rope.scaling {
+                Scaling::None => plain,
+                Scaling::Linear { factor } => plain / *factor as f32,
+                Scaling::Factors(factors) => plain / factors[i],
+                Scaling::Llama3 { factor, low, high, original } => {
+                    let wavelength = std::f64::consts::TAU / f64::from(plain);
+                    if wavelength < original / high {
+                        plain
+                    } else if wavelength > original / low {
+                        plain / *factor as f32
+                    } else {
+                        let smooth = (original / wavelength - low) / (high - low);
+                        let (long, short) = (f64::from(plain) / factor, f64::from(plain));
+                        ((1.0 - smooth) * long + smooth * short) as f32
+                    }
+                }
+            }
+        })
+        .collect()
+}

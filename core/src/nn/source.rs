@@ -1,0 +1,57 @@
+//! Where the numbers of a module come from: drawn at random, or read from a checkpoint.
+//!
+//! Every module is built by one function from a [`Spec`](super::Spec) and a [`Source`], so that
+//! a module made to be trained and one read from a file cannot differ in shape.
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::linear::Weight;
+use crate::error::Result;
+
+/// What a vector of parameters starts as when it is not read from a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// A bias.
+    Zeros,
+    /// A norm's scale.
+    Ones,
+}
+
+/// Gives modules their parameters by name.
+pub(crate) trait Source {
+    /// The matrix `name`, `[rows, width]` as checkpoints hold it: output size first.
+    fn matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight>;
+
+    /// The vector `name` of `len` numbers.
+    fn vector(&mut self, name: &str, len: usize, start: Start) -> Result<Param<Tensor<1>>>;
+
+    /// The vector `name`, if `wanted`.
+    fn optional(&mut self, wanted: bool, name: &str, len: usize) -> Result<Option<Param<Tensor<1>>>> {
+        if wanted { self.vector(name, len, Start::Zeros).map(Some) } else { Ok(None) }
+    }
+}
+
+/// Draws matrices from a normal distribution of standard deviation 0.02, as GPT-2 and BERT do.
+pub(crate) struct Random<'a> {
+    pub(crate) device: &'a Device,
+}
+
+impl Source for Random<'_> {
+    fn matrix(&mut self, _name: &str, rows: usize, width: usize) -> Result<Weight> {
+        let values = Tensor::random([rows, width], Distribution::Normal(0.0, 0.02), self.device);
+        Ok(Weight::Full(Param::from_tensor(values)))
+    }
+
+    fn vector(&mut self, _name: &str, len: usize, start: Start) -> Result<Param<Tensor<1>>> {
+        Ok(Param::from_tensor(match start {
+            Start::Zeros => Tensor::zeros([len], self.device),
+            Start::Ones => Tensor::ones([len], self.device),
+        }))
+    }
+}
+
+/// A parameter that is only read: no gradient is asked for.
+pub(crate) fn frozen<const D: usize>(values: Tensor<D>) -> Param<Tensor<D>> {
+    Param::initialized(ParamId::new(), values)
+}

@@ -1,0 +1,591 @@
+//! What a model is made of, as data: [`Spec`] and its sum types.
+//!
+//! A `Config` is what a file says, a `Spec` is what is built from it. Fields say what a thing is,
+//! never whose it is. [`Spec::validate`] refuses what does not fit together and names the key;
+//! printing a spec expands the whole model on one page.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// A whole model: embeddings, blocks, last norm and head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Tokens in the vocabulary (V).
+    pub vocab: usize,
+    /// Size of a hidden state (D).
+    pub width: usize,
+    /// Longest sequence in tokens that positions are made for.
+    pub window: usize,
+    /// What is added to, or done to, the token embeddings.
+    pub embed: Embed,
+    /// How a token's place in the sequence enters.
+    pub position: Position,
+    /// The attention of every block.
+    pub attention: Attention,
+    /// The feed-forward part of every block.
+    pub mlp: Mlp,
+    /// The norm of every block and of the end.
+    pub norm: Norm,
+    /// Where a block's norms stand.
+    pub place: Place,
+    /// One entry a block: where blocks differ.
+    pub layers: Vec<Layer>,
+    /// Whether a norm follows the last block.
+    pub last_norm: bool,
+    /// What stands on top.
+    pub head: Head,
+}
+
+/// What is added to, or done to, the token embeddings.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Embed {
+    /// Constant that token embeddings are multiplied by (arXiv:1706.03762, section 3.4).
+    pub scale: Option<f64>,
+    /// Segment types that have an embedding of their own (BERT, arXiv:1810.04805); 0: none.
+    pub types: usize,
+    /// Whether a norm follows the sum of embeddings.
+    pub norm: bool,
+}
+
+/// How a token's place in the sequence enters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Position {
+    /// Not at all: the causal mask alone orders tokens.
+    None,
+    /// A learned vector a place, added to the embedding.
+    Learned {
+        /// Places that have a vector.
+        count: usize,
+    },
+    /// Sines and cosines added to the embedding (arXiv:1706.03762, section 3.5).
+    Sinusoidal,
+    /// Queries and keys rotated by their place (RoFormer, arXiv:2104.09864).
+    Rope(Rope),
+}
+
+/// A rotation of queries and keys by their place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Base of the geometric row of wavelengths.
+    pub theta: f64,
+    /// How many of a head's dimensions are rotated; even.
+    pub dims: usize,
+    /// Which dimensions form a pair.
+    pub pairing: Pairing,
+    /// How wavelengths are stretched for sequences longer than those trained on.
+    pub scaling: Scaling,
+}
+
+/// Which dimensions of a head are rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// Dimension `i` with `i + dims / 2`, as Hugging Face checkpoints hold them.
+    Halves,
+    /// Dimension `2i` with `2i + 1`, as the paper has it and some GGUF files hold them.
+    Adjacent,
+}
+
+/// How rotary wavelengths are stretched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scaling {
+    /// As trained.
+    None,
+    /// All wavelengths times `factor` (arXiv:2306.15595).
+    Linear {
+        /// The factor, above 0.
+        factor: f64,
+    },
+    /// Long wavelengths times `factor`, short ones kept, a ramp between (Llama 3.1, arXiv:2407.21783).
+    Llama3 {
+        /// Stretch of the long wavelengths.
+        factor: f64,
+        /// Wavelengths above `original / low` are long.
+        low: f64,
+        /// Wavelengths below `original / high` are short.
+        high: f64,
+        /// Window that the model was first trained with.
+        original: f64,
+    },
+    /// Each wavelength times a factor of its own, as some GGUF files store it.
+    Factors(Vec<f32>),
+}
+
+/// Multi-head attention; grouped-query when `kv_heads < heads` (arXiv:2305.13245), multi-query
+/// when `kv_heads == 1` (arXiv:1911.02150).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// Query heads (H).
+    pub heads: usize,
+    /// Key and value heads (K); divides `heads`.
+    pub kv_heads: usize,
+    /// Size of a head (C).
+    pub head_dim: usize,
+    /// Whether the query, key and value projections have a bias.
+    pub qkv_bias: bool,
+    /// Whether the output projection has a bias.
+    pub out_bias: bool,
+    /// Norm over each head of queries and keys, before rotation (arXiv:2010.04245).
+    pub qk_norm: Option<Norm>,
+    /// What scores are multiplied by; usually `head_dim.powf(-0.5)`.
+    pub scale: f64,
+    /// Scores are bent below this bound by `cap * tanh(score / cap)` (Gemma 2, arXiv:2408.00118).
+    pub softcap: Option<f64>,
+}
+
+/// The feed-forward part of a block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mlp {
+    /// `down(act(up(x)))`
+    Plain {
+        /// Size between (F).
+        ffn: usize,
+        /// The activation.
+        activation: Activation,
+        /// Whether both projections have a bias.
+        bias: bool,
+    },
+    /// `down(act(gate(x)) * up(x))` (GLU variants, arXiv:2002.05202)
+    Gated {
+        /// Size between (F).
+        ffn: usize,
+        /// The activation of the gate.
+        activation: Activation,
+        /// Whether the three projections have a bias.
+        bias: bool,
+    },
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Gaussian error linear unit, exact, by erf (arXiv:1606.08415).
+    Gelu,
+    /// The same by its tanh approximation.
+    GeluTanh,
+    /// `max(x, 0)`
+    Relu,
+    /// `x * sigmoid(x)`, also called swish (arXiv:1702.03118).
+    Silu,
+}
+
+/// A normalization over the last dimension.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norm {
+    /// Mean and variance, with scale and shift (arXiv:1607.06450).
+    Layer {
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// Root mean square, with scale (arXiv:1910.07467).
+    Rms {
+        /// Added to the mean square.
+        eps: f64,
+    },
+}
+
+/// Where a block's norms stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `x + f(norm(x))` (pre-norm, arXiv:2002.04745).
+    Before,
+    /// `norm(x + f(x))` (post-norm, arXiv:1706.03762).
+    After,
+    /// `x + norm(f(norm(x)))` (Gemma 2, arXiv:2408.00118).
+    Around,
+}
+
+/// Where one block differs from the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Which tokens a token sees.
+    pub span: Span,
+    /// A rotation of its own instead of the spec's.
+    pub rope: Option<Rope>,
+    /// A scale of scores of its own instead of the attention's.
+    pub scale: Option<f64>,
+}
+
+impl Layer {
+    /// A block that differs from the others in nothing but what it sees.
+    pub fn new(span: Span) -> Layer {
+        Layer { span, rope: None, scale: None }
+    }
+}
+
+/// Which tokens a token sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// All of them.
+    Bidirectional,
+    /// Itself and those before.
+    Causal,
+    /// Itself and the `window - 1` before (arXiv:2004.05150).
+    Sliding {
+        /// Tokens seen, itself included.
+        window: usize,
+    },
+}
+
+/// What stands on top of the last hidden state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Head {
+    /// Nothing: hidden states come out.
+    None,
+    /// BERT's pooler: a dense layer with tanh over the first token, beside the hidden states.
+    Pooler,
+    /// Logits by the token embedding's matrix (arXiv:1608.05859).
+    Tied {
+        /// Logits are bent below this bound by `cap * tanh(logit / cap)`.
+        softcap: Option<f64>,
+    },
+    /// Logits by a matrix of their own.
+    Own {
+        /// Whether the matrix has a bias.
+        bias: bool,
+        /// As in [`Head::Tied`].
+        softcap: Option<f64>,
+    },
+}
+
+impl Norm {
+    /// What is added under the root.
+    pub fn eps(self) -> f64 {
+        match self {
+            Norm::Layer { eps } | Norm::Rms { eps } => eps,
+        }
+    }
+}
+
+impl Mlp {
+    /// Size between (F).
+    pub fn ffn(&self) -> usize {
+        match self {
+            Mlp::Plain { ffn, .. } | Mlp::Gated { ffn, .. } => *ffn,
+        }
+    }
+}
+
+impl Spec {
+    /// A causal decoder in today's usual form: pre-norm RMS, rotary positions, gated SiLU.
+    ///
+    /// `heads` divides `width`; all fields can be changed after.
+    pub fn decoder(vocab: usize, width: usize, layers: usize, heads: usize, ffn: usize) -> Spec {
+        let head_dim = width / heads.max(1);
+        Spec {
+            vocab,
+            width,
+            window: 2048,
+            embed: Embed::default(),
+            position: Position::Rope(Rope {
+                theta: 10_000.0,
+                dims: head_dim,
+                pairing: Pairing::Halves,
+                scaling: Scaling::None,
+            }),
+            attention: Attention {
+                heads,
+                kv_heads: heads,
+                head_dim,
+                qkv_bias: false,
+                out_bias: false,
+                qk_norm: None,
+                scale: (head_dim as f64).powf(-0.5),
+                softcap: None,
+            },
+            mlp: Mlp::Gated { ffn, activation: Activation::Silu, bias: false },
+            norm: Norm::Rms { eps: 1e-5 },
+            place: Place::Before,
+            layers: vec![Layer::new(Span::Causal); layers],
+            last_norm: true,
+            head: Head::Tied { softcap: None },
+        }
+    }
+
+    /// A bidirectional encoder as BERT has it (arXiv:1810.04805): post-norm, learned positions,
+    /// plain GELU, two segment types.
+    pub fn encoder(vocab: usize, width: usize, layers: usize, heads: usize, ffn: usize) -> Spec {
+        let norm = Norm::Layer { eps: 1e-12 };
+        Spec {
+            window: 512,
+            embed: Embed { scale: None, types: 2, norm: true },
+            position: Position::Learned { count: 512 },
+            attention: Attention {
+                qkv_bias: true,
+                out_bias: true,
+                ..Spec::decoder(vocab, width, layers, heads, ffn).attention
+            },
+            mlp: Mlp::Plain { ffn, activation: Activation::Gelu, bias: true },
+            norm,
+            place: Place::After,
+            layers: vec![Layer::new(Span::Bidirectional); layers],
+            last_norm: false,
+            head: Head::None,
+            ..Spec::decoder(vocab, width, layers, heads, ffn)
+        }
+    }
+
+    /// The rotation of block `i`, if queries and keys are rotated there.
+    pub fn rope(&self, i: usize) -> Option<&Rope> {
+        match (&self.position, self.layers.get(i).and_then(|layer| layer.rope.as_ref())) {
+            (Position::Rope(_), Some(own)) => Some(own),
+            (Position::Rope(shared), None) => Some(shared),
+            _ => None,
+        }
+    }
+
+    /// Whether tokens only see what stands before them.
+    pub fn is_causal(&self) -> bool {
+        self.layers.iter().all(|layer| layer.span != Span::Bidirectional)
+    }
+
+    /// Whether logits come out.
+    pub fn has_logits(&self) -> bool {
+        matches!(self.head, Head::Tied { .. } | Head::Own { .. })
+    }
+
+    /// Refuses what does not fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key, in the words of `config.json`, and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        let size = |key: &str, value: usize, limit: usize| {
+            if value == 0 || value > limit {
+                let problem = format!("is `{value}`, not from 1 to {limit}");
+                return Err(Error::config(key, problem));
+            }
+            Ok(())
+        };
+        let attention = &self.attention;
+        size("vocab_size", self.vocab, 1 << 24)?;
+        size("hidden_size", self.width, 1 << 20)?;
+        size("num_hidden_layers", self.layers.len(), 4096)?;
+        size("num_attention_heads", attention.heads, 1 << 16)?;
+        size("num_key_value_heads", attention.kv_heads, 1 << 16)?;
+        size("head_dim", attention.head_dim, 1 << 16)?;
+        size("intermediate_size", self.mlp.ffn(), 1 << 24)?;
+        size("max_position_embeddings", self.window, 1 << 30)?;
+        if !attention.heads.is_multiple_of(attention.kv_heads) {
+            return Err(Error::config(
+                "num_key_value_heads",
+                format!("is `{}`, which does not divide {} heads", attention.kv_heads, attention.heads),
+            ));
+        }
+        let positive = |key: &str, value: f64| {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(Error::config(key, format!("is `{value}`, not a number above 0")));
+            }
+            Ok(())
+        };
+        let norm_key = |norm: Norm| match norm {
+            Norm::Layer { .. } => "layer_norm_eps",
+            Norm::Rms { .. } => "rms_norm_eps",
+        };
+        let eps = |norm: Norm| {
+            if !(norm.eps().is_finite() && (0.0..1.0).contains(&norm.eps())) {
+                let problem = format!("is `{}`, not from 0 to 1", norm.eps());
+                return Err(Error::config(norm_key(norm), problem));
+            }
+            Ok(())
+        };
+        eps(self.norm)?;
+        if let Some(norm) = attention.qk_norm {
+            eps(norm)?;
+        }
+        for scale in self.layers.iter().filter_map(|layer| layer.scale).chain([attention.scale]) {
+            positive("query_pre_attn_scalar", scale)?;
+        }
+        if let Some(cap) = attention.softcap {
+            positive("attn_logit_softcapping", cap)?;
+        }
+        if let Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } = self.head {
+            positive("final_logit_softcapping", cap)?;
+        }
+        if let Some(scale) = self.embed.scale {
+            positive("embedding_multiplier", scale)?;
+        }
+        if let Position::Learned { count } = self.position {
+            size("max_position_embeddings", count, 1 << 24)?;
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            if let Span::Sliding { window } = layer.span {
+                size("sliding_window", window, 1 << 30)?;
+            }
+            if let Some(rope) = self.rope(i) {
+                rope.validate(attention.head_dim)?;
+            } else if layer.rope.is_some() {
+                return Err(Error::config("layer_types", "gives a rotation to a block of a model without one"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rope {
+    fn validate(&self, head_dim: usize) -> Result<()> {
+        if self.dims == 0 || self.dims > head_dim || !self.dims.is_multiple_of(2) {
+            let problem = format!("rotates {} of {head_dim} dimensions, which is not an even part", self.dims);
+            return Err(Error::config("partial_rotary_factor", problem));
+        }
+        if !(self.theta.is_finite() && self.theta > 0.0) {
+            return Err(Error::config("rope_theta", format!("is `{}`, not a number above 0", self.theta)));
+        }
+        let bad = |what: &str| Err(Error::config("rope_scaling", what.to_string()));
+        match &self.scaling {
+            Scaling::None => Ok(()),
+            Scaling::Linear { factor } if factor.is_finite() && *factor > 0.0 => Ok(()),
+            Scaling::Linear { .. } => bad("has a `factor` that is not above 0"),
+            Scaling::Llama3 { factor, low, high, original } => {
+                let fine = [factor, low, high, original].iter().all(|x| x.is_finite() && **x > 0.0);
+                if fine && high > low { Ok(()) } else { bad("has factors that are not above 0 and in order") }
+            }
+            Scaling::Factors(factors) => {
+                let fine = factors.iter().all(|x| x.is_finite() && *x > 0.0);
+                if factors.len() != self.dims / 2 {
+                    bad("has not one factor a rotated pair")
+                } else if fine {
+                    Ok(())
+                } else {
+                    bad("has a factor that is not above 0")
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = match self.pairing {
+            Pairing::Halves => "halves",
+            Pairing::Adjacent => "adjacent pairs",
+        };
+        write!(f, "rotate {} dimensions as {pairs}, theta {}", self.dims, self.theta)?;
+        match &self.scaling {
+            Scaling::None => Ok(()),
+            Scaling::Linear { factor } => write!(f, ", stretched {factor} times"),
+            Scaling::Llama3 { factor, low, high, original } => {
+                write!(f, ", long waves stretched {factor} times (llama3, {low} to {high} of {original})")
+            }
+            Scaling::Factors(factors) => write!(f, ", stretched by {} stored factors", factors.len()),
+        }
+    }
+}
+
+impl fmt::Display for Norm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Norm::Layer { eps } => write!(f, "layer norm, eps {eps:e}"),
+            Norm::Rms { eps } => write!(f, "RMS norm, eps {eps:e}"),
+        }
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
+        })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Span::Bidirectional => f.write_str("all tokens"),
+            Span::Causal => f.write_str("tokens before"),
+            Span::Sliding { window } => write!(f, "last {window} tokens"),
+        }
+    }
+}
+
+/// The model on one page: each step with its shape.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (d, a) = (self.width, &self.attention);
+        let bias = |on: bool| if on { " + bias" } else { "" };
+        writeln!(f, "ids                                  [B, T], vocabulary {}, window {}", self.vocab, self.window)?;
+        writeln!(f, "embed.tokens                         [B, T, {d}]")?;
+        if let Some(scale) = self.embed.scale {
+            writeln!(f, "  * {scale:.4}")?;
+        }
+        match &self.position {
+            Position::Learned { count } => writeln!(f, "  + embed.positions                  [{count}, {d}]")?,
+            Position::Sinusoidal => writeln!(f, "  + sines and cosines of the place")?,
+            Position::None | Position::Rope(_) => {}
+        }
+        if self.embed.types > 0 {
+            writeln!(f, "  + embed.types                      [{}, {d}]", self.embed.types)?;
+        }
+        if self.embed.norm {
+            writeln!(f, "  embed.norm                         {}", self.norm)?;
+        }
+        let mut start = 0;
+        while start < self.layers.len() {
+            let layer = &self.layers[start];
+            let end = start + self.layers[start..].iter().take_while(|other| *other == layer).count();
+            if end - start == 1 {
+                writeln!(f, "blocks.{start}")?;
+            } else {
+                writeln!(f, "blocks.{start} to {}", end - 1)?;
+            }
+            let before = self.place != Place::After;
+            if before {
+                writeln!(f, "  attn_norm                          {}", self.norm)?;
+            }
+            writeln!(
+                f,
+                "  attn.q, k, v                       {} / {} / {} heads of {}{}",
+                a.heads, a.kv_heads, a.kv_heads, a.head_dim, bias(a.qkv_bias)
+            )?;
+            if let Some(norm) = a.qk_norm {
+                writeln!(f, "  attn.q_norm, k_norm                {norm}, each head")?;
+            }
+            if let Some(rope) = self.rope(start) {
+                writeln!(f, "  attn                               {rope}")?;
+            }
+            write!(f, "  attn                               sees {}, scale {:.4}", layer.span, layer.scale.unwrap_or(a.scale))?;
+            match a.softcap {
+                Some(cap) => writeln!(f, ", scores capped at {cap}")?,
+                None => writeln!(f)?,
+            }
+            writeln!(f, "  attn.out                           [{d}, {}]{}", a.heads * a.head_dim, bias(a.out_bias))?;
+            if self.place == Place::Around {
+                writeln!(f, "  attn_post_norm                     {}", self.norm)?;
+            }
+            writeln!(f, "  + residual")?;
+            writeln!(f, "  {:<34} {}", if before { "mlp_norm" } else { "attn_norm" }, self.norm)?;
+            match &self.mlp {
+                Mlp::Plain { ffn, activation, bias: b } => {
+                    writeln!(f, "  mlp.down({activation}(mlp.up))           {d} -> {ffn} -> {d}{}", bias(*b))?;
+                }
+                Mlp::Gated { ffn, activation, bias: b } => {
+                    writeln!(f, "  mlp.down({activation}(mlp.gate) * mlp.up)  {d} -> {ffn} -> {d}{}", bias(*b))?;
+                }
+            }
+            if self.place == Place::Around {
+                writeln!(f, "  mlp_post_norm                      {}", self.norm)?;
+            }
+            writeln!(f, "  + residual")?;
+            if !before {
+                writeln!(f, "  mlp_norm                           {}", self.norm)?;
+            }
+            start = end;
+        }
+        if self.last_norm {
+            writeln!(f, "norm                                 {}", self.norm)?;
+        }
+        match &self.head {
+            Head::None => write!(f, "hidden states                        [B, T, {d}]"),
+            Head::Pooler => write!(f, "hidden states                        [B, T, {d}], pooler [B, {d}]"),
+            Head::Tied { softcap } | Head::Own { softcap, .. } => {
+                let own = matches!(self.head, Head::Own { .. });
+                let name = if own { "head" } else { "embed.tokens" };
+                write!(f, "logits by {name:<27}[B, T, {}]", self.vocab)?;
+                softcap.map_or(Ok(()), |cap| write!(f, ", capped at {cap}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The Transformer of this crate: embeddings, blocks and last norm, for encoders and decoders.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+use super::block::Block;
+use super::cache::Cache;
+use super::linear::Weight;
+use super::mask;
+use super::norm::Norm;
+use super::position::{Angles, sinusoidal};
+use super::source::{Random, Source};
+use super::spec::{Position, Spec, Span};
+use crate::error::Result;
+
+/// Tokens in, hidden states out.
+///
+/// Built from a [`Spec`]; [`BertEncoder`](super::BertEncoder) and
+/// [`GptDecoder`](super::GptDecoder) put a top on it.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    /// A vector a token, `[V, D]`.
+    pub tokens: Weight,
+    /// A vector a place, where positions are learned.
+    pub positions: Option<Weight>,
+    /// A vector a segment type, where there are types.
+    pub types: Option<Weight>,
+    /// Norm over the sum of embeddings.
+    pub embed_norm: Option<Norm>,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// Norm after the last block.
+    pub norm: Option<Norm>,
+    #[module(skip)]
+    spec: Arc<Spec>,
+}
+
+/// What a forward pass may be told beside the tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Run<'a> {
+    /// Segment types, `[B, T]`.
+    pub types: Option<Tensor<2, Int>>,
+    /// `true` for real tokens, `[B, T]`.
+    pub kept: Option<Tensor<2, Bool>>,
+    /// Keys and values of the tokens before.
+    pub cache: Option<&'a mut Cache>,
+}
+
+impl Transformer {
+    /// A new model with random weights, to be trained.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when the spec does not fit together.
+    pub fn new(spec: &Spec, device: &Device) -> Result<Self> {
+        spec.validate()?;
+        Self::build(&mut Random { device }, spec)
+    }
+
+    pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
+        let width = spec.width;
+        let positions = match spec.position {
+            Position::Learned { count } => {
+                Some(source.matrix("embed.positions.weight", count, width)?)
+            }
+            _ => None,
+        };
+        let types = match spec.embed.types {
+            0 => None,
+            types => Some(source.matrix("embed.types.weight", types, width)?),
+        };
+        let mut norm = |wanted: bool, name: &str| match wanted {
+            true => Norm::build(source, name, width, spec.norm).map(Some),
+            false => Ok(None),
+        };
+        let embed_norm = norm(spec.embed.norm, "embed.norm")?;
+        let last_norm = norm(spec.last_norm, "norm")?;
+        let blocks = (0..spec.layers.len())
+            .map(|i| Block::build(source, i, spec))
+            .collect::<Result<_>>()?;
+        Ok(Transformer {
+            tokens: source.matrix("embed.tokens.weight", spec.vocab, width)?,
+            positions,
+            types,
+            embed_norm,
+            blocks,
+            norm: last_norm,
+            spec: Arc::new(spec.clone()),
+        })
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Hidden states of a batch.
+    ///
+    /// Ids must be below the vocabulary's size, and T at most the window: unchecked here, checked
+    /// by [`Model`](crate::Model).
+    ///
+    /// # Shapes
+    /// `ids: [B, T]`, `kept: [B, T]` with `true` for real tokens -> `[B, T, D]`. States of padding
+    /// are numbers without meaning.
+    pub fn forward(&self, ids: Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        self.run(ids, Run { kept, ..Run::default() }, &mut |_, _| true)
+            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
+    }
+
+    /// As [`forward`](Self::forward), with all that a run may be told; `None` when `go_on`, asked
+    /// before each block with its number and its input, says no. The cache is then no longer fit
+    /// for use.
+    pub(crate) fn run(
+        &self,
+        ids: Tensor<2, Int>,
+        mut run: Run<'_>,
+        go_on: &mut dyn FnMut(usize, &Tensor<3>) -> bool,
+    ) -> Option<Tensor<3>> {
+        let [b, t] = ids.dims();
+        let device = ids.device();
+        let start = run.cache.as_ref().map_or(0, |cache| cache.len());
+        let mut x = self.embed(ids, run.types, start);
+
+        let padding = run.kept.map(mask::padding);
+        // Angles and masks are made once for all blocks that share them.
+        let mut ropes: Vec<(usize, Angles)> = Vec::new();
+        let mut masks: Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)> = Vec::new();
+        for (i, block) in self.blocks.iter().enumerate() {
+            if !go_on(i, &x) {
+                return None;
+            }
+            let rope = self.spec.rope(i).map(|rope| {
+                let known = ropes.iter().position(|(j, _)| self.spec.rope(*j) == Some(rope));
+                known.unwrap_or_else(|| {
+                    ropes.push((i, Angles::new(rope, start, t, &device)));
+                    ropes.len() - 1
+                })
+            });
+            let layer = run.cache.as_deref_mut().map(|cache| &mut cache.layers[i]);
+            let keys = match &layer {
+                Some(layer) => layer.places(t),
+                None => (0..t).collect(),
+            };
+            let span = self.spec.layers[i].span;
+            let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
+            let hidden = known.unwrap_or_else(|| {
+                let own = mask::span(span, start..start + t, &keys, &device);
+                masks.push((span, keys, mask::either(own, padding.clone())));
+                masks.len() - 1
+            });
+            let angles = rope.map(|rope| &ropes[rope].1);
+            x = block.forward(x, angles, masks[hidden].2.as_ref(), layer);
+        }
+        if let Some(cache) = run.cache {
+            cache.advance(t);
+        }
+        debug_assert_eq!(x.dims()[..2], [b, t]);
+        Some(match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        })
+    }
+
+    /// `[B, T]` -> `[B, T, D]`
+    fn embed(&self, ids: Tensor<2, Int>, types: Option<Tensor<2, Int>>, start: usize) -> Tensor<3> {
+        let [b, t] = ids.dims();
+        let width = self.spec.width;
+        let device = ids.device();
+        let look_up = |table: &Weight, ids: Tensor<2, Int>| {
+            let [b, t] = ids.dims();
+            table.select(ids.reshape([b * t])).reshape([b, t, width])
+        };
+        let mut x = look_up(&self.tokens, ids);
+        if let Some(scale) = self.spec.embed.scale {
+            x = x * scale;
+        }
+        if let Some(positions) = &self.positions {
+            let places = Tensor::arange(start as i64..(start + t) as i64, &device).unsqueeze();
+            x = x + look_up(positions, places);
+        }
+        if self.spec.position == Position::Sinusoidal {
+            x = x + sinusoidal(start, t, width, &device).unsqueeze();
+        }
+        if let Some(table) = &self.types {
+            let types = types.unwrap_or_else(|| Tensor::zeros([b, t], &device));
+            x = x + look_up(table, types);
+        }
+        match &self.embed_norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
+    }
+}

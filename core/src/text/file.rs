@@ -1,0 +1,785 @@
+//! `tokenizer.json`: reading it, and finding the compact model for its shape.
+//!
+//! The file names its parts (normalizer, pre-tokenizer, model, post-processor, decoder). The
+//! combinations that published models use are rebuilt here on our own parts; what is left goes
+//! to the `tokenizers` crate, past the checks in `guard.rs`.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use tokenizers::normalizers::BertNormalizer;
+
+use super::guard;
+use super::merge::{Bpe, Cuts, NONE, Order};
+use super::normal::{Prefix, Spaces};
+use super::pieces::{MAX_TOKEN, MAX_TOKENS, Pieces, Trie};
+use super::split::{Keep, Pattern, Splitter};
+use super::stream::Rule;
+use super::tokenizer::{Added, Edges, Engine, Frame, Inner, Kind, Model, Own, Slot, Spelling};
+use super::unigram::MAX_PIECE;
+use super::wordpiece::{Letters, MAX_WORD, WordPiece};
+use super::{pre, spelling, vocabulary};
+use crate::error::{Error, Result};
+
+/// The largest `tokenizer.json` that is read, in bytes. The largest published ones have 40 MB.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Reads a file whole, if it is one.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let about = std::fs::metadata(path).map_err(Error::io(path))?;
+    // A pipe would be waited for, a device might never end.
+    if !about.is_file() {
+        return Err(Error::format(path, FORMAT, "it is not a regular file"));
+    }
+    if about.len() > MAX_FILE {
+        return Err(Error::format(
+            path,
+            FORMAT,
+            format!("it has {} bytes; at most {MAX_FILE} would be right", about.len()),
+        ));
+    }
+    std::fs::read(path).map_err(Error::io(path))
+}
+
+pub(crate) const FORMAT: &str = "tokenizer.json";
+
+/// A string of the file, borrowed where it has no escapes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Text<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> std::result::Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> std::result::Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(Strings)
+    }
+}
+
+/// The parts of the file. Truncation and padding are not among them.
+#[derive(serde::Deserialize)]
+pub(crate) struct Parts<'a> {
+    #[serde(default)]
+    pub normalizer: Value,
+    #[serde(default)]
+    pub pre_tokenizer: Value,
+    #[serde(default)]
+    pub post_processor: Value,
+    #[serde(default)]
+    pub decoder: Value,
+    #[serde(borrow, default)]
+    pub added_tokens: Vec<AddedToken<'a>>,
+    #[serde(borrow)]
+    pub model: ModelPart<'a>,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct AddedToken<'a> {
+    pub id: u32,
+    #[serde(borrow)]
+    pub content: Text<'a>,
+    #[serde(default)]
+    pub single_word: bool,
+    #[serde(default)]
+    pub lstrip: bool,
+    #[serde(default)]
+    pub rstrip: bool,
+    #[serde(default)]
+    pub normalized: bool,
+    #[serde(default)]
+    pub special: bool,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct ModelPart<'a> {
+    #[serde(rename = "type", borrow, default)]
+    pub kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub vocab: Vocab<'a>,
+    #[serde(borrow, default)]
+    pub merges: Option<Vec<Merge<'a>>>,
+    #[serde(borrow, default)]
+    pub unk_token: Option<Text<'a>>,
+    #[serde(default)]
+    pub unk_id: Option<u64>,
+    #[serde(default)]
+    pub dropout: Option<f64>,
+    #[serde(borrow, default)]
+    pub continuing_subword_prefix: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub end_of_word_suffix: Option<Text<'a>>,
+    #[serde(default)]
+    pub fuse_unk: Option<bool>,
+    #[serde(default)]
+    pub byte_fallback: Option<bool>,
+    #[serde(default)]
+    pub ignore_merges: Option<bool>,
+    #[serde(default)]
+    pub max_input_chars_per_word: Option<u64>,
+}
+
+/// Tokens with their ids, whether the file has them as a map or, with scores, as a list.
+pub(crate) struct Vocab<'a>(pub Vec<(Text<'a>, u32)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        fn check<'a, E: serde::de::Error>(
+            all: &[(Text<'a>, u32)],
+            token: &Text<'a>,
+            id: u64,
+        ) -> std::result::Result<u32, E> {
+            if token.0.len() > MAX_TOKEN {
+                let len = token.0.len();
+                return Err(E::custom(format!(
+                    "`model.vocab` has a token of {len} bytes; at most {MAX_TOKEN} would be right"
+                )));
+            }
+            u32::try_from(id)
+                .ok()
+                .filter(|&id| (id as usize) < MAX_TOKENS && all.len() < MAX_TOKENS)
+                .ok_or_else(|| {
+                    E::custom(format!(
+                        "`model.vocab` has the id {id} for `{}`; less than {MAX_TOKENS} would be \
+                         right",
+                        token.0
+                    ))
+                })
+        }
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vocab<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`model.vocab`, a map of tokens to ids or a list with scores")
+            }
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Vocab<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some((token, id)) = map.next_entry::<Text<'de>, u64>()? {
+                    let id = check(&all, &token, id)?;
+                    all.push((token, id));
+                }
+                Ok(Vocab(all))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> std::result::Result<Vocab<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some((token, score)) = list.next_element::<(Text<'de>, f64)>()? {
+                    let id = check(&all, &token, all.len() as u64)?;
+                    if !(score as f32).is_finite() {
+                        return Err(A::Error::custom(format!(
+                            "`model.vocab` has a score for `{}` that is too large",
+                            token.0
+                        )));
+                    }
+                    all.push((token, id));
+                }
+                Ok(Vocab(all))
+            }
+        }
+        from.deserialize_any(Entries)
+    }
+}
+
+/// A merge, written `"a b"` or `["a", "b"]`.
+pub(crate) struct Merge<'a>(pub Text<'a>, pub Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Halves;
+        impl<'de> Visitor<'de> for Halves {
+            type Value = Merge<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an entry of `model.merges`, two tokens")
+            }
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                text: &'de str,
+            ) -> std::result::Result<Merge<'de>, E> {
+                match text.split_once(' ') {
+                    Some((left, right)) if !right.contains(' ') => {
+                        Ok(Merge(Text(Cow::Borrowed(left)), Text(Cow::Borrowed(right))))
+                    }
+                    _ => Err(E::custom(format!(
+                        "`model.merges` has `{text}`; two tokens and a space would be right"
+                    ))),
+                }
+            }
+            fn visit_str<E: serde::de::Error>(
+                self,
+                text: &str,
+            ) -> std::result::Result<Merge<'de>, E> {
+                match text.split_once(' ') {
+                    Some((left, right)) if !right.contains(' ') => Ok(Merge(
+                        Text(Cow::Owned(left.to_owned())),
+                        Text(Cow::Owned(right.to_owned())),
+                    )),
+                    _ => Err(E::custom(format!(
+                        "`model.merges` has `{text}`; two tokens and a space would be right"
+                    ))),
+                }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> std::result::Result<Merge<'de>, A::Error> {
+                let merge = match (list.next_element()?, list.next_element()?) {
+                    (Some(left), Some(right)) => Merge(left, right),
+                    _ => return Err(A::Error::custom("`model.merges` has less than two tokens")),
+                };
+                match list.next_element::<serde::de::IgnoredAny>()? {
+                    None => Ok(merge),
+                    Some(_) => Err(A::Error::custom("`model.merges` has more than two tokens")),
+                }
+            }
+        }
+        from.deserialize_any(Halves)
+    }
+}
+
+/// Builds the tokenizer of a `tokenizer.json`.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Inner> {
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::format(path, FORMAT, format!("it has more than {MAX_FILE} bytes")));
+    }
+    let fail = |problem: String| Error::format(path, FORMAT, problem);
+    let mut parts: Parts<'_> =
+        serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
+    let table = Table::new(&mut parts).map_err(&fail)?;
+    guard::tokens(&parts, &table).map_err(&fail)?;
+    let rule = rule(&parts.decoder);
+    if let (Some(rule), Some(frame)) = (&rule, frame(&parts.post_processor, &table).map_err(&fail)?)
+    {
+        let own = match parts.model.kind.as_ref().map(|kind| kind.0.as_ref()) {
+            Some("WordPiece") => words(&parts, &table),
+            Some("BPE") => match bytes_shape(&parts, rule) {
+                Some(shape) => byte_pairs(&parts, &table, shape).map(Some),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        };
+        if let Some((spelling, model, pieces)) = own.map_err(&fail)? {
+            let added = added(&parts);
+            return Ok(Inner {
+                pieces,
+                kinds: table.kinds,
+                spelling,
+                special: table.special,
+                rule: rule.clone(),
+                engine: Engine::Own(Box::new(Own { added, model, frame })),
+            });
+        }
+    }
+    guard::parts(&parts, &table).map_err(&fail)?;
+    library(bytes, parts, table, rule, path)
+}
+
+/// The strings of a vocabulary and its added tokens by id.
+pub(crate) struct Table<'a> {
+    pub tokens: Vec<Option<Cow<'a, str>>>,
+    pub kinds: Vec<Kind>,
+    pub special: HashSet<u32>,
+}
+
+impl<'a> Table<'a> {
+    fn new(parts: &mut Parts<'a>) -> std::result::Result<Table<'a>, String> {
+        let vocab = &mut parts.model.vocab.0;
+        let count = vocab.len() + parts.added_tokens.len();
+        let ids = vocab.iter().map(|(_, id)| *id);
+        let last = ids.chain(parts.added_tokens.iter().map(|token| token.id)).max();
+        let len = last.map_or(0, |last| last as usize + 1);
+        if len > MAX_TOKENS || len > count * 2 + (1 << 16) {
+            return Err(format!("`model.vocab` has {count} tokens, but ids up to {len}"));
+        }
+        let mut table = Table {
+            tokens: vec![None; len],
+            kinds: vec![Kind::Absent; len],
+            special: HashSet::new(),
+        };
+        for (token, id) in &*vocab {
+            let slot = &mut table.tokens[*id as usize];
+            if let Some(other) = slot {
+                return Err(format!("`model.vocab` has the id {id} for `{other}` and `{}`", token.0));
+            }
+            *slot = Some(token.0.clone());
+            table.kinds[*id as usize] = Kind::Piece;
+        }
+        // Sorted, to look up added tokens without a map of owned strings.
+        vocab.sort_unstable();
+        if let Some(twice) = vocab.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(format!("`model.vocab` has the token `{}` twice", twice[0].0.0));
+        }
+        let mut seen = HashMap::new();
+        for (at, token) in parts.added_tokens.iter().enumerate() {
+            let (id, content) = (token.id, &token.content);
+            if content.0.is_empty() || content.0.len() > MAX_PIECE {
+                return Err(format!(
+                    "`added_tokens[{at}].content` has {} bytes; 1 to {MAX_PIECE} would be right",
+                    content.0.len()
+                ));
+            }
+            let place = vocab.binary_search_by(|(other, _)| other.cmp(content));
+            let known = place.ok().map(|at| vocab[at].1);
+            let other = known.or(seen.insert(content.0.as_ref(), id));
+            let slot = &mut table.tokens[id as usize];
+            if other.is_some_and(|other| other != id)
+                || slot.as_ref().is_some_and(|other| *other != content.0)
+            {
+                return Err(format!(
+                    "`added_tokens[{at}].id` is {id} for `{}`, which contradicts another entry",
+                    content.0
+                ));
+            }
+            *slot = Some(content.0.clone());
+            table.kinds[id as usize] = Kind::Literal;
+            if token.special {
+                table.special.insert(id);
+            }
+        }
+        Ok(table)
+    }
+
+    /// The id of the token written `name`.
+    pub(crate) fn id(&self, name: &str, parts: &Parts<'_>) -> Option<u32> {
+        let vocab = &parts.model.vocab.0;
+        let added = parts.added_tokens.iter().find(|token| token.content.0 == name);
+        added.map(|token| token.id).or_else(|| {
+            let at = vocab.binary_search_by(|(token, _)| token.0.as_ref().cmp(name)).ok()?;
+            Some(vocab[at].1)
+        })
+    }
+
+    /// The strings as pieces, each spelled by `spell`; what it cannot spell stays as it is and is
+    /// not found.
+    fn pieces(
+        &mut self,
+        spell: impl Fn(&str, &mut Vec<u8>) -> Option<()>,
+    ) -> std::result::Result<Pieces, String> {
+        let size = self.tokens.iter().flatten().map(|token| token.len()).sum();
+        let mut pieces = Pieces::with_capacity(self.tokens.len(), size);
+        let mut bytes = Vec::new();
+        for (id, token) in (0u32..).zip(&self.tokens) {
+            let token = token.as_deref().unwrap_or_default();
+            bytes.clear();
+            let kind = &mut self.kinds[id as usize];
+            if *kind == Kind::Piece && spell(token, &mut bytes).is_some() {
+                pieces.push(&bytes);
+                if !bytes.is_empty() {
+                    pieces.index(id).map_err(|other| {
+                        format!("`model.vocab` has two tokens for one piece, {other} and {id}")
+                    })?;
+                }
+                continue;
+            }
+            if *kind == Kind::Piece {
+                *kind = Kind::Literal;
+            }
+            pieces.push(token.as_bytes());
+        }
+        Ok(pieces)
+    }
+}
+
+fn kind(part: &Value) -> Option<&str> {
+    part.get("type")?.as_str()
+}
+
+/// A flag of a part, or its default.
+fn flag(part: &Value, name: &str, default: bool) -> bool {
+    part.get(name).and_then(Value::as_bool).unwrap_or(default)
+}
+
+/// The members of a sequence, or the part itself; nothing for `null`.
+fn members<'v>(part: &'v Value, key: &str) -> Vec<&'v Value> {
+    match (part, kind(part)) {
+        (Value::Null, _) => Vec::new(),
+        (_, Some("Sequence")) => match part.get(key).and_then(Value::as_array) {
+            Some(all) => all.iter().flat_map(|part| members(part, key)).collect(),
+            None => vec![part],
+        },
+        _ => vec![part],
+    }
+}
+
+fn is_replace(part: &Value, from: &str, to: &str) -> bool {
+    kind(part) == Some("Replace")
+        && part.pointer("/pattern/String").and_then(Value::as_str) == Some(from)
+        && part.get("content").and_then(Value::as_str) == Some(to)
+}
+
+/// The rule of a decoder, if it is one that works token by token.
+fn rule(decoder: &Value) -> Option<Rule> {
+    let parts = members(decoder, "decoders");
+    let text = |part: &Value, name: &str| Some(part.get(name)?.as_str()?.to_string());
+    Some(match parts[..] {
+        [] => Rule::Joined,
+        [part] => match kind(part)? {
+            "ByteLevel" => Rule::Bytes,
+            "WordPiece" => Rule::Words {
+                prefix: text(part, "prefix").unwrap_or_else(|| "##".into()),
+                clean: flag(part, "cleanup", true),
+            },
+            "Metaspace" => Rule::Marks {
+                mark: text(part, "replacement")?.chars().next()?,
+                strip: part.get("prepend_scheme").and_then(Value::as_str) != Some("never")
+                    && flag(part, "add_prefix_space", true),
+            },
+            "BPEDecoder" => Rule::Ends { suffix: text(part, "suffix").filter(|s| !s.is_empty())? },
+            _ => return None,
+        },
+        [replace, bytes, fuse, ref rest @ ..]
+            if is_replace(replace, "▁", " ")
+                && kind(bytes) == Some("ByteFallback")
+                && kind(fuse) == Some("Fuse") =>
+        {
+            match rest {
+                [] => Rule::Spaces { strip: false },
+                [strip]
+                    if kind(strip) == Some("Strip")
+                        && strip.get("content").and_then(Value::as_str) == Some(" ")
+                        && strip.get("start").and_then(Value::as_u64) == Some(1)
+                        && strip.get("stop").and_then(Value::as_u64) == Some(0) =>
+                {
+                    Rule::Spaces { strip: true }
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// The frame of a post-processor, if it is one that only puts tokens around; the error names a
+/// token that does not exist.
+fn frame(
+    post: &Value,
+    table: &Table<'_>,
+) -> std::result::Result<Option<Frame>, String> {
+    let parts: Vec<&Value> = members(post, "processors")
+        .into_iter()
+        .filter(|part| kind(part) != Some("ByteLevel"))
+        .collect();
+    let known = |id: Option<u64>, name: &str| {
+        id.and_then(|id| u32::try_from(id).ok())
+            .filter(|&id| table.kinds.get(id as usize).is_some_and(|kind| *kind != Kind::Absent))
+            .ok_or_else(|| format!("`post_processor.{name}` names a token that is not there"))
+    };
+    let pair = |part: &Value, name: &str| {
+        known(part.get(name).and_then(|pair| pair.get(1)).and_then(Value::as_u64), name)
+    };
+    match parts[..] {
+        [] => Ok(Some(Frame::new(&[], &[], &[], 1))),
+        [part] => match kind(part) {
+            Some("BertProcessing") => {
+                let (cls, sep) = (pair(part, "cls")?, pair(part, "sep")?);
+                Ok(Some(Frame::new(&[cls], &[sep], &[], 1)))
+            }
+            Some("RobertaProcessing") => {
+                let (cls, sep) = (pair(part, "cls")?, pair(part, "sep")?);
+                Ok(Some(Frame::new(&[cls], &[sep], &[sep], 0)))
+            }
+            Some("TemplateProcessing") => {
+                let slots = |name: &str| -> std::result::Result<Option<Vec<Slot>>, String> {
+                    let Some(pieces) = part.get(name).and_then(Value::as_array) else {
+                        return Ok(None);
+                    };
+                    let mut slots = Vec::new();
+                    for piece in pieces {
+                        let of = |name: &str| piece.get(name);
+                        let kind = |part: &Value| {
+                            let kind = part.get("type_id").and_then(Value::as_u64);
+                            kind.and_then(|kind| u32::try_from(kind).ok())
+                        };
+                        match (of("SpecialToken"), of("Sequence")) {
+                            (Some(token), None) => {
+                                let Some(type_id) = kind(token) else { return Ok(None) };
+                                let id = token.get("id").and_then(Value::as_str).unwrap_or("");
+                                let ids = part
+                                    .get("special_tokens")
+                                    .and_then(|all| all.get(id)?.get("ids")?.as_array())
+                                    .ok_or_else(|| {
+                                        format!(
+                                            "`post_processor.special_tokens` lacks `{id}`, which \
+                                             `{name}` names"
+                                        )
+                                    })?;
+                                for id in ids {
+                                    let id = known(id.as_u64(), "special_tokens")?;
+                                    slots.push(Slot::Token(id, type_id));
+                                }
+                            }
+                            (None, Some(text)) => {
+                                let Some(type_id) = kind(text) else { return Ok(None) };
+                                match text.get("id").and_then(Value::as_str) {
+                                    Some("A") => slots.push(Slot::First(type_id)),
+                                    Some("B") => slots.push(Slot::Second(type_id)),
+                                    _ => return Ok(None),
+                                }
+                            }
+                            _ => return Ok(None),
+                        }
+                    }
+                    Ok(Some(slots))
+                };
+                let (Some(single), Some(pair)) = (slots("single")?, slots("pair")?) else {
+                    return Ok(None);
+                };
+                let count = |slots: &[Slot], of: fn(&Slot) -> bool| {
+                    slots.iter().filter(|slot| of(slot)).count()
+                };
+                let first = |slot: &Slot| matches!(slot, Slot::First(_));
+                let second = |slot: &Slot| matches!(slot, Slot::Second(_));
+                if count(&single, first) != 1
+                    || count(&single, second) != 0
+                    || count(&pair, first) != 1
+                    || count(&pair, second) != 1
+                    || single.len().max(pair.len()) > 64
+                {
+                    return Err("`post_processor` does not use each text exactly once".into());
+                }
+                Ok(Some(Frame { single, pair }))
+            }
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn added(parts: &Parts<'_>) -> Added {
+    let tokens = &parts.added_tokens;
+    let edges = tokens.iter().map(|token| {
+        let edges = Edges { left: token.lstrip, right: token.rstrip, alone: token.single_word };
+        (token.id, edges)
+    });
+    Added {
+        trie: Trie::new(tokens.iter().map(|t| (t.content.0.as_bytes(), t.id)).collect()),
+        edges: edges.filter(|(_, edges)| *edges != Edges::default()).collect(),
+        marks: false,
+    }
+}
+
+type Built = (Spelling, Model, Pieces);
+
+/// BERT's WordPiece, if that is the shape.
+fn words(
+    parts: &Parts<'_>,
+    table: &Table<'_>,
+) -> std::result::Result<Option<Built>, String> {
+    let model = &parts.model;
+    let shape = kind(&parts.normalizer) == Some("BertNormalizer")
+        && kind(&parts.pre_tokenizer) == Some("BertPreTokenizer")
+        && parts.added_tokens.iter().all(|token| !token.normalized);
+    if !shape {
+        return Ok(None);
+    }
+    let max_chars = guard::max_word(model)?;
+    let name = model.unk_token.as_ref().map_or("[UNK]", |name| name.0.as_ref());
+    let unknown = table
+        .id(name, parts)
+        .ok_or_else(|| format!("`model.unk_token` is `{name}`, which is no token"))?;
+    let part = &parts.normalizer;
+    let normalizer = BertNormalizer::new(
+        flag(part, "clean_text", true),
+        flag(part, "handle_chinese_chars", true),
+        part.get("strip_accents").and_then(Value::as_bool),
+        flag(part, "lowercase", true),
+    );
+    let mut pieces = Pieces::with_capacity(table.tokens.len(), 0);
+    for (id, token) in (0u32..).zip(&table.tokens) {
+        let token = token.as_deref().unwrap_or_default();
+        pieces.push(token.as_bytes());
+        // Added tokens that are in the vocabulary can be made by the model too.
+        let known = model.vocab.0.binary_search_by(|(other, _)| other.0.as_ref().cmp(token));
+        if known.is_ok() && !token.is_empty() {
+            pieces.index(id).map_err(|other| format!("`model.vocab` has {other} and {id} alike"))?;
+        }
+    }
+    let words = WordPiece {
+        unknown,
+        max_chars: max_chars.min(MAX_WORD),
+        prefix: model
+            .continuing_subword_prefix
+            .as_ref()
+            .map_or_else(|| "##".into(), |prefix| prefix.0.to_string()),
+        letters: Letters::new(normalizer),
+    };
+    Ok(Some((Spelling::Plain, Model::Words(words), pieces)))
+}
+
+/// The two shapes of byte pair encoding.
+enum Shape {
+    Bytes { compose: bool, prefix: bool, splitter: Splitter },
+    Characters { spaces: Spaces, splitter: Splitter },
+}
+
+fn bytes_shape(parts: &Parts<'_>, rule: &Rule) -> Option<Shape> {
+    let model = &parts.model;
+    let empty = |text: &Option<Text<'_>>| text.as_ref().is_none_or(|text| text.0.is_empty());
+    if model.dropout.is_some_and(|dropout| dropout != 0.0)
+        || !empty(&model.continuing_subword_prefix)
+        || !empty(&model.end_of_word_suffix)
+    {
+        return None;
+    }
+    let normalizers = members(&parts.normalizer, "normalizers");
+    let stages = members(&parts.pre_tokenizer, "pretokenizers");
+    let plain = parts.added_tokens.iter().all(|token| !token.normalized);
+    match (rule, stages.split_last()) {
+        (Rule::Bytes, Some((last, stages))) if kind(last) == Some("ByteLevel") => {
+            let compose = match normalizers[..] {
+                [] => false,
+                [part] if kind(part) == Some("NFC") => true,
+                _ => return None,
+            };
+            let prefix = flag(last, "add_prefix_space", true);
+            if prefix && (compose || !stages.is_empty()) || model.byte_fallback == Some(true) {
+                return None;
+            }
+            let mut splitter = Splitter::whole();
+            for stage in stages {
+                let (pattern, keep) = split_stage(stage)?;
+                splitter.push(pattern, keep);
+            }
+            if flag(last, "use_regex", true) {
+                splitter.push(Pattern::parse(pre::gpt2()).ok()?, Keep::Both);
+            }
+            Some(Shape::Bytes { compose, prefix, splitter })
+        }
+        (Rule::Spaces { .. }, _) if plain || normalizers.is_empty() => {
+            let mut spaces = Spaces::default();
+            let mut splitter = Splitter::whole();
+            let mut replaced = false;
+            for part in &normalizers {
+                if is_replace(part, " ", "▁") && !replaced {
+                    replaced = true;
+                } else if kind(part) == Some("Prepend")
+                    && part.get("prepend").and_then(Value::as_str) == Some("▁")
+                    && spaces.prefix == Prefix::None
+                {
+                    spaces.prefix = Prefix::Always;
+                } else {
+                    return None;
+                }
+            }
+            match stages[..] {
+                [] if replaced => {}
+                // All spaces are gone by then, so that this splits nothing.
+                [split]
+                    if replaced
+                        && kind(split) == Some("Split")
+                        && split.pointer("/pattern/String").and_then(Value::as_str)
+                            == Some(" ") => {}
+                [mark]
+                    if normalizers.is_empty()
+                        && kind(mark) == Some("Metaspace")
+                        && mark.get("replacement").and_then(Value::as_str) == Some("▁") =>
+                {
+                    let scheme = mark.get("prepend_scheme").and_then(Value::as_str);
+                    spaces.prefix = match scheme.unwrap_or("always") {
+                        _ if !flag(mark, "add_prefix_space", true) => Prefix::None,
+                        "always" => Prefix::Missing,
+                        "first" => Prefix::MissingFirst,
+                        "never" => Prefix::None,
+                        _ => return None,
+                    };
+                    if flag(mark, "split", true) {
+                        splitter.push(Pattern::parse(" ?[^ ]+| ").ok()?, Keep::Both);
+                    }
+                }
+                _ => return None,
+            }
+            Some(Shape::Characters { spaces, splitter })
+        }
+        _ => None,
+    }
+}
+
+/// A pre-tokenizer that cuts by a pattern.
+fn split_stage(stage: &Value) -> Option<(Pattern, Keep)> {
+    match kind(stage)? {
+        "Digits" => {
+            let pattern =
+                if flag(stage, "individual_digits", false) { r"\p{N}" } else { r"\p{N}+" };
+            Some((Pattern::parse(pattern).ok()?, Keep::Both))
+        }
+        "Split" => {
+            let pattern = match stage.pointer("/pattern/Regex").and_then(Value::as_str) {
+                Some(pattern) => pattern.to_string(),
+                None => {
+                    let text = stage.pointer("/pattern/String")?.as_str()?;
+                    let special = |c: char| c.is_ascii_punctuation();
+                    text.chars().fold(String::new(), |mut all, c| {
+                        if special(c) {
+                            all.push('\\');
+                        }
+                        all.push(c);
+                        all
+                    })
+                }
+            };
+            let keep = match (stage.get("behavior")?.as_str()?, flag(stage, "invert", false)) {
+                ("Isolated", _) => Keep::Both,
+                ("Removed", true) => Keep::Matches,
+                ("Removed", false) => Keep::Gaps,
+                _ => return None,
+            };
+            Some((Pattern::parse(&pattern).ok()?, keep))
+        }
+        _ => None,
+    }
+}
+
+fn byte_pairs(
+    parts: &Parts<'_>,
+    table: &Table<'_>,
+    shape: Shape,
+) -> std::result::Result<Built, String> {
+    let model = &parts.model;
+    let bytes_spell = |text: &str, bytes: &mut Vec<u8>| {
+        text.chars().try_for_each(|c| {
+            bytes.push(spelling::unprintable(c)?);
+            Some(())
+        })
+    };
+    let mark_spell = |text: &str, bytes: &mut Vec<u8>| {
+        for (at, part) in text.split('▁').enumerate() {
+            if at > 0 {
+                bytes.push(b' ');
+            }
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Some(())
+    };
+    let _ = (&table, &bytes_spell, &mark_spell);
+    let _ = model;
+    Err(format!("{}", matches!(shape, Shape::Bytes { .. })))
+}
+
+fn library(
+    _bytes: &[u8],
+    _parts: Parts<'_>,
+    _table: Table<'_>,
+    _rule: Option<Rule>,
+    path: &Path,
+) -> Result<Inner> {
+    let _ = (NONE, catch_unwind(AssertUnwindSafe(|| ())).is_ok(), vocabulary::ranks::<'_>);
+    Err(Error::format(path, FORMAT, ""))
+}

@@ -1,0 +1,20 @@
+//! Step 1, TEXT -> TOKENS -> TEXT: one [`Tokenizer`] for `tokenizer.json` files and for the
+//! vocabularies inside GGUF files.
+
+mod file;
+mod merge;
+mod normal;
+mod pieces;
+mod pre;
+mod spelling;
+mod split;
+mod stream;
+mod tokenizer;
+mod unicode;
+mod unigram;
+mod vocabulary;
+mod wordpiece;
+
+pub use stream::DecodeStream;
+pub use tokenizer::{Encoding, Tokenizer};
+pub(crate) use vocabulary::Vocabulary;

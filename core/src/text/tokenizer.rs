@@ -1,0 +1,646 @@
+//! [`Tokenizer`]: the front of step one, TEXT -> TOKENS, and of its way back.
+//!
+//! ```text
+//! text -> cut out added tokens -> normalize -> cut into words -> model -> frame ([CLS] .. [SEP])
+//!         Added                   normal.rs    split.rs         merge.rs, unigram.rs, wordpiece.rs
+//! ```
+//!
+//! The shapes that published models have run on compact models of our own; any other
+//! `tokenizer.json` that passes the checks of `guard.rs` runs on the `tokenizers` crate.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::merge::{Bpe, Scratch};
+use super::normal::{self, Spaces, Text};
+use super::pieces::{Pieces, Trie};
+use super::split::{OutOfSteps, Splitter};
+use super::stream::{DecodeStream, Part, Rule, State};
+use super::unicode::{MARK, category};
+use super::unigram::Unigram;
+use super::vocabulary::{self, Vocabulary};
+use super::wordpiece::WordPiece;
+use super::{file, spelling};
+use crate::error::{Error, Result};
+
+/// The longest text that is encoded in one call, in bytes.
+const MAX_TEXT: usize = 1 << 30;
+
+/// Turns text into token ids and back.
+///
+/// Cloning is cheap: clones share one vocabulary. All methods take `&self`, work from any number
+/// of threads at once and take no locks.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+/// The tokens of one text or of a pair of texts. All vectors have one entry per token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoding {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Which part of a pair a token is of: 0 or 1.
+    pub type_ids: Vec<u32>,
+    /// Where a token comes from: `start..end` in bytes of its text, on character boundaries.
+    /// Bytes of one character may be spread over several tokens, which then all have the place of
+    /// the whole character. `(0, 0)` for tokens that no text stands behind.
+    pub offsets: Vec<(usize, usize)>,
+    /// Whether a token was put there by the tokenizer rather than by the text.
+    pub special: Vec<bool>,
+    /// How many tokens of the text were left out to keep to a limit.
+    pub cut: usize,
+}
+
+impl Encoding {
+    fn push(&mut self, id: u32, kind: u32, span: (usize, usize), special: bool) {
+        self.ids.push(id);
+        self.type_ids.push(kind);
+        self.offsets.push(span);
+        self.special.push(special);
+    }
+
+    /// Leaves out what exceeds `room` tokens after the first `start`.
+    fn limit(&mut self, start: usize, room: usize) {
+        let len = start.saturating_add(room).min(self.ids.len());
+        self.cut += self.ids.len() - len;
+        self.ids.truncate(len);
+        self.type_ids.truncate(len);
+        self.offsets.truncate(len);
+        self.special.truncate(len);
+    }
+}
+
+/// What an id stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Nothing: a hole in the vocabulary.
+    Absent,
+    /// A piece of the model.
+    Piece,
+    /// A string that is cut out of the text as it stands.
+    Literal,
+    /// A single byte.
+    Byte,
+}
+
+/// How the pieces of the model are written in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// As they are.
+    Plain,
+    /// Bytes as printable characters, as GPT-2 does.
+    Bytes,
+    /// Spaces as `▁`.
+    Marks,
+}
+
+/// Everything a tokenizer is; shared by clones and streams.
+pub(crate) struct Inner {
+    /// The string of every id.
+    pub pieces: Pieces,
+    /// The kind of every id.
+    pub kinds: Vec<Kind>,
+    /// How pieces are written.
+    pub spelling: Spelling,
+    /// Ids that `skip_special` leaves out.
+    pub special: HashSet<u32>,
+    /// How tokens join to a text.
+    pub rule: Rule,
+    /// What encodes.
+    pub engine: Engine,
+}
+
+/// What encodes.
+pub(crate) enum Engine {
+    /// A compact model.
+    Own(Box<Own>),
+    /// The `tokenizers` crate.
+    Library(Box<tokenizers::Tokenizer>),
+}
+
+/// A compact model and what is around it.
+pub(crate) struct Own {
+    pub added: Added,
+    pub model: Model,
+    pub frame: Frame,
+}
+
+/// The compact models.
+pub(crate) enum Model {
+    /// Byte-level byte pair encoding.
+    Bytes {
+        /// Compose the text first (NFC).
+        compose: bool,
+        /// Put a space before a text that does not start with one.
+        prefix: bool,
+        splitter: Splitter,
+        bpe: Bpe,
+    },
+    /// Byte pair encoding of characters, as in SentencePiece.
+    Characters { spaces: Spaces, splitter: Splitter, bpe: Bpe },
+    /// Unigram pieces.
+    Unigram { spaces: Spaces, unigram: Unigram },
+    /// WordPiece.
+    Words(WordPiece),
+}
+
+/// Which tokens stand around one text or a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub single: Vec<Slot>,
+    pub pair: Vec<Slot>,
+}
+
+/// A place in a frame, with the type id of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Token(u32, u32),
+    First(u32),
+    Second(u32),
+}
+
+impl Frame {
+    /// `before a after`, and for a pair `before a after between b after`, with type ids 0 and
+    /// `second` for the parts.
+    pub(crate) fn new(before: &[u32], after: &[u32], between: &[u32], second: u32) -> Frame {
+        let tokens = |ids: &[u32], kind| ids.iter().map(move |&id| Slot::Token(id, kind)).collect();
+        let single: Vec<Slot> =
+            [tokens(before, 0), vec![Slot::First(0)], tokens(after, 0)].concat();
+        let mut pair = single.clone();
+        pair.extend::<Vec<Slot>>(tokens(between, second));
+        pair.push(Slot::Second(second));
+        pair.extend::<Vec<Slot>>(tokens(after, second));
+        Frame { single, pair }
+    }
+}
+
+/// Strings that are cut out of a text before the model sees it.
+pub(crate) struct Added {
+    pub trie: Trie,
+    /// Tokens that take neighbouring white space with them, or stand alone.
+    pub edges: HashMap<u32, Edges>,
+    /// `▁` in a text counts as a space.
+    pub marks: bool,
+}
+
+/// What an added token asks of its neighbours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Edges {
+    pub left: bool,
+    pub right: bool,
+    pub alone: bool,
+}
+
+impl Added {
+    /// The longest added token at byte `at`, and its end.
+    #[inline]
+    fn longest(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
+        let (mut node, mut here, mut best) = (0, at, None);
+        while let Some(&byte) = text.get(here) {
+            let mark = self.marks && byte == 0xe2 && text[here..].starts_with("▁".as_bytes());
+            let (byte, len) = if mark { (b' ', "▁".len()) } else { (byte, 1) };
+            match self.trie.step(node, byte) {
+                Some(next) => node = next,
+                None => break,
+            }
+            here += len;
+            if let Some(id) = self.trie.value(node) {
+                best = Some((id, here));
+            }
+        }
+        best
+    }
+
+    /// Calls `part` with each part of `text`: a range, and its id if it is an added token.
+    fn parts(
+        &self,
+        text: &str,
+        part: &mut dyn FnMut(Option<u32>, usize, usize) -> Result<()>,
+    ) -> Result<()> {
+        let bytes = text.as_bytes();
+        let (mut done, mut at) = (0, 0);
+        while at < bytes.len() && !self.trie.is_empty() {
+            let Some((id, end)) = self.longest(bytes, at) else {
+                at += 1;
+                continue;
+            };
+            let (mut from, mut to) = (at, end);
+            if let Some(edges) = self.edges.get(&id) {
+                let word = |c: char| c.is_alphanumeric() || c == '_' || category(c) & MARK != 0;
+                if edges.alone
+                    && (text[..at].chars().next_back().is_some_and(word)
+                        || text[end..].chars().next().is_some_and(word))
+                {
+                    at = end;
+                    continue;
+                }
+                if edges.left {
+                    from = done + text[done..at].trim_end().len();
+                }
+                if edges.right {
+                    to = bytes.len() - text[end..].trim_start().len();
+                }
+            }
+            if done < from {
+                part(None, done, from)?;
+            }
+            part(Some(id), from, to)?;
+            done = to;
+            at = to;
+        }
+        if done < bytes.len() {
+            part(None, done, bytes.len())?;
+        }
+        Ok(())
+    }
+
+    /// The added token that is exactly `text`.
+    fn find(&self, text: &str) -> Option<u32> {
+        self.longest(text.as_bytes(), 0).filter(|&(_, end)| end == text.len()).map(|(id, _)| id)
+    }
+}
+
+impl Own {
+    /// Appends the tokens of `text`, without frame.
+    fn encode(&self, pieces: &Pieces, text: &str, kind: u32, out: &mut Encoding) -> Result<()> {
+        let mut scratch = Scratch::default();
+        self.added.parts(text, &mut |id, start, end| {
+            if let Some(id) = id {
+                out.push(id, kind, (start, end), false);
+                return Ok(());
+            }
+            let part = &text[start..end];
+            self.model(pieces, part, start == 0, &mut scratch, &mut |id, from, to| {
+                out.push(id, kind, (start + floor(part, from), start + ceil(part, to)), false);
+            })
+            .map_err(|OutOfSteps| {
+                Error::argument(
+                    "text",
+                    "takes the split pattern of this tokenizer too long; shorter words would be \
+                     right",
+                )
+            })
+        })
+    }
+
+    fn model(
+        &self,
+        pieces: &Pieces,
+        part: &str,
+        start: bool,
+        scratch: &mut Scratch,
+        emit: &mut dyn FnMut(u32, usize, usize),
+    ) -> std::result::Result<(), OutOfSteps> {
+        let mut words = |text: &Text<'_>, splitter: &Splitter, bpe: &Bpe| {
+            splitter.words(text.as_str(), &mut |base, end| {
+                let word = &text.as_str()[base..end];
+                bpe.encode(pieces, word, scratch, &mut |id, from, to| {
+                    let (from, to) = text.origin(base + from, base + to);
+                    emit(id, from, to);
+                });
+            })
+        };
+        match &self.model {
+            Model::Bytes { compose, prefix, splitter, bpe } => {
+                let text = match (compose, prefix) {
+                    (true, _) => normal::compose(part),
+                    (_, true) => normal::spaced(part),
+                    _ => Text::plain(part),
+                };
+                words(&text, splitter, bpe)
+            }
+            Model::Characters { spaces, splitter, bpe } => {
+                words(&spaces.apply(part, start), splitter, bpe)
+            }
+            Model::Unigram { spaces, unigram } => {
+                let text = spaces.apply(part, start);
+                unigram.encode(text.as_str(), &mut |id, from, to| {
+                    let (from, to) = text.origin(from, to);
+                    emit(id, from, to);
+                });
+                Ok(())
+            }
+            Model::Words(words) => {
+                words.encode(pieces, part, emit);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The character boundary at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at).rev().take(4).find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// The character boundary at or after `at`.
+fn ceil(text: &str, at: usize) -> usize {
+    (at..).take(4).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
+}
+
+impl Inner {
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    fn kind(&self, id: u32) -> Kind {
+        self.kinds.get(id as usize).copied().unwrap_or(Kind::Absent)
+    }
+
+    /// Whether `id` is a token.
+    pub(crate) fn check(&self, id: u32) -> Result<()> {
+        if self.kind(id) != Kind::Absent {
+            return Ok(());
+        }
+        Err(Error::argument(
+            "ids",
+            format!("holds {id}, which is no token of a vocabulary of {}", self.kinds.len()),
+        ))
+    }
+
+    /// Decodes one token.
+    pub(crate) fn decode_one(
+        &self,
+        id: u32,
+        skip_special: bool,
+        state: &mut State,
+        out: &mut String,
+    ) -> Result<()> {
+        self.check(id)?;
+        if skip_special && self.special.contains(&id) {
+            return Ok(());
+        }
+        let bytes = self.pieces.get(id).unwrap_or_default();
+        let part = match self.kind(id) {
+            Kind::Byte => match spelling::byte(bytes) {
+                Some(byte) => Part::Byte(byte),
+                None => Part::Piece(bytes),
+            },
+            Kind::Literal => Part::Literal(bytes),
+            _ => Part::Piece(bytes),
+        };
+        state.push(&self.rule, part, out);
+        Ok(())
+    }
+
+    /// Decodes all tokens.
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        if let (Engine::Library(library), Rule::Whole) = (&self.engine, &self.rule) {
+            ids.iter().try_for_each(|&id| self.check(id))?;
+            return guarded("ids", || library.decode(ids, skip_special));
+        }
+        let mut out = String::with_capacity(ids.len().saturating_mul(4));
+        let mut state = State::default();
+        let mut piece = String::new();
+        for &id in ids {
+            piece.clear();
+            self.decode_one(id, skip_special, &mut state, &mut piece)?;
+            out.push_str(&piece);
+        }
+        piece.clear();
+        state.finish(&self.rule, &mut piece);
+        out.push_str(&piece);
+        Ok(out)
+    }
+
+    /// Encodes one text or a pair, with at most `limit` tokens.
+    fn encode(
+        &self,
+        first: &str,
+        second: Option<&str>,
+        special: bool,
+        limit: usize,
+    ) -> Result<Encoding> {
+        for text in [Some(first), second].into_iter().flatten() {
+            if text.len() > MAX_TEXT {
+                return Err(Error::argument(
+                    "text",
+                    format!("has {} bytes; at most {MAX_TEXT} would be right", text.len()),
+                ));
+            }
+        }
+        let mut out = Encoding::default();
+        match &self.engine {
+            Engine::Own(own) => {
+                let slots = match second {
+                    None => &own.frame.single,
+                    Some(_) => &own.frame.pair,
+                };
+                let token = |slot: &&Slot| matches!(slot, Slot::Token(..));
+                let frame = if special { slots.iter().filter(token).count() } else { 0 };
+                let room = room(limit, frame)?;
+                for slot in slots {
+                    match *slot {
+                        Slot::Token(..) if !special => {}
+                        Slot::Token(id, kind) => out.push(id, kind, (0, 0), true),
+                        Slot::First(kind) => {
+                            let start = out.ids.len();
+                            own.encode(&self.pieces, first, kind, &mut out)?;
+                            out.limit(start, room);
+                        }
+                        Slot::Second(kind) => {
+                            own.encode(&self.pieces, second.unwrap_or(""), kind, &mut out)?;
+                        }
+                    }
+                }
+            }
+            Engine::Library(library) => {
+                let found = guarded("text", || match second {
+                    None => library.encode(first, special),
+                    Some(second) => library.encode((first, second), special),
+                })?;
+                let mask = found.get_special_tokens_mask();
+                let frame = mask.iter().filter(|&&mask| mask != 0).count();
+                let mut room = room(limit, frame)?;
+                for (at, &id) in found.get_ids().iter().enumerate() {
+                    let special = mask.get(at).is_some_and(|&mask| mask != 0);
+                    if !special && room == 0 {
+                        out.cut += 1;
+                        continue;
+                    }
+                    room -= usize::from(!special);
+                    let kind = found.get_type_ids().get(at).copied().unwrap_or(0);
+                    let span = found.get_offsets().get(at).copied().unwrap_or((0, 0));
+                    out.push(id, kind, span, special);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// How many tokens of text fit beside `frame` others.
+fn room(limit: usize, frame: usize) -> Result<usize> {
+    limit.checked_sub(frame).ok_or_else(|| {
+        Error::argument(
+            "limit",
+            format!("is {limit}, less than the {frame} special tokens around a text"),
+        )
+    })
+}
+
+/// Runs a call of the library; what it cannot do is an error about `argument`, and so is a panic.
+fn guarded<T>(argument: &'static str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    let problem = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it failed".into(),
+    };
+    Err(Error::argument(argument, format!("is beyond what this tokenizer can do: {problem}")))
+}
+
+impl Tokenizer {
+    /// Opens a `tokenizer.json`. What the file says about truncation and padding is ignored: both
+    /// are decided per call.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io) if the file cannot be read, [`Format`](Error::Format) if it is not a
+    /// well-formed tokenizer or asks for what would be unsafe (the message names the field),
+    /// [`Unsupported`](Error::Unsupported) if it uses a part that is not known.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_json(&file::read(path)?, path)
+    }
+
+    /// Reads the text of a `tokenizer.json`; `path` is for messages.
+    pub(crate) fn from_json(bytes: &[u8], path: &Path) -> Result<Self> {
+        Ok(Tokenizer { inner: Arc::new(file::parse(bytes, path)?) })
+    }
+
+    /// Rebuilds a tokenizer from the metadata of a GGUF file; `path` is for messages.
+    pub(crate) fn from_vocabulary(vocabulary: Vocabulary<'_>, path: &Path) -> Result<Self> {
+        Ok(Tokenizer { inner: Arc::new(vocabulary::build(vocabulary, path)?) })
+    }
+
+    /// The tokens of `text`; with `special` those around it too, such as `[CLS]` and `[SEP]`.
+    /// Control tokens that are written out in the text are found in both cases.
+    ///
+    /// # Errors
+    /// [`Argument`](Error::Argument) if the text is longer than 1 GiB, or the tokenizer cannot
+    /// deal with it.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Encoding> {
+        self.inner.encode(text, None, special, usize::MAX)
+    }
+
+    /// The tokens of two texts that belong together, such as a question and a passage.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_pair(&self, a: &str, b: &str, special: bool) -> Result<Encoding> {
+        self.inner.encode(a, Some(b), special, usize::MAX)
+    }
+
+    /// The tokens of `text`, at most `limit` in all: the text is cut on the right, the tokens
+    /// around it stay. [`Encoding::cut`] says how many were left out.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and [`Argument`](Error::Argument) if `limit` has no room for
+    /// the tokens around a text.
+    pub fn encode_limited(&self, text: &str, special: bool, limit: usize) -> Result<Encoding> {
+        self.inner.encode(text, None, special, limit)
+    }
+
+    /// The tokens of many texts, in order, on all cores; `limit` as in
+    /// [`encode_limited`](Self::encode_limited).
+    ///
+    /// # Errors
+    /// As [`encode_limited`](Self::encode_limited).
+    pub fn encode_batch(
+        &self,
+        texts: &[&str],
+        special: bool,
+        limit: Option<usize>,
+    ) -> Result<Vec<Encoding>> {
+        let limit = limit.unwrap_or(usize::MAX);
+        texts.par_iter().map(|text| self.inner.encode(text, None, special, limit)).collect()
+    }
+
+    /// The text of `ids`; with `skip_special` without control tokens. Bytes that are no UTF-8
+    /// become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Argument`](Error::Argument) if an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special)
+    }
+
+    /// How many tokens [`encode`](Self::encode) gives.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn count(&self, text: &str, special: bool) -> Result<usize> {
+        Ok(self.encode(text, special)?.ids.len())
+    }
+
+    /// The number of ids, counting holes: every id is below it.
+    pub fn len(&self) -> usize {
+        self.inner.kinds.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.inner.kinds.is_empty()
+    }
+
+    /// The string of a token as the vocabulary writes it, such as `Ġthe` or `▁the`.
+    pub fn token(&self, id: u32) -> Option<String> {
+        let kind = self.inner.kind(id);
+        if kind == Kind::Absent {
+            return None;
+        }
+        let bytes = self.inner.pieces.get(id)?;
+        Some(match (kind, self.inner.spelling) {
+            (Kind::Piece, Spelling::Bytes) => spelling::to_printable(bytes),
+            (Kind::Piece, Spelling::Marks) => String::from_utf8_lossy(bytes).replace(' ', "▁"),
+            _ => String::from_utf8_lossy(bytes).into_owned(),
+        })
+    }
+
+    /// The id of a token, written as [`token`](Self::token) writes it.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        let inner = &*self.inner;
+        match &inner.engine {
+            Engine::Library(library) => library.token_to_id(token),
+            Engine::Own(own) => own.added.find(token).or_else(|| match inner.spelling {
+                Spelling::Plain => inner.pieces.find(token.as_bytes()),
+                Spelling::Bytes => inner.pieces.find(&spelling::from_printable(token)?),
+                Spelling::Marks => inner.pieces.find(token.replace('▁', " ").as_bytes()).or_else(
+                    || spelling::byte(token.as_bytes()).and_then(|byte| own.model.byte(byte)),
+                ),
+            }),
+        }
+    }
+
+    /// Whether `skip_special` leaves this token out.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.special.contains(&id)
+    }
+
+    /// Decodes tokens as they come, without ever giving half a character.
+    pub fn stream(&self, skip_special: bool) -> DecodeStream {
+        DecodeStream::new(self.inner.clone(), skip_special)
+    }
+}
+
+impl Model {
+    /// The token of a single byte.
+    fn byte(&self, byte: u8) -> Option<u32> {
+        let bytes = match self {
+            Model::Characters { bpe, .. } => Some(&bpe.bytes),
+            Model::Unigram { unigram, .. } => unigram.bytes.as_ref(),
+            _ => None,
+        };
+        bytes.map(|bytes| bytes[byte as usize]).filter(|&id| id != super::merge::NONE)
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("tokens", &self.len()).finish_non_exhaustive()
+    }
+}

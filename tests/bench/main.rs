@@ -1,0 +1,204 @@
+//! One measurement of one model on one device, as a line of JSON.
+//!
+//! ```text
+//! bench --model models/minilm [--device cpu] [--texts FILE]        embedding
+//! bench --model FILE.gguf [--device cpu] [--prompt 512] [--tokens 128]   generation
+//!   --runs 5      the median of so many, after one that is not counted
+//! ```
+//! `start_s` is from starting the program to the first embedding or token, measured from outside;
+//! memory is that of such a process, in MiB: what is resident at the end, and the most at any time.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use emberform::{Device, GenerateOptions, Model, Result};
+use serde_json::{Value, json};
+
+struct Options {
+    model: String,
+    device: String,
+    texts: Option<String>,
+    prompt: usize,
+    tokens: usize,
+    runs: usize,
+    /// Only start, compute the first thing and say so: what the outer process measures.
+    once: bool,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        model: "models/minilm".into(),
+        device: "cpu".into(),
+        texts: None,
+        prompt: 512,
+        tokens: 128,
+        runs: 5,
+        once: false,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| panic!("{word} takes a value"));
+        let number =
+            |text: String| text.parse().unwrap_or_else(|_| panic!("`{text}` is no number"));
+        match word.as_str() {
+            "--model" => options.model = value(),
+            "--device" => options.device = value(),
+            "--texts" => options.texts = Some(value()),
+            "--prompt" => options.prompt = number(value()),
+            "--tokens" => options.tokens = number(value()),
+            "--runs" => options.runs = number(value()),
+            "--once" => options.once = true,
+            _ => panic!("`{word}` is not known; see the head of tests/bench/main.rs"),
+        }
+    }
+    options
+}
+
+fn main() -> Result<()> {
+    let options = options();
+    let start = Instant::now();
+    let device: Device = options.device.parse()?;
+    let model = Model::options().device(device).open(&options.model)?;
+    let load = start.elapsed().as_secs_f64();
+    if options.once {
+        return once(&model, &options);
+    }
+    let mut line = json!({
+        "model": model.to_string(),
+        "device": model.device().to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "load_s": round(load),
+    });
+    let found = match model.encoder() {
+        Some(_) => embedding(&model, &options)?,
+        None => generation(&model, &options)?,
+    };
+    for part in [found, outside(&options)] {
+        if let (Some(line), Value::Object(part)) = (line.as_object_mut(), part) {
+            line.extend(part);
+        }
+    }
+    println!("{line}");
+    Ok(())
+}
+
+/// The first useful thing, then what the process holds.
+fn once(model: &Model, options: &Options) -> Result<()> {
+    if model.encoder().is_some() {
+        model.embed(&["A cat sleeps on the warm windowsill."])?;
+        println!("first");
+    } else {
+        let wanted =
+            GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
+        for (i, piece) in model.generate("The capital of France is", &wanted)?.enumerate() {
+            piece?;
+            if i == 0 {
+                println!("first");
+            }
+        }
+    }
+    println!("{}", json!({"resident_mib": status("VmRSS:"), "peak_mib": status("VmHWM:")}));
+    Ok(())
+}
+
+/// Starts this program anew and waits for its first result.
+fn outside(options: &Options) -> Value {
+    let program = std::env::current_exe().expect("a path");
+    let mut times = Vec::new();
+    let mut memory = Value::Null;
+    for _ in 0..options.runs.max(1) {
+        let start = Instant::now();
+        let mut child = Command::new(&program)
+            .args(["--once", "--model", &options.model, "--device", &options.device])
+            .args(["--tokens", &options.tokens.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        lines.next();
+        times.push(start.elapsed().as_secs_f64());
+        if let Some(Ok(line)) = lines.next() {
+            memory = serde_json::from_str(&line).unwrap_or(Value::Null);
+        }
+        child.wait().expect("it ends");
+    }
+    let mut found = json!({"start_s": round(median(times))});
+    if let (Some(found), Value::Object(memory)) = (found.as_object_mut(), memory) {
+        found.extend(memory);
+    }
+    found
+}
+
+fn embedding(model: &Model, options: &Options) -> Result<Value> {
+    let text = match &options.texts {
+        Some(path) => std::fs::read_to_string(path).expect("the file of texts"),
+        None => include_str!("../golden/corpus.txt").to_string(),
+    };
+    let texts: Vec<&str> = text.lines().filter(|line| !line.is_empty()).take(512).collect();
+    let tokenizer = model.tokenizer().expect("a tokenizer");
+    let encoded = tokenizer.encode_batch(&texts, true, Some(model.max_tokens()))?;
+    let tokens: usize = encoded.iter().map(|text| text.ids.len()).sum();
+    let measure = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
+        let mut times = Vec::new();
+        for run in 0..=options.runs {
+            let start = Instant::now();
+            work()?;
+            if run > 0 {
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        Ok(median(times))
+    };
+    let all = measure(&|| model.embed(&texts).map(drop))?;
+    let single = measure(&|| texts.iter().try_for_each(|text| model.embed(&[text]).map(drop)))?;
+    let n = texts.len() as f64;
+    Ok(json!({
+        "workload": "embed", "texts": texts.len(), "tokens": tokens,
+        "texts_s": round(n / all), "tokens_s": round(tokens as f64 / all),
+        "single_texts_s": round(n / single), "single_tokens_s": round(tokens as f64 / single),
+    }))
+}
+
+fn generation(model: &Model, options: &Options) -> Result<Value> {
+    // Ids spread over the vocabulary: what they mean changes nothing in the work.
+    let vocab = model.spec().vocab;
+    let prompt: Vec<u32> = (0..options.prompt.max(1)).map(|i| (i * 7919 % vocab) as u32).collect();
+    let wanted = GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    for run in 0..=options.runs {
+        let mut session = model.session()?;
+        let start = Instant::now();
+        session.feed(&prompt)?;
+        let read = start.elapsed().as_secs_f64();
+        let mut stream = session.generate(&wanted)?;
+        for piece in &mut stream {
+            piece?;
+        }
+        if run > 0 {
+            prefill.push(prompt.len() as f64 / read);
+            decode.push(stream.stats().tokens_per_second());
+        }
+    }
+    Ok(json!({
+        "workload": "generate", "prompt": prompt.len(), "tokens": options.tokens,
+        "prefill_tokens_s": round(median(prefill)), "decode_tokens_s": round(median(decode)),
+    }))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// A line of this process's status in MiB; 0 where the system has no such file.
+fn status(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}

@@ -1,0 +1,242 @@
+//! Every family from its checkpoints: the reference's numbers, from both formats, on CPU and GPU;
+//! a cache changes nothing, a batch changes nothing.
+//!
+//! `tests/golden/record.py` made the checkpoints and recorded what transformers computes.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use emberform::Model;
+use emberform_tests::{Recorded, devices, difference, golden, open, recorded};
+
+/// Against the reference, which sums in another order.
+const REFERENCE: f32 = 1e-4;
+/// Between two ways of this crate.
+const SELF: f32 = 1e-5;
+
+/// A recorded checkpoint.
+struct Case {
+    name: String,
+    folder: PathBuf,
+    gguf: Option<PathBuf>,
+    rows: Vec<Vec<u32>>,
+    types: Option<Vec<Vec<u32>>>,
+    wanted: Recorded,
+    wanted_typed: Option<Recorded>,
+}
+
+impl Case {
+    fn open_all() -> Vec<Case> {
+        let mut folders: Vec<PathBuf> = std::fs::read_dir(golden(""))
+            .expect("tests/golden")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.join("expected.safetensors").exists())
+            .collect();
+        folders.sort();
+        folders.iter().filter_map(|folder| Case::read(folder)).collect()
+    }
+
+    /// `None` for a recording of something else than logits or hidden states.
+    fn read(folder: &Path) -> Option<Case> {
+        let mut tensors = recorded(&folder.join("expected.safetensors"));
+        let mask = tensors.get("mask")?.i64();
+        let width = tensors["mask"].shape[1];
+        let rows = |values: Vec<i64>| -> Vec<Vec<u32>> {
+            let rows = values.chunks_exact(width).zip(mask.chunks_exact(width));
+            rows.map(|(ids, mask)| {
+                let real = ids.iter().zip(mask).filter(|(_, mask)| **mask == 1);
+                real.map(|(id, _)| *id as u32).collect()
+            })
+            .collect()
+        };
+        let gguf = folder.with_extension("gguf");
+        let wanted = tensors.remove("logits").or(tensors.remove("hidden"))?;
+        Some(Case {
+            name: folder.file_name()?.to_string_lossy().into_owned(),
+            folder: folder.to_path_buf(),
+            gguf: gguf.exists().then_some(gguf),
+            rows: rows(tensors["ids"].i64()),
+            types: tensors.get("type_ids").map(|types| rows(types.i64())),
+            wanted,
+            wanted_typed: tensors.remove("hidden_typed"),
+        })
+    }
+
+    /// The recorded numbers of the real tokens of row `b`.
+    fn row(&self, wanted: &Recorded, b: usize) -> Vec<f32> {
+        let [_, t, d] = wanted.shape[..] else { panic!("[B, T, D]") };
+        let values = wanted.f32();
+        values[b * t * d..b * t * d + self.rows[b].len() * d].to_vec()
+    }
+}
+
+/// The model's numbers of the real tokens of each row, rows run together.
+fn batch(model: &Model, rows: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let output = model.forward(rows).expect("a forward pass");
+    let row = |b: usize| {
+        let tokens = (0..rows[b].len()).map(|t| output.at(b, t).expect("a token"));
+        tokens.flatten().copied().collect()
+    };
+    (0..rows.len()).map(row).collect()
+}
+
+#[test]
+fn families_give_the_references_numbers() {
+    let cases = Case::open_all();
+    assert!(cases.len() >= 15, "only {} recorded checkpoints", cases.len());
+    let mut failed = Vec::new();
+    for (device_name, device) in devices() {
+        for case in &cases {
+            for path in [Some(&case.folder), case.gguf.as_ref()].into_iter().flatten() {
+                // Files of K-quants have no folder of weights, only what was recorded.
+                if path.is_dir() && !has_weights(path) {
+                    continue;
+                }
+                let model = open(path, &device);
+                let found = batch(&model, &case.rows);
+                let worst = (0..case.rows.len())
+                    .map(|b| difference(&found[b], &case.row(&case.wanted, b)))
+                    .fold(0.0, f32::max);
+                println!("{:24} {device_name:12} {:6} {worst:.1e}", case.name, kind(path));
+                if !(worst <= REFERENCE) {
+                    failed.push(format!("{} {} on {device_name}: {worst}", case.name, kind(path)));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "beyond {REFERENCE}: {failed:#?}");
+}
+
+fn kind(path: &Path) -> &'static str {
+    if path.is_dir() { "folder" } else { "gguf" }
+}
+
+fn has_weights(folder: &Path) -> bool {
+    ["model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|name| folder.join(name).exists())
+}
+
+#[test]
+fn segment_types_are_added() {
+    let mut seen = 0;
+    for (_, device) in devices() {
+        for case in Case::open_all() {
+            let (Some(types), Some(wanted)) = (&case.types, &case.wanted_typed) else { continue };
+            seen += 1;
+            let model = open(&case.folder, &device);
+            let encoder = model.encoder().expect("an encoder");
+            let on = &encoder.transformer.embed_norm.as_ref().expect("a norm").gamma.val().device();
+            let longest = case.rows.iter().map(Vec::len).max().expect("rows");
+            let pad = |rows: &[Vec<u32>]| {
+                let padded = |row: &Vec<u32>| {
+                    let mut row: Vec<i32> = row.iter().map(|id| *id as i32).collect();
+                    row.resize(longest, 0);
+                    row
+                };
+                let values: Vec<i32> = rows.iter().flat_map(padded).collect();
+                Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), longest]), on)
+            };
+            let kept: Vec<bool> =
+                case.rows.iter().flat_map(|row| (0..longest).map(|t| t < row.len())).collect();
+            let kept = TensorData::new(kept, [case.rows.len(), longest]);
+            let kept = Tensor::<2, Bool>::from_data(kept, on);
+            let hidden = encoder.forward(pad(&case.rows), Some(pad(types)), Some(kept));
+            let [_, t, d] = hidden.dims();
+            let values = hidden.into_data().try_into_vec::<f32>().expect("floats");
+            for b in 0..case.rows.len() {
+                let found = &values[b * t * d..b * t * d + case.rows[b].len() * d];
+                let worst = difference(found, &case.row(wanted, b));
+                assert!(worst <= REFERENCE, "{}, row {b}: {worst}", case.name);
+            }
+        }
+    }
+    assert!(seen > 0, "no recording has segment types");
+}
+
+#[test]
+fn a_row_of_a_batch_equals_the_row_alone() {
+    for (device_name, device) in devices() {
+        for case in Case::open_all() {
+            if !has_weights(&case.folder) {
+                continue;
+            }
+            let model = open(&case.folder, &device);
+            let together = batch(&model, &case.rows);
+            for (b, row) in case.rows.iter().enumerate() {
+                let alone = batch(&model, std::slice::from_ref(row));
+                let worst = difference(&together[b], &alone[0]);
+                assert!(
+                    worst <= SELF * scale(&alone[0]),
+                    "{} on {device_name}, row {b}: {worst}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+/// Numbers above 1 carry their rounding with them.
+fn scale(values: &[f32]) -> f32 {
+    values.iter().fold(1.0, |most, value| most.max(value.abs()))
+}
+
+#[test]
+fn a_cache_changes_nothing() {
+    let mut seen = 0;
+    for (device_name, device) in devices() {
+        for case in Case::open_all() {
+            let path = case.gguf.as_ref().unwrap_or(&case.folder);
+            let model = open(path, &device);
+            if model.decoder().is_none() {
+                continue;
+            }
+            seen += 1;
+            let ids = case.rows.iter().max_by_key(|row| row.len()).expect("rows");
+            let full = &batch(&model, std::slice::from_ref(ids))[0];
+            let vocab = full.len() / ids.len();
+            // A prompt in one piece and the rest one by one; and in pieces of odd sizes.
+            for sizes in [
+                vec![ids.len() - 5, 1, 1, 1, 1, 1],
+                vec![3, 1, 7, 2, ids.len() - 13],
+                vec![1; ids.len()],
+            ] {
+                let mut session = model.session().expect("a session");
+                let mut start = 0;
+                for size in sizes {
+                    let output = session.forward(&ids[start..start + size]).expect("logits");
+                    let wanted = &full[start * vocab..(start + size) * vocab];
+                    let worst = difference(output.as_slice(), wanted);
+                    assert!(
+                        worst <= SELF * scale(wanted),
+                        "{} on {device_name}, token {start}: {worst}",
+                        case.name
+                    );
+                    start += size;
+                }
+            }
+        }
+    }
+    assert!(seen >= 20, "only {seen} decoders");
+}
+
+#[test]
+fn safetensors_and_gguf_agree() {
+    let mut seen = 0;
+    for (device_name, device) in devices() {
+        for case in Case::open_all() {
+            let Some(gguf) = &case.gguf else { continue };
+            if !has_weights(&case.folder) || case.name.contains("-q") || case.name.contains("-k-") {
+                continue; // the folder then holds the weights before they were quantized
+            }
+            seen += 1;
+            let folder = batch(&open(&case.folder, &device), &case.rows);
+            let file = batch(&open(gguf, &device), &case.rows);
+            for (a, b) in folder.iter().zip(&file) {
+                let worst = difference(a, b);
+                assert!(worst <= SELF * scale(a), "{} on {device_name}: {worst}", case.name);
+            }
+        }
+    }
+    assert!(seen >= 10, "only {seen} pairs");
+}

@@ -1,0 +1,559 @@
+#!/usr/bin/env python3
+"""Record the tiny checkpoints of tests/golden, their GGUF twins, the block formats and the tiny embedders.
+
+Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [embedders]     (default: all)
+
+Everything is deterministic: weights come from numpy generators seeded by the checkpoint's name, and the expected
+numbers from the reference implementations pinned below, in float32 on the CPU with eager attention. A checkpoint's
+config.json is written first and the reference reads that very file, so the keys are those of real checkpoints.
+The layout of what is written is described in README.md beside this file.
+"""
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import zlib
+from importlib.metadata import version
+
+VERSIONS = {
+    "transformers": "5.23.0",
+    "torch": "2.15.0",
+    "tokenizers": "0.23.3",
+    "sentence-transformers": "6.2.0",
+    "sentencepiece": "0.2.3",
+    "safetensors": "0.8.0",
+    "gguf": "0.19.0",
+    "numpy": "2.4.6",
+}
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Q
+from safetensors.torch import load_file, save_file
+
+torch.set_num_threads(1)
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def check_versions():
+    """Refuse to record with other versions than the pinned ones, and write down which they were."""
+    for name, want in VERSIONS.items():
+        have = version(name).split("+")[0]
+        if have != want:
+            sys.exit(f"{name} is {have}, the goldens are recorded with {want}")
+    (HERE / "versions.json").write_text(json.dumps(VERSIONS, indent=2) + "\n")
+
+
+def generator(name):
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+# --- the checkpoints -------------------------------------------------------------------------------------------------
+# `config` is config.json, word for word. `cls` is the class that real checkpoints of this layout were saved from.
+# `strip` removes a prefix from every name; `extra` adds leftovers; `rename` maps old names; `shards` splits the file.
+# `gguf` says in what type the twin's matrices are stored (None: no twin, since GGUF cannot say what this model needs).
+
+BERT = dict(model_type="bert", vocab_size=131, hidden_size=30, num_attention_heads=5, num_hidden_layers=2, intermediate_size=53,
+            max_position_embeddings=24, type_vocab_size=2, layer_norm_eps=1e-12, pad_token_id=0, hidden_dropout_prob=0.1,
+            attention_probs_dropout_prob=0.1, position_embedding_type="absolute", initializer_range=0.02)
+GPT2 = dict(model_type="gpt2", vocab_size=131, n_embd=30, n_head=5, n_layer=2, n_positions=24, n_ctx=24, layer_norm_epsilon=1e-5,
+            activation_function="gelu_new", bos_token_id=130, eos_token_id=130, attn_pdrop=0.1, embd_pdrop=0.1, resid_pdrop=0.1)
+LLAMA = dict(model_type="llama", vocab_size=83, hidden_act="silu", rms_norm_eps=1e-5, num_hidden_layers=2, bos_token_id=1,
+             eos_token_id=2, initializer_range=0.02, use_cache=True)
+QWEN2 = dict(model_type="qwen2", vocab_size=83, hidden_act="silu", rms_norm_eps=1e-6, bos_token_id=1, eos_token_id=2)
+GEMMA3 = dict(model_type="gemma3_text", vocab_size=83, hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, bos_token_id=2,
+              eos_token_id=1, pad_token_id=0, attention_bias=False, attn_logit_softcapping=None)
+
+TINY = {
+    # BertModel, names without a prefix, with pooler and the position_ids buffer of older files
+    "bert-plain": dict(cls="BertModel", extra=["position_ids"], gguf=Q.F32,
+                       config=dict(BERT, architectures=["BertModel"], hidden_act="gelu", torch_dtype="float32")),
+    # a masked-language-model checkpoint: `bert.` prefix, no pooler, head leftovers
+    "bert-mlm": dict(cls="BertForMaskedLM", gguf=Q.F32, extra=["decoder"],
+                     config=dict(BERT, architectures=["BertForMaskedLM"], hidden_act="gelu_new", intermediate_size=41, dtype="float32")),
+    # the oldest layout: pre-training heads, pooler, LayerNorm.gamma and .beta
+    "bert-pretraining": dict(cls="BertForPreTraining", rename=[("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")],
+                             config=dict(BERT, architectures=["BertForPreTraining"], hidden_act="gelu", hidden_size=27,
+                                         num_attention_heads=3, num_hidden_layers=1, model_type="bert")),
+    # half precision, relu, no pooler, one head
+    "bert-relu-f16": dict(cls="BertModel", drop=["pooler."], dtype=torch.float16, gguf=Q.F16,
+                          config=dict(BERT, architectures=["BertModel"], hidden_act="relu", hidden_size=20, num_attention_heads=1,
+                                      type_vocab_size=1, layer_norm_eps=1e-3, torch_dtype="float16")),
+    # the original layout: no prefix, no head, causal-mask buffers
+    "gpt2-bare": dict(cls="GPT2LMHeadModel", strip="transformer.", extra=["attn.bias", "attn.masked_bias"], gguf=Q.F32,
+                      config=dict(GPT2, architectures=["GPT2LMHeadModel"])),
+    # prefixed, own head, another width of the MLP, exact gelu
+    "gpt2-untied": dict(cls="GPT2LMHeadModel", gguf=Q.F32,
+                        config=dict(GPT2, architectures=["GPT2LMHeadModel"], n_inner=37, n_head=3, n_embd=27,
+                                    activation_function="gelu", tie_word_embeddings=False, dtype="float32")),
+    # attention also divided by the layer's number
+    "gpt2-inverse-layer": dict(cls="GPT2LMHeadModel", dtype=torch.bfloat16,
+                               config=dict(GPT2, architectures=["GPT2LMHeadModel"], n_layer=3, n_embd=18, n_head=3,
+                                           scale_attn_by_inverse_layer_idx=True, activation_function="relu", torch_dtype="bfloat16")),
+    # one key-value head, head_dim that is not width / heads, own head; keys as written before transformers 5
+    "llama-mqa": dict(cls="LlamaForCausalLM", gguf=Q.F32,
+                      config=dict(LLAMA, architectures=["LlamaForCausalLM"], hidden_size=24, num_attention_heads=3, num_key_value_heads=1,
+                                  head_dim=10, intermediate_size=43, max_position_embeddings=64, rope_theta=10000.0, rope_scaling=None,
+                                  torch_dtype="float32", tie_word_embeddings=False, pretraining_tp=1, attention_bias=False, mlp_bias=False)),
+    # every bias, tied head, 9 heads on 3; keys as transformers 5 writes them
+    "llama-bias": dict(cls="LlamaForCausalLM", gguf=Q.F32,
+                       config=dict(LLAMA, architectures=["LlamaForCausalLM"], hidden_size=27, num_attention_heads=9, num_key_value_heads=3,
+                                   head_dim=4, intermediate_size=35, max_position_embeddings=64, attention_bias=True, mlp_bias=True,
+                                   rope_parameters=dict(rope_type="default", rope_theta=500.0), dtype="float32", tie_word_embeddings=True)),
+    # linear scaling under its old name `type`; no num_key_value_heads, no head_dim, no tie_word_embeddings, no rope_theta: defaults
+    "llama-linear-f16": dict(cls="LlamaForCausalLM", dtype=torch.float16, gguf=Q.F16,
+                             config=dict(LLAMA, architectures=["LlamaForCausalLM"], hidden_size=30, num_attention_heads=5,
+                                         intermediate_size=33, max_position_embeddings=64, rope_scaling=dict(type="linear", factor=4.0),
+                                         torch_dtype="float16")),
+    # llama3 scaling, old keys, bfloat16
+    "llama-llama3-bf16": dict(cls="LlamaForCausalLM", dtype=torch.bfloat16, gguf=Q.BF16,
+                              config=dict(LLAMA, architectures=["LlamaForCausalLM"], hidden_size=24, num_attention_heads=6,
+                                          num_key_value_heads=2, head_dim=12, intermediate_size=31, max_position_embeddings=256,
+                                          rope_theta=100.0, torch_dtype="bfloat16", tie_word_embeddings=True,
+                                          rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                                            original_max_position_embeddings=32))),
+    # llama3 scaling, new keys, three shards with an index
+    "llama-sharded": dict(cls="LlamaForCausalLM", shards=3,
+                          config=dict(LLAMA, architectures=["LlamaForCausalLM"], hidden_size=20, num_attention_heads=5, num_key_value_heads=5,
+                                      intermediate_size=29, max_position_embeddings=256, dtype="float32", tie_word_embeddings=False,
+                                      rope_parameters=dict(rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0,
+                                                           high_freq_factor=4.0, original_max_position_embeddings=32))),
+    # seven heads on one, tied; the sliding keys are there but switched off, as in the released checkpoints
+    "qwen2-tied": dict(cls="Qwen2ForCausalLM", gguf=Q.F32,
+                       config=dict(QWEN2, architectures=["Qwen2ForCausalLM"], hidden_size=28, num_attention_heads=7, num_key_value_heads=1,
+                                   num_hidden_layers=2, intermediate_size=37, max_position_embeddings=64, rope_theta=1000000.0,
+                                   use_sliding_window=False, sliding_window=4, max_window_layers=1, torch_dtype="float32", tie_word_embeddings=True)),
+    # the sliding keys switched on: layers from max_window_layers on see 6 tokens
+    "qwen2-sliding-bf16": dict(cls="Qwen2ForCausalLM", dtype=torch.bfloat16,
+                               config=dict(QWEN2, architectures=["Qwen2ForCausalLM"], hidden_size=24, num_attention_heads=6,
+                                           num_key_value_heads=3, num_hidden_layers=3, intermediate_size=29, max_position_embeddings=64,
+                                           rope_parameters=dict(rope_type="default", rope_theta=10000.0), use_sliding_window=True,
+                                           sliding_window=6, max_window_layers=1, dtype="bfloat16", tie_word_embeddings=False)),
+    # five sliding layers, one full, one sliding: the released pattern; keys of the released 1B checkpoint
+    "gemma3-pattern": dict(cls="Gemma3ForCausalLM", gguf=Q.F32,
+                           config=dict(GEMMA3, architectures=["Gemma3ForCausalLM"], hidden_size=20, num_attention_heads=5,
+                                       num_key_value_heads=1, head_dim=6, num_hidden_layers=7, intermediate_size=27,
+                                       max_position_embeddings=64, sliding_window=5, sliding_window_pattern=6, rope_theta=1000000,
+                                       rope_local_base_freq=10000, rope_scaling=None, query_pre_attn_scalar=6,
+                                       final_logit_softcapping=None, torch_dtype="float32")),
+    # layer kinds by name, new rope keys, odd score scale, logits capped, own head
+    "gemma3-layers-bf16": dict(cls="Gemma3ForCausalLM", dtype=torch.bfloat16,
+                               config=dict(GEMMA3, architectures=["Gemma3ForCausalLM"], hidden_size=24, num_attention_heads=6,
+                                           num_key_value_heads=2, head_dim=8, num_hidden_layers=4, intermediate_size=27,
+                                           max_position_embeddings=64, sliding_window=5, query_pre_attn_scalar=23,
+                                           layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+                                           rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=100000.0),
+                                                                sliding_attention=dict(rope_type="default", rope_theta=100.0)),
+                                           final_logit_softcapping=3.0, dtype="bfloat16", tie_word_embeddings=False)),
+    # linear scaling of the full layers only, by the old keys; every other layer full
+    "gemma3-linear": dict(cls="Gemma3ForCausalLM", gguf=Q.F32,
+                          config=dict(GEMMA3, architectures=["Gemma3ForCausalLM"], hidden_size=18, num_attention_heads=3,
+                                      num_key_value_heads=3, head_dim=10, num_hidden_layers=3, intermediate_size=31,
+                                      max_position_embeddings=64, sliding_window=5, sliding_window_pattern=2, rope_theta=1000.0,
+                                      rope_local_base_freq=100.0, rope_scaling=dict(factor=8.0, rope_type="linear"),
+                                      query_pre_attn_scalar=10, final_logit_softcapping=4.0, torch_dtype="float32")),
+}
+LENGTHS = [21, 1, 13]
+
+
+def random_weight(rng, name, shape, family):
+    """Weights wide enough that every part of the model moves the result."""
+    x = rng.standard_normal(shape).astype(np.float32)
+    norm = "norm" in name.lower() or ".ln_" in name or name.startswith("ln_")
+    if norm and name.endswith(("weight", "gamma")):
+        return x * 0.3 if family == "gemma3_text" else 1.0 + x * 0.3
+    if name.endswith("bias") or norm:
+        return x * 0.2
+    if "embed_tokens" in name or "wte" in name or "word_embeddings" in name:
+        return x * 0.5
+    return x * 0.25
+
+
+def load_reference(cls, folder, allowed=()):
+    import transformers
+
+    model, info = getattr(transformers, cls).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    missing = [k for k in info["missing_keys"] if not k.startswith(allowed)]
+    assert not missing and not info["mismatched_keys"], (folder, missing, info["mismatched_keys"])
+    return model.eval(), info
+
+
+def inputs(name, vocab, lengths=LENGTHS):
+    rng = generator(name + "/ids")
+    ids = torch.from_numpy(rng.integers(0, vocab, (len(lengths), max(lengths))))
+    mask = torch.tensor([[int(t < n) for t in range(max(lengths))] for n in lengths])
+    return ids, mask
+
+
+@torch.no_grad()
+def expected(name, config, model, folder):
+    """Run the reference and write expected.safetensors."""
+    ids, mask = inputs(name, config["vocab_size"])
+    out = {"ids": ids, "mask": mask}
+    if config["model_type"] == "bert":
+        model = getattr(model, "bert", model)
+        out["hidden"] = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        if config["type_vocab_size"] > 1:
+            out["type_ids"] = torch.from_numpy(generator(name + "/types").integers(0, config["type_vocab_size"], tuple(ids.shape)))
+            out["hidden_typed"] = model(input_ids=ids, attention_mask=mask, token_type_ids=out["type_ids"]).last_hidden_state
+        key = "hidden"
+        alone = [model(input_ids=ids[i : i + 1, :n]).last_hidden_state[0] for i, n in enumerate(LENGTHS)]
+    else:
+        key = "logits"
+        out[key] = model(input_ids=ids, attention_mask=mask).logits
+        alone = [model(input_ids=ids[i : i + 1, :n]).logits[0] for i, n in enumerate(LENGTHS)]
+    for i, n in enumerate(LENGTHS):  # what the reference says of a padded row must be what it says of the row alone
+        gap = (out[key][i, :n] - alone[i]).abs().max().item()
+        assert gap < 2e-5, (name, i, gap)
+        if n > 1:
+            spread = out[key][i, :n].std(0).mean().item()
+            assert spread > 0.05, (name, "the positions hardly differ", spread)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+
+
+def record_tiny():
+    for name, spec in TINY.items():
+        import transformers
+
+        config, folder, rng = spec["config"], HERE / name, generator(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / "config.json", config)
+        hf = transformers.AutoConfig.from_pretrained(folder)
+        shell = getattr(transformers, spec["cls"])(hf)
+        tied = set(getattr(shell, "all_tied_weights_keys", {}) or {})
+        tensors, dtype = {}, spec.get("dtype", torch.float32)
+        for key, value in shell.state_dict().items():
+            if key in tied or any(key.startswith(d) for d in spec.get("drop", [])):
+                continue
+            tensors[key] = torch.from_numpy(random_weight(rng, key, tuple(value.shape), config["model_type"])).to(dtype)
+        extra = spec.get("extra", [])
+        if "position_ids" in extra:
+            tensors["embeddings.position_ids"] = torch.arange(config["max_position_embeddings"]).unsqueeze(0)
+        if "decoder" in extra:  # files from before safetensors' de-duplication carry the tied decoder as well
+            tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
+            tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
+        if "attn.bias" in extra:
+            n = config["n_ctx"]
+            for i in range(config["n_layer"]):
+                tensors[f"transformer.h.{i}.attn.bias"] = torch.tril(torch.ones(n, n)).view(1, 1, n, n)
+                tensors[f"transformer.h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+        for old, new in spec.get("rename", []):
+            tensors = {k.replace(old, new): v for k, v in tensors.items()}
+        if prefix := spec.get("strip"):
+            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+        save_checkpoint(folder, tensors, spec.get("shards", 1))
+        model, _ = load_reference(spec["cls"], folder, ("pooler.",) if "drop" in spec else ())
+        expected(name, config, model, folder)
+        if spec.get("gguf") is not None:
+            write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
+        print(name, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+def save_checkpoint(folder, tensors, shards=1):
+    tensors = {k: v.contiguous() for k, v in tensors.items()}
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    names = sorted(tensors)
+    index = {"metadata": {"total_size": sum(t.nbytes for t in tensors.values())}, "weight_map": {}}
+    for s in range(shards):
+        file = f"model-{s + 1:05}-of-{shards:05}.safetensors"
+        part = {k: tensors[k] for k in names[s::shards]}
+        save_file(part, folder / file, metadata={"format": "pt"})
+        index["weight_map"].update({k: file for k in part})
+    index["weight_map"] = dict(sorted(index["weight_map"].items()))
+    write_json(folder / "model.safetensors.index.json", index)
+
+
+# --- GGUF ------------------------------------------------------------------------------------------------------------
+# Names by gguf-py's own table; keys, permutations and adjustments as llama.cpp's converter makes them.
+
+ARCH = {"bert": gguf.MODEL_ARCH.BERT, "gpt2": gguf.MODEL_ARCH.GPT2, "llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2,
+        "gemma3_text": gguf.MODEL_ARCH.GEMMA3}
+
+
+def canonical(tensors, config):
+    """The checkpoint's tensors as float32, under the names that gguf-py's table knows, leftovers gone."""
+    out = {}
+    for key, value in tensors.items():
+        key = key.removeprefix("bert.")
+        if key.startswith(("cls.", "pooler.")) or key.endswith((".attn.bias", ".attn.masked_bias", "position_ids")):
+            continue
+        out[key] = value.float().numpy()
+    return out
+
+
+def permute(weight, heads):
+    """Rows of each head from halves to pairs: llama.cpp rotates neighbours in this architecture."""
+    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def unpermute(weight, heads):
+    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def gguf_tensors(config, tensors):
+    """{name in the GGUF: float32 array} for a checkpoint."""
+    family = config["model_type"]
+    names = gguf.get_tensor_name_map(ARCH[family], config.get("num_hidden_layers", config.get("n_layer")))
+    out = {}
+    for key, value in tensors.items():
+        if family == "gpt2" and key.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+            value = value.T
+        if family == "llama":
+            if key.endswith(("q_proj.weight", "q_proj.bias")):
+                value = permute(value, config["num_attention_heads"])
+            if key.endswith(("k_proj.weight", "k_proj.bias")):
+                value = permute(value, config.get("num_key_value_heads", config["num_attention_heads"]))
+        if family == "gemma3_text" and key.endswith("norm.weight"):
+            value = value + np.float32(1.0)
+        new = names.get_name(key, (".weight", ".bias"))
+        if new is None and family == "gpt2":  # the bare layout
+            new = names.get_name("transformer." + key, (".weight", ".bias"))
+        assert new is not None, key
+        out[new] = np.ascontiguousarray(value)
+    if family == "llama" and (factors := llama3_factors(config)) is not None:
+        out["rope_freqs.weight"] = factors
+    return out
+
+
+def llama3_factors(config):
+    """The divisors of the frequencies that llama.cpp stores for this scaling."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type") != "llama3":
+        return None
+    dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    base, old = rope.get("rope_theta", config.get("rope_theta")), rope["original_max_position_embeddings"]
+    out = []
+    for freq in 1.0 / base ** (np.arange(0, dim, 2, dtype=np.float32) / dim):
+        wave = 2 * np.pi / freq
+        if wave < old / rope["high_freq_factor"]:
+            out.append(1.0)
+        elif wave > old / rope["low_freq_factor"]:
+            out.append(rope["factor"])
+        else:
+            smooth = (old / wave - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+            out.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return np.array(out, np.float32)
+
+
+def gguf_metadata(w, c):
+    """The keys that llama.cpp's converter writes for these families."""
+    family = c["model_type"]
+    if family == "gpt2":
+        w.add_block_count(c["n_layer"])
+        w.add_context_length(c["n_ctx"])
+        w.add_embedding_length(c["n_embd"])
+        w.add_feed_forward_length(c.get("n_inner") or 4 * c["n_embd"])
+        w.add_head_count(c["n_head"])
+        w.add_layer_norm_eps(c["layer_norm_epsilon"])
+        return
+    heads = c["num_attention_heads"]
+    w.add_block_count(c["num_hidden_layers"])
+    w.add_context_length(c["max_position_embeddings"])
+    w.add_embedding_length(c["hidden_size"])
+    w.add_feed_forward_length(c["intermediate_size"])
+    w.add_head_count(heads)
+    if family == "bert":
+        w.add_layer_norm_eps(c["layer_norm_eps"])
+        w.add_causal_attention(False)
+        w.add_pooling_type(gguf.PoolingType.MEAN)
+        w.add_token_type_count(c["type_vocab_size"])
+        return
+    w.add_head_count_kv(c.get("num_key_value_heads", heads))
+    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    rope = c.get("rope_parameters") or c.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type"))
+    if kind == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(rope["factor"])
+    if (theta := rope.get("rope_theta", c.get("rope_theta"))) is not None:
+        w.add_rope_freq_base(theta)
+    if "head_dim" in c:
+        w.add_key_length(c["head_dim"])
+        w.add_value_length(c["head_dim"])
+    if family == "llama":
+        w.add_vocab_size(c["vocab_size"])
+        w.add_rope_dimension_count(c.get("head_dim") or c["hidden_size"] // heads)
+    if family == "gemma3_text":
+        w.add_sliding_window(c["sliding_window"])
+        # llama.cpp takes these two where they are there and 6 and 10000 where not, as in older files
+        if c.get("sliding_window_pattern", 6) != 6:
+            w.add_sliding_window_pattern(c["sliding_window_pattern"])
+        if c["rope_local_base_freq"] != 10000:
+            w.add_rope_freq_base_swa(c["rope_local_base_freq"])
+        if c["final_logit_softcapping"]:
+            w.add_final_logit_softcapping(c["final_logit_softcapping"])
+
+
+FILE_TYPE = {Q.F32: 0, Q.F16: 1, Q.BF16: 32}
+
+
+def write_gguf(path, config, tensors, kind):
+    """Write the twin; `kind` is the type of the matrices: vectors, positions and token types stay F32."""
+    w = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCH[config["model_type"]]])
+    w.add_type(gguf.GGUFType.MODEL)
+    w.add_name(path.stem)
+    gguf_metadata(w, config)
+    w.add_file_type(FILE_TYPE[kind])
+    w.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for name, value in gguf_tensors(config, tensors).items():
+        plain = value.ndim == 1 or name in ("position_embd.weight", "token_types.weight", "rope_freqs.weight")
+        if plain or kind == Q.F32:
+            w.add_tensor(name, value)
+        else:
+            w.add_tensor(name, gguf.quants.quantize(value, kind), raw_dtype=kind)
+    finish(w)
+
+
+def finish(w):
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+# --- quantized -------------------------------------------------------------------------------------------------------
+
+LEGACY = [Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q8_0]
+K = [Q.Q2_K, Q.Q3_K, Q.Q4_K, Q.Q5_K, Q.Q6_K]
+# rows that are a multiple of 32 but not of 256, as in small released models
+SMALL = dict(LLAMA, architectures=["LlamaForCausalLM"], vocab_size=61, hidden_size=96, num_attention_heads=3, num_key_value_heads=1,
+             head_dim=32, intermediate_size=160, num_hidden_layers=1, max_position_embeddings=64, rope_theta=10000.0, tie_word_embeddings=True)
+WIDE = dict(LLAMA, architectures=["LlamaForCausalLM"], vocab_size=37, hidden_size=256, num_attention_heads=4, num_key_value_heads=1,
+            head_dim=64, intermediate_size=512, num_hidden_layers=1, max_position_embeddings=64, rope_theta=10000.0, tie_word_embeddings=False)
+QUANTIZED = {f"llama-{q.name.lower()}": (SMALL, {"": q}) for q in LEGACY}
+# all five K formats over the matrices of one layer; the small matrices hold what the large ones do not
+QUANTIZED["llama-k-mix"] = (WIDE, {"token_embd": Q.Q6_K, "output": Q.Q3_K, "attn_q": Q.Q2_K, "attn_k": Q.Q5_K, "attn_v": Q.Q6_K,
+                                   "attn_output": Q.Q4_K, "ffn_gate": Q.Q3_K, "ffn_up": Q.Q4_K, "ffn_down": Q.Q2_K})
+QUANTIZED["llama-k-mix-2"] = (dict(WIDE, intermediate_size=256, num_attention_heads=8, num_key_value_heads=8, head_dim=32,
+                                   tie_word_embeddings=True),
+                              {"token_embd": Q.Q4_K, "attn_q": Q.Q6_K, "attn_k": Q.Q3_K, "attn_v": Q.Q2_K, "attn_output": Q.Q5_K,
+                               "ffn_gate": Q.Q5_K, "ffn_up": Q.Q6_K, "ffn_down": Q.Q5_K})
+
+
+def random_blocks(rng, kind, count, std=0.06):
+    """`count` random valid blocks of a format whose values have about the given spread, [count, bytes]."""
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    if kind in (Q.F32, Q.F16, Q.BF16):
+        return gguf.quants.quantize(rng.standard_normal((count, 1)).astype(np.float32) * std, kind).view(np.uint8).reshape(count, size)
+    raw = rng.integers(0, 256, (count, size), dtype=np.uint8)
+    scale = std * rng.uniform(0.5, 1.5, count).astype(np.float32)
+
+    def put(at, values):
+        raw[:, at : at + 2] = values.astype(np.float16).view(np.uint8).reshape(count, 2)
+
+    sign = np.where(rng.random(count) < 0.5, -1, 1)
+    if kind in (Q.Q4_0, Q.Q5_0):
+        put(0, sign * scale / {Q.Q4_0: 4.6, Q.Q5_0: 9.2}[kind])
+    elif kind in (Q.Q4_1, Q.Q5_1):
+        step = scale / {Q.Q4_1: 4.6, Q.Q5_1: 9.2}[kind]
+        put(0, step)
+        put(2, -step * {Q.Q4_1: 7.5, Q.Q5_1: 15.5}[kind])
+    elif kind == Q.Q8_0:
+        put(0, scale / 74)
+    elif kind == Q.Q2_K:  # scales[16] (4 + 4 bits) qs[64] d dmin
+        put(80, scale / 12)
+        put(82, scale / 12 * 1.5)
+    elif kind == Q.Q3_K:  # hmask[32] qs[64] scales[12] d: 6-bit scales minus 32, 3-bit values minus 4
+        put(108, sign * scale / 42)
+    elif kind == Q.Q4_K:  # d dmin scales[12] qs[128]
+        put(0, scale / 210)
+        put(2, scale / 210 * 7.5)
+    elif kind == Q.Q5_K:  # d dmin scales[12] qh[32] qs[128]
+        put(0, scale / 420)
+        put(2, scale / 420 * 15.5)
+    elif kind == Q.Q6_K:  # ql[128] qh[64] scales[16] d: 8-bit scales, 6-bit values minus 32
+        put(208, sign * scale / 1360)
+    return raw
+
+
+def record_quantized():
+    import transformers
+
+    for name, (config, kinds) in QUANTIZED.items():
+        rng, folder = generator(name), HERE / name
+        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as tmp:
+            tmp = pathlib.Path(tmp)
+            write_json(tmp / "config.json", config)
+            shell = transformers.LlamaForCausalLM(transformers.AutoConfig.from_pretrained(tmp))
+            w = gguf.GGUFWriter(HERE / f"{name}.gguf", "llama")
+            w.add_type(gguf.GGUFType.MODEL)
+            w.add_name(name)
+            gguf_metadata(w, config)
+            w.add_quantization_version(gguf.GGML_QUANT_VERSION)
+            names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+            rounded = {}
+            for key, value in shell.state_dict().items():
+                if key == "lm_head.weight" and config["tie_word_embeddings"]:
+                    continue
+                new = names.get_name(key, (".weight",))
+                x = random_weight(rng, key, tuple(value.shape), "llama")
+                if x.ndim == 1:
+                    w.add_tensor(new, x)
+                    rounded[key] = torch.from_numpy(x)
+                    continue
+                kind = kinds.get(new.split(".")[-2], kinds.get(""))
+                heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}.get(key.split(".")[-2])
+                if kind in K:
+                    per = gguf.GGML_QUANT_SIZES[kind][0]
+                    packed = random_blocks(rng, kind, x.size // per).reshape(x.shape[0], -1)
+                else:
+                    packed = gguf.quants.quantize(permute(x, heads) if heads else x, kind)
+                w.add_tensor(new, packed, raw_dtype=kind)
+                back = gguf.quants.dequantize(packed, kind)
+                assert np.isfinite(back).all() and back.shape == x.shape
+                rounded[key] = torch.from_numpy(np.ascontiguousarray(unpermute(back, heads) if heads else back))
+            finish(w)
+            save_checkpoint(tmp, rounded)
+            model, _ = load_reference("LlamaForCausalLM", tmp)
+            expected(name, config, model, folder)
+        print(name, {k or "all": v.name for k, v in kinds.items()}, (HERE / f"{name}.gguf").stat().st_size, "bytes")
+
+
+def record_blocks():
+    rng, out = generator("blocks"), {}
+    for kind in [Q.F32, Q.F16, Q.BF16] + LEGACY + K:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        count = 64 if block == 1 else 12
+        raw = random_blocks(rng, kind, count, std=1.0)
+        if block > 1:  # one block of nothing but zeros
+            raw[-1] = 0
+        values = gguf.quants.dequantize(raw.reshape(1, -1), kind).reshape(-1).astype(np.float32)
+        assert np.isfinite(values).all() and values.size == count * block
+        out[f"{kind.name}.bytes"] = torch.from_numpy(raw.reshape(-1).copy())
+        out[f"{kind.name}.values"] = torch.from_numpy(values.copy())
+        print(kind.name, count, "blocks, std", values.std().round(3))
+    save_file(out, HERE / "blocks.safetensors")
+
+
+def main():
+    import logging
+
+    logging.getLogger("gguf").setLevel(logging.ERROR)
+    check_versions()
+    todo = sys.argv[1:] or ["tiny", "quantized", "blocks", "embedders"]
+    for what in todo:
+        if what == "embedders":
+            import embedders
+
+            embedders.record()
+        else:
+            {"tiny": record_tiny, "quantized": record_quantized, "blocks": record_blocks}[what]()
+
+
+if __name__ == "__main__":
+    main()

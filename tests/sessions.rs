@@ -1,0 +1,137 @@
+//! Generation on a real model: streams, stops, sampling, cancelling, many threads.
+
+use std::time::{Duration, Instant};
+
+use emberform::{Device, Error, FinishReason, GenerateOptions, Model};
+use emberform_tests::{golden, model, open};
+
+fn gemma() -> Model {
+    open(&model("gemma3-270m-q4_k_m.gguf"), &Device::Cpu)
+}
+
+const PROMPT: &str = "The capital of France is";
+
+#[test]
+fn a_stream_tells_how_it_ended() {
+    let model = gemma();
+    let options = GenerateOptions::default().max_tokens(12).greedy();
+    let mut stream = model.generate(PROMPT, &options).expect("a stream");
+    let mut text = String::new();
+    for piece in &mut stream {
+        text.push_str(&piece.expect("a piece").text);
+    }
+    assert_eq!(stream.finish_reason(), Some(FinishReason::Length));
+    assert_eq!(stream.stats().tokens, 12);
+    assert!(stream.stats().tokens_per_second() > 0.0 && stream.stats().prefill_per_second() > 0.0);
+    assert!(text.contains("Paris"), "{text}");
+
+    // The same text again, cut at a stop string that spans tokens.
+    let stop = text[1..].chars().take(6).collect::<String>();
+    let stream = model.generate(PROMPT, &options.clone().stop([stop.clone()])).expect("a stream");
+    let cut = stream.text().expect("text");
+    assert_eq!(cut, text[..text.find(&stop).expect("the stop string")]);
+
+    let nothing = model.generate(PROMPT, &options.clone().max_tokens(0)).expect("a stream");
+    assert_eq!(nothing.text().expect("text"), "");
+    // Every choice has its probability.
+    let logprobs = options.logprobs(3);
+    for piece in model.generate(PROMPT, &logprobs).expect("a stream") {
+        if let Some(token) = piece.expect("a piece").token {
+            assert_eq!(token.top.len(), 3);
+            assert_eq!((token.id, token.logprob), token.top[0], "greedy takes the most probable");
+            assert!(token.logprob <= 0.0);
+        }
+    }
+}
+
+#[test]
+fn sampling_repeats_by_its_seed() {
+    let model = gemma();
+    let options = GenerateOptions::default().max_tokens(16).temperature(1.0).top_p(0.95);
+    let run = |seed| {
+        model.generate(PROMPT, &options.clone().seed(seed)).expect("a stream").text().expect("text")
+    };
+    assert_eq!(run(7), run(7));
+    assert!((1..6).any(|seed| run(seed) != run(7)), "seeds change nothing");
+}
+
+#[test]
+fn a_session_goes_on_where_it_stands() {
+    let model = gemma();
+    let options = GenerateOptions::default().max_tokens(8).greedy();
+    let long = GenerateOptions::default().max_tokens(16).greedy();
+    let whole = model.generate(PROMPT, &long).expect("a stream").text().expect("text");
+    let mut session = model.session().expect("a session");
+    assert!(
+        matches!(session.generate(&options), Err(Error::Argument { .. })),
+        "nothing to continue"
+    );
+    session.feed_text(PROMPT).expect("a prompt");
+    let first = session.generate(&options).expect("a stream").text().expect("text");
+    let second = session.generate(&options).expect("a stream").text().expect("text");
+    assert_eq!(format!("{first}{second}"), whole);
+    assert!(session.cache_bytes() > 0);
+}
+
+#[test]
+fn cancelling_stops_a_prefill() {
+    let model = gemma();
+    let prompt = "One sheep, two sheep, three sheep, four sheep. ".repeat(300);
+    let options = GenerateOptions::default().max_tokens(4);
+    let mut stream = model.generate(&prompt, &options).expect("a stream");
+    let cancel = stream.cancel_token();
+    let waiter = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.cancel();
+        Instant::now()
+    });
+    assert!(stream.next().is_none(), "a cancelled prefill gives no piece");
+    let ended = Instant::now();
+    assert_eq!(stream.finish_reason(), Some(FinishReason::Cancelled));
+    let late = ended.saturating_duration_since(waiter.join().expect("the waiter"));
+    // One block of a chunk is the longest stretch between two looks at the token.
+    println!("cancelled after {late:?}");
+    assert!(late < Duration::from_secs(5), "{late:?}");
+}
+
+#[test]
+fn sessions_share_a_model_between_threads() {
+    let model = gemma();
+    let options = GenerateOptions::default().max_tokens(8).greedy();
+    let prompts =
+        ["The capital of France is", "Water boils at", "One, two, three,", "def add(a, b):"];
+    let alone: Vec<String> = prompts
+        .iter()
+        .map(|p| model.generate(p, &options).expect("a stream").text().expect("text"))
+        .collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = prompts
+            .iter()
+            .map(|prompt| {
+                scope.spawn(|| {
+                    model.generate(prompt, &options).expect("a stream").text().expect("text")
+                })
+            })
+            .collect();
+        for (thread, alone) in threads.into_iter().zip(&alone) {
+            assert_eq!(&thread.join().expect("a thread"), alone);
+        }
+    });
+}
+
+#[test]
+fn a_window_that_is_full_ends_a_stream() {
+    let model = open(&golden("qwen2-tied"), &Device::Cpu);
+    let window = model.spec().window;
+    let mut session = model.session().expect("a session");
+    session.feed(&vec![1; window - 3]).expect("a prompt");
+    let mut stream =
+        session.generate(&GenerateOptions::default().ignore_eos(true)).expect("a stream");
+    // A model without a tokenizer gives tokens and no text.
+    let pieces: Vec<_> = (&mut stream).map(|piece| piece.expect("a piece")).collect();
+    assert_eq!(stream.finish_reason(), Some(FinishReason::Window));
+    assert_eq!(pieces.len(), 4, "three that fit, and the one that they lead to");
+    assert!(pieces.iter().all(|piece| piece.text.is_empty() && piece.token.is_some()));
+    drop(stream);
+    assert!(matches!(session.feed(&[1]), Err(Error::TooLong { .. })));
+}
