@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::module::Module;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use crate::device::{self, Device, DeviceInfo};
@@ -441,12 +440,9 @@ impl Model {
         &self.inner.tensors
     }
 
-    /// Parameters in all.
+    /// Parameters in all: the numbers of the files' tensors.
     pub fn parameters(&self) -> usize {
-        match &self.inner.net {
-            Net::Encoder(encoder) => encoder.num_params(),
-            Net::Decoder(decoder) => decoder.num_params(),
-        }
+        self.inner.tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum()
     }
 
     pub(crate) fn defaults(&self) -> &Defaults {

@@ -62,7 +62,7 @@ def write_json(path, value):
 # --- the checkpoints -------------------------------------------------------------------------------------------------
 # `config` is config.json, word for word. `cls` is the class that real checkpoints of this layout were saved from.
 # `strip` removes a prefix from every name; `extra` adds leftovers; `rename` maps old names; `shards` splits the file.
-# `gguf` says in what type the twin's matrices are stored (None: no twin, since GGUF cannot say what this model needs).
+# `gguf` says in what type the twin's matrices are stored (None: no twin: GGUF cannot say what this model needs, such as its activation).
 
 BERT = dict(model_type="bert", vocab_size=131, hidden_size=30, num_attention_heads=5, num_hidden_layers=2, intermediate_size=53,
             max_position_embeddings=24, type_vocab_size=2, layer_norm_eps=1e-12, pad_token_id=0, hidden_dropout_prob=0.1,
@@ -80,21 +80,21 @@ TINY = {
     "bert-plain": dict(cls="BertModel", extra=["position_ids"], gguf=Q.F32,
                        config=dict(BERT, architectures=["BertModel"], hidden_act="gelu", torch_dtype="float32")),
     # a masked-language-model checkpoint: `bert.` prefix, no pooler, head leftovers
-    "bert-mlm": dict(cls="BertForMaskedLM", gguf=Q.F32, extra=["decoder"],
+    "bert-mlm": dict(cls="BertForMaskedLM", extra=["decoder"],
                      config=dict(BERT, architectures=["BertForMaskedLM"], hidden_act="gelu_new", intermediate_size=41, dtype="float32")),
     # the oldest layout: pre-training heads, pooler, LayerNorm.gamma and .beta
     "bert-pretraining": dict(cls="BertForPreTraining", rename=[("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")],
                              config=dict(BERT, architectures=["BertForPreTraining"], hidden_act="gelu", hidden_size=27,
                                          num_attention_heads=3, num_hidden_layers=1, model_type="bert")),
     # half precision, relu, no pooler, one head
-    "bert-relu-f16": dict(cls="BertModel", drop=["pooler."], dtype=torch.float16, gguf=Q.F16,
+    "bert-relu-f16": dict(cls="BertModel", drop=["pooler."], dtype=torch.float16,
                           config=dict(BERT, architectures=["BertModel"], hidden_act="relu", hidden_size=20, num_attention_heads=1,
                                       type_vocab_size=1, layer_norm_eps=1e-3, torch_dtype="float16")),
     # the original layout: no prefix, no head, causal-mask buffers
     "gpt2-bare": dict(cls="GPT2LMHeadModel", strip="transformer.", extra=["attn.bias", "attn.masked_bias"], gguf=Q.F32,
                       config=dict(GPT2, architectures=["GPT2LMHeadModel"])),
     # prefixed, own head, another width of the MLP, exact gelu
-    "gpt2-untied": dict(cls="GPT2LMHeadModel", gguf=Q.F32,
+    "gpt2-untied": dict(cls="GPT2LMHeadModel",
                         config=dict(GPT2, architectures=["GPT2LMHeadModel"], n_inner=37, n_head=3, n_embd=27,
                                     activation_function="gelu", tie_word_embeddings=False, dtype="float32")),
     # attention also divided by the layer's number

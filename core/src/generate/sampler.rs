@@ -70,6 +70,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     vocab: usize,
+    greedy: bool,
     temperature: f32,
     top_k: usize,
     top_p: f32,
@@ -108,6 +109,7 @@ impl Sampler {
         }
         Sampler {
             vocab: options.vocab,
+            greedy: options.is_greedy(),
             temperature: options.temperature,
             // As many as there are is no limit, and the whole row needs no search.
             top_k: if options.top_k < options.vocab { options.top_k } else { 0 },
@@ -162,11 +164,8 @@ impl Sampler {
             peak = self.scan(logits)?;
             mass = None;
         }
-        let id = if self.temperature == 0.0 {
-            self.first_peak(logits, peak)
-        } else {
-            self.draw(logits, peak, mass)
-        };
+        let id =
+            if self.greedy { self.first_peak(logits, peak) } else { self.draw(logits, peak, mass) };
         let own = match self.changed.iter().find(|(changed, _)| *changed == id) {
             Some((_, before)) => *before,
             None => logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),

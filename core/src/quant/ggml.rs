@@ -60,6 +60,7 @@ fn f16_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
+#[inline(always)]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -130,16 +131,17 @@ fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
 ///
 /// Low halves are in bytes 0..8 (first the low, then the high ones), the upper two bits of each
 /// in bytes 8..12: four at a time in words of 32 bits.
+#[inline(always)]
 pub(crate) fn q3_scales(packed: &[u8; 12]) -> [u8; 16] {
-    let [a, b, upper] = [0, 4, 8].map(|at| u32_at(packed, at));
-    let mut out = [0; 16];
+    let [a, b, upper] = [u32_at(packed, 0), u32_at(packed, 4), u32_at(packed, 8)];
     let lows = [a, b, a >> 4, b >> 4];
-    for (i, (out, low)) in out.as_chunks_mut::<4>().0.iter_mut().zip(lows).enumerate() {
+    let mut out = 0;
+    for (i, low) in lows.into_iter().enumerate() {
         let q = low & 0x0f0f_0f0f | (upper >> (2 * i) & 0x0303_0303) << 4;
         // Each byte is below 64: `(q + 96) ^ 128` is `q - 32` without a carry between bytes.
-        *out = (q.wrapping_add(0x6060_6060) ^ 0x8080_8080).to_le_bytes();
+        out |= u128::from(q.wrapping_add(0x6060_6060) ^ 0x8080_8080) << (32 * i);
     }
-    out
+    out.to_le_bytes()
 }
 
 /// `high[32]`, `quants[64]`, `scales[12]`, `d`; a *cleared* bit of `high` takes 4 away.
@@ -160,19 +162,20 @@ fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
 ///
 /// The first four of each are the low six bits of bytes 0..4 and 4..8; the last four have their
 /// low four bits in bytes 8..12 and their upper two in the spare bits of the first eight.
+#[inline(always)]
 pub(crate) fn q4_scales(packed: &[u8; 12]) -> [u8; 16] {
-    let [s, m, both] = [0, 4, 8].map(|at| u32_at(packed, at));
+    let [s, m, both] = [u32_at(packed, 0), u32_at(packed, 4), u32_at(packed, 8)];
     let words = [
         s & 0x3f3f_3f3f,
         both & 0x0f0f_0f0f | (s >> 6 & 0x0303_0303) << 4,
         m & 0x3f3f_3f3f,
         both >> 4 & 0x0f0f_0f0f | (m >> 6 & 0x0303_0303) << 4,
     ];
-    let mut out = [0; 16];
-    for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *out = word.to_le_bytes();
+    let mut out = 0;
+    for (i, word) in words.into_iter().enumerate() {
+        out |= u128::from(word) << (32 * i);
     }
-    out
+    out.to_le_bytes()
 }
 
 /// `d`, `dmin`, `scales[12]`, `quants[128]`: 32 bytes hold one group low and the next high.

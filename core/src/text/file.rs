@@ -22,7 +22,7 @@ use super::split::{Keep, Pattern, Splitter};
 use super::stream::Rule;
 use super::tokenizer::{Added, Edges, Engine, Frame, Inner, Kind, Model, Own, Slot, Spelling};
 use super::unigram::MAX_PIECE;
-use super::wordpiece::{Letters, MAX_WORD, WordPiece};
+use super::wordpiece::{Letters, WordPiece};
 use super::{pre, spelling, vocabulary};
 use crate::error::{Error, Result};
 
@@ -263,15 +263,15 @@ pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Inner> {
     let fail = |problem: String| Error::format(path, FORMAT, problem);
     let mut parts: Parts<'_> =
         serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
-    let table = Table::new(&mut parts).map_err(&fail)?;
+    let mut table = Table::new(&mut parts).map_err(&fail)?;
     guard::tokens(&parts, &table).map_err(&fail)?;
     let rule = rule(&parts.decoder);
     if let (Some(rule), Some(frame)) = (&rule, frame(&parts.post_processor, &table).map_err(&fail)?)
     {
         let own = match parts.model.kind.as_ref().map(|kind| kind.0.as_ref()) {
-            Some("WordPiece") => words(&parts, &table),
+            Some("WordPiece") => words(&parts, &mut table),
             Some("BPE") => match bytes_shape(&parts, rule) {
-                Some(shape) => byte_pairs(&parts, &table, shape).map(Some),
+                Some(shape) => byte_pairs(&parts, &mut table, shape).map(Some),
                 None => Ok(None),
             },
             _ => Ok(None),
@@ -297,6 +297,7 @@ pub(crate) struct Table<'a> {
     pub tokens: Vec<Option<Cow<'a, str>>>,
     pub kinds: Vec<Kind>,
     pub special: HashSet<u32>,
+    added: HashMap<Cow<'a, str>, u32>,
 }
 
 impl<'a> Table<'a> {
@@ -313,11 +314,15 @@ impl<'a> Table<'a> {
             tokens: vec![None; len],
             kinds: vec![Kind::Absent; len],
             special: HashSet::new(),
+            added: HashMap::with_capacity(parts.added_tokens.len()),
         };
         for (token, id) in &*vocab {
             let slot = &mut table.tokens[*id as usize];
             if let Some(other) = slot {
-                return Err(format!("`model.vocab` has the id {id} for `{other}` and `{}`", token.0));
+                return Err(format!(
+                    "`model.vocab` has the id {id} for `{other}` and `{}`",
+                    token.0
+                ));
             }
             *slot = Some(token.0.clone());
             table.kinds[*id as usize] = Kind::Piece;
@@ -327,7 +332,6 @@ impl<'a> Table<'a> {
         if let Some(twice) = vocab.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(format!("`model.vocab` has the token `{}` twice", twice[0].0.0));
         }
-        let mut seen = HashMap::new();
         for (at, token) in parts.added_tokens.iter().enumerate() {
             let (id, content) = (token.id, &token.content);
             if content.0.is_empty() || content.0.len() > MAX_PIECE {
@@ -338,7 +342,8 @@ impl<'a> Table<'a> {
             }
             let place = vocab.binary_search_by(|(other, _)| other.cmp(content));
             let known = place.ok().map(|at| vocab[at].1);
-            let other = known.or(seen.insert(content.0.as_ref(), id));
+            let before = table.added.insert(content.0.clone(), id);
+            let other = known.or(before);
             let slot = &mut table.tokens[id as usize];
             if other.is_some_and(|other| other != id)
                 || slot.as_ref().is_some_and(|other| *other != content.0)
@@ -357,20 +362,28 @@ impl<'a> Table<'a> {
         Ok(table)
     }
 
+    /// Whether `id` is a token.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        let kind = usize::try_from(id).ok().and_then(|id| self.kinds.get(id));
+        kind.is_some_and(|kind| *kind != Kind::Absent)
+    }
+
     /// The id of the token written `name`.
     pub(crate) fn id(&self, name: &str, parts: &Parts<'_>) -> Option<u32> {
-        let vocab = &parts.model.vocab.0;
-        let added = parts.added_tokens.iter().find(|token| token.content.0 == name);
-        added.map(|token| token.id).or_else(|| {
+        self.added.get(name).copied().or_else(|| {
+            let vocab = &parts.model.vocab.0;
             let at = vocab.binary_search_by(|(token, _)| token.0.as_ref().cmp(name)).ok()?;
             Some(vocab[at].1)
         })
     }
 
-    /// The strings as pieces, each spelled by `spell`; what it cannot spell stays as it is and is
-    /// not found.
+    /// The strings as pieces. Those of the model are spelled by `spell` and can be found; what it
+    /// cannot spell stays as it is. A token that is both an added one and the model's is kept as
+    /// the model spells it if `marks`, else only if that is the same.
     fn pieces(
         &mut self,
+        parts: &Parts<'_>,
+        marks: bool,
         spell: impl Fn(&str, &mut Vec<u8>) -> Option<()>,
     ) -> std::result::Result<Pieces, String> {
         let size = self.tokens.iter().flatten().map(|token| token.len()).sum();
@@ -378,23 +391,51 @@ impl<'a> Table<'a> {
         let mut bytes = Vec::new();
         for (id, token) in (0u32..).zip(&self.tokens) {
             let token = token.as_deref().unwrap_or_default();
-            bytes.clear();
             let kind = &mut self.kinds[id as usize];
-            if *kind == Kind::Piece && spell(token, &mut bytes).is_some() {
-                pieces.push(&bytes);
-                if !bytes.is_empty() {
-                    pieces.index(id).map_err(|other| {
-                        format!("`model.vocab` has two tokens for one piece, {other} and {id}")
-                    })?;
-                }
-                continue;
-            }
-            if *kind == Kind::Piece {
+            bytes.clear();
+            let in_model = *kind == Kind::Piece || *kind == Kind::Literal && parts.knows(token);
+            let spelled = in_model && spell(token, &mut bytes).is_some();
+            let same = bytes == token.as_bytes();
+            if marks && spelling::byte(token.as_bytes()).is_some() {
+                *kind = Kind::Byte;
+            } else if *kind == Kind::Literal && marks && spelled && !same {
+                *kind = Kind::Piece;
+            } else if *kind == Kind::Piece && !spelled {
                 *kind = Kind::Literal;
             }
-            pieces.push(token.as_bytes());
+            if !spelled || *kind == Kind::Literal && !same {
+                pieces.push(token.as_bytes());
+                continue;
+            }
+            pieces.push(&bytes);
+            if !bytes.is_empty() {
+                pieces.index(id).map_err(|other| {
+                    format!("`model.vocab` has two tokens for one piece, {other} and {id}")
+                })?;
+            }
         }
         Ok(pieces)
+    }
+}
+
+impl Parts<'_> {
+    /// Whether the model's own vocabulary has the token `id`.
+    fn knows_id(&self, table: &Table<'_>, id: usize) -> bool {
+        match table.kinds.get(id) {
+            Some(Kind::Piece) => true,
+            Some(Kind::Literal) => table
+                .tokens
+                .get(id)
+                .and_then(Option::as_deref)
+                .is_some_and(|token| self.knows(token)),
+            _ => false,
+        }
+    }
+
+    /// Whether the model's own vocabulary has `token`. Its entries are sorted by then.
+    fn knows(&self, token: &str) -> bool {
+        let vocab = &self.model.vocab.0;
+        vocab.binary_search_by(|(other, _)| other.0.as_ref().cmp(token)).is_ok()
     }
 }
 
@@ -469,17 +510,14 @@ fn rule(decoder: &Value) -> Option<Rule> {
 
 /// The frame of a post-processor, if it is one that only puts tokens around; the error names a
 /// token that does not exist.
-fn frame(
-    post: &Value,
-    table: &Table<'_>,
-) -> std::result::Result<Option<Frame>, String> {
+fn frame(post: &Value, table: &Table<'_>) -> std::result::Result<Option<Frame>, String> {
     let parts: Vec<&Value> = members(post, "processors")
         .into_iter()
         .filter(|part| kind(part) != Some("ByteLevel"))
         .collect();
     let known = |id: Option<u64>, name: &str| {
-        id.and_then(|id| u32::try_from(id).ok())
-            .filter(|&id| table.kinds.get(id as usize).is_some_and(|kind| *kind != Kind::Absent))
+        id.filter(|&id| table.has(id))
+            .and_then(|id| u32::try_from(id).ok())
             .ok_or_else(|| format!("`post_processor.{name}` names a token that is not there"))
     };
     let pair = |part: &Value, name: &str| {
@@ -579,10 +617,7 @@ fn added(parts: &Parts<'_>) -> Added {
 type Built = (Spelling, Model, Pieces);
 
 /// BERT's WordPiece, if that is the shape.
-fn words(
-    parts: &Parts<'_>,
-    table: &Table<'_>,
-) -> std::result::Result<Option<Built>, String> {
+fn words(parts: &Parts<'_>, table: &mut Table<'_>) -> std::result::Result<Option<Built>, String> {
     let model = &parts.model;
     let shape = kind(&parts.normalizer) == Some("BertNormalizer")
         && kind(&parts.pre_tokenizer) == Some("BertPreTokenizer")
@@ -602,25 +637,19 @@ fn words(
         part.get("strip_accents").and_then(Value::as_bool),
         flag(part, "lowercase", true),
     );
-    let mut pieces = Pieces::with_capacity(table.tokens.len(), 0);
-    for (id, token) in (0u32..).zip(&table.tokens) {
-        let token = token.as_deref().unwrap_or_default();
-        pieces.push(token.as_bytes());
-        // Added tokens that are in the vocabulary can be made by the model too.
-        let known = model.vocab.0.binary_search_by(|(other, _)| other.0.as_ref().cmp(token));
-        if known.is_ok() && !token.is_empty() {
-            pieces.index(id).map_err(|other| format!("`model.vocab` has {other} and {id} alike"))?;
-        }
-    }
-    let words = WordPiece {
+    let pieces = table.pieces(parts, false, |token, bytes| {
+        bytes.extend_from_slice(token.as_bytes());
+        Some(())
+    })?;
+    let words = Box::new(WordPiece {
         unknown,
-        max_chars: max_chars.min(MAX_WORD),
+        max_chars,
         prefix: model
             .continuing_subword_prefix
             .as_ref()
             .map_or_else(|| "##".into(), |prefix| prefix.0.to_string()),
         letters: Letters::new(normalizer),
-    };
+    });
     Ok(Some((Spelling::Plain, Model::Words(words), pieces)))
 }
 
@@ -663,7 +692,10 @@ fn bytes_shape(parts: &Parts<'_>, rule: &Rule) -> Option<Shape> {
             }
             Some(Shape::Bytes { compose, prefix, splitter })
         }
-        (Rule::Spaces { .. }, _) if plain || normalizers.is_empty() => {
+        // A word that is a token would be looked up whole, before it is cut.
+        (Rule::Spaces { .. }, _)
+            if (plain || normalizers.is_empty()) && model.ignore_merges != Some(true) =>
+        {
             let mut spaces = Spaces::default();
             let mut splitter = Splitter::whole();
             let mut replaced = false;
@@ -749,17 +781,17 @@ fn split_stage(stage: &Value) -> Option<(Pattern, Keep)> {
 
 fn byte_pairs(
     parts: &Parts<'_>,
-    table: &Table<'_>,
+    table: &mut Table<'_>,
     shape: Shape,
 ) -> std::result::Result<Built, String> {
     let model = &parts.model;
-    let bytes_spell = |text: &str, bytes: &mut Vec<u8>| {
+    let as_bytes = |text: &str, bytes: &mut Vec<u8>| {
         text.chars().try_for_each(|c| {
             bytes.push(spelling::unprintable(c)?);
             Some(())
         })
     };
-    let mark_spell = |text: &str, bytes: &mut Vec<u8>| {
+    let as_spaces = |text: &str, bytes: &mut Vec<u8>| {
         for (at, part) in text.split('▁').enumerate() {
             if at > 0 {
                 bytes.push(b' ');
@@ -768,18 +800,116 @@ fn byte_pairs(
         }
         Some(())
     };
-    let _ = (&table, &bytes_spell, &mark_spell);
-    let _ = model;
-    Err(format!("{}", matches!(shape, Shape::Bytes { .. })))
+    let unknown = match &model.unk_token {
+        None => None,
+        Some(name) => Some(
+            table
+                .id(&name.0, parts)
+                .ok_or_else(|| format!("`model.unk_token` is `{}`, which is no token", name.0))?,
+        ),
+    };
+    let merges = model.merges.as_deref().unwrap_or_default();
+    let halves = || merges.iter().map(|Merge(left, right)| Some((&*left.0, &*right.0)));
+    let byte_level = matches!(shape, Shape::Bytes { .. });
+    let (pieces, ranks) = if byte_level {
+        let pieces = table.pieces(parts, false, as_bytes)?;
+        let ranks = vocabulary::ranks(&pieces, merges.len(), halves(), as_bytes);
+        (pieces, ranks)
+    } else {
+        let pieces = table.pieces(parts, true, as_spaces)?;
+        let ranks = vocabulary::ranks(&pieces, merges.len(), halves(), as_spaces);
+        (pieces, ranks)
+    };
+    let ranks = ranks.map_err(|at| guard::bad_merge(merges, at))?;
+    let mut bytes = Box::new([NONE; 256]);
+    if byte_level {
+        for (byte, id) in (0u8..=255).zip(bytes.iter_mut()) {
+            *id = pieces.find(&[byte]).unwrap_or(NONE);
+        }
+    } else if model.byte_fallback == Some(true) {
+        for (id, _) in (0u32..).zip(&table.kinds).filter(|(_, kind)| **kind == Kind::Byte) {
+            if let Some(byte) = pieces.get(id).and_then(spelling::byte) {
+                bytes[byte as usize] = id;
+            }
+        }
+    }
+    let mut ascii = Box::new([NONE; 128]);
+    for (byte, id) in (0u8..).zip(ascii.iter_mut()) {
+        *id = pieces.find(&[byte]).unwrap_or(NONE);
+    }
+    let of = |id: usize| pieces.get(id as u32).filter(|_| parts.knows_id(table, id));
+    let bpe = Box::new(Bpe {
+        order: Order::Ranks(ranks),
+        byte_level,
+        bytes,
+        ascii,
+        whole_words: model.ignore_merges == Some(true),
+        unknown,
+        fuse_unknown: model.fuse_unk == Some(true),
+        unused: HashSet::new(),
+        cuts: (!byte_level).then(|| Cuts::new((0..pieces.len()).filter_map(of), pieces.len())),
+    });
+    Ok(match shape {
+        Shape::Bytes { compose, prefix, splitter } => {
+            (Spelling::Bytes, Model::Bytes { compose, prefix, splitter, bpe }, pieces)
+        }
+        Shape::Characters { spaces, splitter } => {
+            (Spelling::Marks, Model::Characters { spaces, splitter, bpe }, pieces)
+        }
+    })
 }
 
+/// Any other shape, on the `tokenizers` crate. The checks of `guard.rs` have been made.
 fn library(
-    _bytes: &[u8],
-    _parts: Parts<'_>,
-    _table: Table<'_>,
-    _rule: Option<Rule>,
+    bytes: &[u8],
+    parts: Parts<'_>,
+    mut table: Table<'_>,
+    rule: Option<Rule>,
     path: &Path,
 ) -> Result<Inner> {
-    let _ = (NONE, catch_unwind(AssertUnwindSafe(|| ())).is_ok(), vocabulary::ranks::<'_>);
-    Err(Error::format(path, FORMAT, ""))
+    let rule = rule.unwrap_or(Rule::Whole);
+    let spell = |token: &str, bytes: &mut Vec<u8>| match rule {
+        Rule::Bytes => token.chars().try_for_each(|c| {
+            bytes.push(spelling::unprintable(c)?);
+            Some(())
+        }),
+        _ => {
+            bytes.extend_from_slice(token.as_bytes());
+            Some(())
+        }
+    };
+    let fail = |problem: String| Error::format(path, FORMAT, problem);
+    let pieces = table.pieces(&parts, false, spell).map_err(&fail)?;
+    if matches!(rule, Rule::Spaces { .. }) {
+        for (id, kind) in (0u32..).zip(&mut table.kinds) {
+            if pieces.get(id).and_then(spelling::byte).is_some() {
+                *kind = Kind::Byte;
+            }
+        }
+    }
+    let added: Vec<(String, u32)> =
+        parts.added_tokens.iter().map(|token| (token.content.0.to_string(), token.id)).collect();
+    let edged = parts.added_tokens.iter().filter(|token| token.lstrip || token.single_word);
+    let edged = edged.map(|token| token.content.0.to_string()).collect();
+    // The crate takes the text a second time; what was read of it is not needed any more.
+    drop(parts);
+    let loaded = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(bytes)));
+    let mut library = match loaded {
+        Ok(Ok(library)) => library,
+        Ok(Err(error)) => return Err(fail(error.to_string())),
+        Err(_) => return Err(fail("the library failed to read it".into())),
+    };
+    library.with_truncation(None).map_err(|error| fail(error.to_string()))?;
+    library.with_padding(None);
+    for (at, (token, id)) in added.iter().enumerate() {
+        if library.token_to_id(token) != Some(*id) {
+            return Err(fail(format!(
+                "`added_tokens[{at}].id` is {id} for `{token}`; the next free id would be right"
+            )));
+        }
+    }
+    let spelling = if rule == Rule::Bytes { Spelling::Bytes } else { Spelling::Plain };
+    let engine = Engine::Library { library: Box::new(library), edged };
+    let (kinds, special) = (table.kinds, table.special);
+    Ok(Inner { pieces, kinds, spelling, special, rule, engine })
 }

@@ -220,9 +220,7 @@ impl Bpe {
                 out.symbol(symbol.id, word.as_bytes(), start, end, base, halves);
             }
         } else {
-            self.long(pieces, word, halves, &mut |id, start, end, halves| {
-                out.symbol(id, word.as_bytes(), start, end, base, halves)
-            });
+            self.long(pieces, word, halves, out, base);
         }
     }
 
@@ -304,7 +302,8 @@ impl Bpe {
         pieces: &Pieces,
         word: &str,
         halves: &mut HashMap<u32, u32>,
-        emit: &mut dyn FnMut(u32, usize, usize, &mut HashMap<u32, u32>),
+        out: &mut Fused<'_>,
+        base: usize,
     ) {
         // Not the start of a symbol.
         const DEAD: u32 = NONE - 1;
@@ -372,7 +371,7 @@ impl Bpe {
         let mut at = 0;
         while at < bytes.len() {
             let end = at + lens[at] as usize;
-            emit(ids[at], at, end, halves);
+            out.symbol(ids[at], bytes, at, end, base, halves);
             at = end;
         }
     }
@@ -475,6 +474,10 @@ impl Fused<'_> {
                     parts.push(find(half, end));
                     parts.push(find(start, half));
                 }
+                // One that was never merged has no parts, and counts as unknown.
+                None if self.bpe.unused.contains(&id) => {
+                    self.resolved(NONE, word, start, end, base);
+                }
                 None => self.resolved(id, word, start, end, base),
             }
         }
@@ -552,8 +555,14 @@ mod tests {
 
     #[test]
     fn merges_best_first_and_leftmost_of_equals() {
-        let (pieces, bpe) =
-            scored(&[("?", 0.0), ("a", 0.0), ("b", 0.0), ("aa", -1.0), ("ab", -2.0), ("aab", -3.0)]);
+        let (pieces, bpe) = scored(&[
+            ("?", 0.0),
+            ("a", 0.0),
+            ("b", 0.0),
+            ("aa", -1.0),
+            ("ab", -2.0),
+            ("aab", -3.0),
+        ]);
         assert_eq!(encode(&pieces, &bpe, "aab"), [(5, 0, 3)]);
         assert_eq!(encode(&pieces, &bpe, "aaab"), [(3, 0, 2), (4, 2, 4)]);
         assert_eq!(encode(&pieces, &bpe, "axyb"), [(1, 0, 1), (0, 1, 3), (2, 3, 4)]);
@@ -582,8 +591,7 @@ mod tests {
             let mut words = vec!["?".to_string(), "a".into(), "b".into(), "c".into(), "-".into()];
             for _ in 0..30 {
                 let len = 2 + random(4);
-                let word: String =
-                    (0..len).map(|_| ['a', 'b', 'c'][random(3) as usize]).collect();
+                let word: String = (0..len).map(|_| ['a', 'b', 'c'][random(3) as usize]).collect();
                 if !words.contains(&word) {
                     words.push(word);
                 }

@@ -2,6 +2,7 @@
 //! vocabularies inside GGUF files.
 
 mod file;
+mod guard;
 mod merge;
 mod normal;
 mod pieces;
@@ -18,3 +19,6 @@ mod wordpiece;
 pub use stream::DecodeStream;
 pub use tokenizer::{Encoding, Tokenizer};
 pub(crate) use vocabulary::Vocabulary;
+
+#[cfg(test)]
+mod tests;

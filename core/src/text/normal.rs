@@ -10,6 +10,9 @@ use tokenizers::NormalizedString;
 
 use super::unicode::{MARK, category};
 
+/// The longest replacement of one character, in bytes. Unicode's own have at most 33.
+const MAX_REPLACEMENT: usize = 64;
+
 /// A text after normalization, and where its bytes came from.
 pub(crate) struct Text<'a> {
     text: Cow<'a, str>,
@@ -152,19 +155,43 @@ pub(crate) fn compose(text: &str) -> Text<'_> {
             stable = at;
             continue;
         }
-        while chars.next_if(|&(_, c)| changes(c)).is_some() {}
+        if !joins(c) {
+            stable = at;
+        }
+        let (mut last, mut repeats) = (c, 0usize);
+        while let Some((_, c)) = chars.next_if(|&(_, c)| joins(c)) {
+            repeats = if c == last { repeats + 1 } else { 0 };
+            last = c;
+        }
         let end = chars.peek().map_or(text.len(), |&(at, _)| at);
-        let mut composed = NormalizedString::from(&text[stable..end]);
+        // Of a mark that ends the run and repeats, only the first few can compose.
+        let tail = repeats.saturating_sub(8) * last.len_utf8();
+        let tail = if tail > 0 && lasts(last) { tail } else { 0 };
+        let part = &text[stable..end - tail];
+        let mut composed = NormalizedString::from(part);
         composed.nfc();
-        if composed.get() != &text[stable..end] {
-            builder.copy(done, stable);
+        if composed.get() != part {
+            builder.copy_some(done, stable);
             builder.replace(stable, composed.get());
-            done = end;
+            done = end - tail;
         }
         stable = end;
     }
-    builder.copy(done, text.len());
+    builder.copy_some(done, text.len());
     builder.finish()
+}
+
+/// Whether `c` may compose with, or move before, what stands in front of it.
+fn joins(c: char) -> bool {
+    c >= '\u{300}' && (matches!(c, '\u{1160}'..='\u{11ff}') || category(c) & MARK != 0)
+}
+
+/// Whether repeats of `c` stay as they are.
+fn lasts(c: char) -> bool {
+    let text = String::from_iter([c; 4]);
+    let mut composed = NormalizedString::from(text.as_str());
+    composed.nfc();
+    composed.get() == text
 }
 
 /// Whether composition may touch `c` or what stands before it: a superset of the characters
@@ -318,23 +345,49 @@ impl Charsmap {
             ));
         }
         let (array, strings) = rest.split_at(size);
-        let units = array
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&unit| u32::from_le_bytes(unit))
-            .collect();
+        let units = array.as_chunks::<4>().0.iter().map(|&unit| u32::from_le_bytes(unit)).collect();
         let strings = std::str::from_utf8(strings)
             .map_err(|_| "has replacements that are not UTF-8")?
             .to_string();
+        if strings.split('\0').any(|text| text.len() > MAX_REPLACEMENT) {
+            return Err(format!("has a replacement of more than {MAX_REPLACEMENT} bytes"));
+        }
         Ok(Charsmap { units, strings })
+    }
+
+    /// Checks that no text can lead out of the arrays, for a reader that does not look.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let len = self.units.len() as u32;
+        let mut seen = vec![false; self.units.len()];
+        let mut open: Vec<u32> = self.units.first().map(|&unit| jump(unit)).into_iter().collect();
+        while let Some(node) = open.pop() {
+            for byte in 1..=255 {
+                let at = node ^ byte;
+                let Some(&unit) = self.units.get(at as usize) else {
+                    return Err(format!("has a node at {at}, outside {len} units"));
+                };
+                if unit & (1 << 31 | 0xff) != byte
+                    || std::mem::replace(&mut seen[at as usize], true)
+                {
+                    continue;
+                }
+                let next = at ^ jump(unit);
+                if unit >> 8 & 1 == 1 {
+                    let value = self.units.get(next as usize).map(|unit| unit & !(1 << 31));
+                    if value.is_none_or(|value| !self.strings.is_char_boundary(value as usize)) {
+                        return Err("has a value that is no place in its replacements".into());
+                    }
+                }
+                open.push(next);
+            }
+        }
+        Ok(())
     }
 
     /// The replacement of the longest prefix of `text` that has one, and the prefix's length.
     /// A map whose indices lead out of its arrays replaces nothing there.
     fn step(&self, text: &str) -> Option<(&str, usize)> {
-        let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
-        let mut node = offset(*self.units.first()?);
+        let mut node = jump(*self.units.first()?);
         let mut best = None;
         for (at, byte) in text.bytes().enumerate() {
             node ^= u32::from(byte);
@@ -342,7 +395,7 @@ impl Charsmap {
             if unit & (1 << 31 | 0xff) != u32::from(byte) {
                 break;
             }
-            node ^= offset(unit);
+            node ^= jump(unit);
             if unit >> 8 & 1 == 1 {
                 let value = self.units.get(node as usize).map(|unit| unit & !(1 << 31));
                 best = value.map(|value| (value as usize, at + 1));
@@ -352,6 +405,11 @@ impl Charsmap {
         let tail = self.strings.get(value..)?;
         Some((&tail[..tail.find('\0').unwrap_or(tail.len())], len))
     }
+}
+
+/// How far a unit's children are, as an exclusive or.
+fn jump(unit: u32) -> u32 {
+    (unit >> 10) << ((unit & (1 << 9)) >> 6)
 }
 
 #[cfg(test)]
@@ -368,6 +426,9 @@ mod tests {
             "\u{301}\u{301}x\u{fb1d}\u{f900}क\u{93c}",
             "ö o\u{308}\u{300} ǖ",
             "\u{958}\u{f43}\u{b5c}x",
+            "ae\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}b",
+            "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{323}",
+            "\u{1fbe}\u{1f00}\u{345}\u{1100}\u{1161}\u{11a8}\u{11a8}\u{1100}\u{3b1}\u{342}",
         ];
         for text in texts {
             let mut whole = NormalizedString::from(text);
@@ -427,6 +488,7 @@ mod tests {
             (b"\x03\0\0\0abc", "array"),
             (b"\0\0\0\0abc", "array"),
             (b"\x04\0\0\0\0\0\0\0\xff", "UTF-8"),
+            (&[&[4, 0, 0, 0, 0, 0, 0, 0][..], &[b'a'; 65]].concat(), "more than 64"),
         ] {
             assert!(Charsmap::parse(blob).err().unwrap().contains(says));
         }

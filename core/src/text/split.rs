@@ -108,7 +108,12 @@ impl Pattern {
     }
 
     /// The end of the match that starts at byte `at`.
-    fn match_at(&self, text: &str, at: usize, steps: &mut u64) -> Result<Option<usize>, OutOfSteps> {
+    fn match_at(
+        &self,
+        text: &str,
+        at: usize,
+        steps: &mut u64,
+    ) -> Result<Option<usize>, OutOfSteps> {
         let mut run = Run { text, steps };
         for nodes in &self.alternatives {
             if let Some(end) = run.nodes(nodes, None, at)? {
@@ -453,6 +458,13 @@ impl Parser<'_> {
                 class.not_sets.push(unicode::DIGIT);
                 return Ok(None);
             }
+            'x' if self.eat("{") => {
+                let close = self.source[self.at..].find('}').ok_or("has an unmatched `{`")?;
+                let code = &self.source[self.at..self.at + close];
+                self.at += close + 1;
+                let c = u32::from_str_radix(code, 16).ok().and_then(char::from_u32);
+                c.ok_or_else(|| format!("has `\\x{{{code}}}`, which is no character"))?
+            }
             'p' | 'P' => {
                 let name = if self.eat("{") {
                     let close = self.source[self.at..].find('}').ok_or("has an unmatched `{`")?;
@@ -476,7 +488,9 @@ impl Parser<'_> {
                     "Nd" => unicode::DIGIT,
                     "P" => unicode::PUNCTUATION,
                     "S" => unicode::SYMBOL,
-                    name => return Err(format!("has the property `{name}`, which is not supported")),
+                    name => {
+                        return Err(format!("has the property `{name}`, which is not supported"));
+                    }
                 };
                 if c == 'p' {
                     class.sets |= set;
@@ -617,6 +631,7 @@ mod tests {
             (r"a{5", "unmatched `{`"),
             (r"a{2000}", "at most 1000"),
             (r"[z-a]", "backwards"),
+            (r"\x{d800}", "no character"),
             (r"\p{Han}", "`Han`"),
             (r"[[a]b]", "bracket"),
             (r"a.b", "`.`"),

@@ -30,6 +30,9 @@ use crate::error::{Error, Result};
 /// The longest text that is encoded in one call, in bytes.
 const MAX_TEXT: usize = 1 << 30;
 
+/// How many bytes the library may read to look left of added tokens.
+const MAX_EDGE_WORK: usize = 1 << 30;
+
 /// Turns text into token ids and back.
 ///
 /// Cloning is cheap: clones share one vocabulary. All methods take `&self`, work from any number
@@ -121,7 +124,11 @@ pub(crate) enum Engine {
     /// A compact model.
     Own(Box<Own>),
     /// The `tokenizers` crate.
-    Library(Box<tokenizers::Tokenizer>),
+    Library {
+        library: Box<tokenizers::Tokenizer>,
+        /// Added tokens that look at what is left of them.
+        edged: Vec<String>,
+    },
 }
 
 /// A compact model and what is around it.
@@ -140,14 +147,14 @@ pub(crate) enum Model {
         /// Put a space before a text that does not start with one.
         prefix: bool,
         splitter: Splitter,
-        bpe: Bpe,
+        bpe: Box<Bpe>,
     },
     /// Byte pair encoding of characters, as in SentencePiece.
-    Characters { spaces: Spaces, splitter: Splitter, bpe: Bpe },
+    Characters { spaces: Spaces, splitter: Splitter, bpe: Box<Bpe> },
     /// Unigram pieces.
-    Unigram { spaces: Spaces, unigram: Unigram },
+    Unigram { spaces: Spaces, unigram: Box<Unigram> },
     /// WordPiece.
-    Words(WordPiece),
+    Words(Box<WordPiece>),
 }
 
 /// Which tokens stand around one text or a pair.
@@ -391,7 +398,7 @@ impl Inner {
 
     /// Decodes all tokens.
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        if let (Engine::Library(library), Rule::Whole) = (&self.engine, &self.rule) {
+        if let (Engine::Library { library, .. }, Rule::Whole) = (&self.engine, &self.rule) {
             ids.iter().try_for_each(|&id| self.check(id))?;
             return guarded("ids", || library.decode(ids, skip_special));
         }
@@ -450,7 +457,20 @@ impl Inner {
                     }
                 }
             }
-            Engine::Library(library) => {
+            Engine::Library { library, edged } => {
+                // For each such token the crate reads all that comes before it.
+                let finds = |text: &str| -> usize {
+                    edged.iter().map(|token| text.matches(token.as_str()).count()).sum()
+                };
+                for text in [Some(first), second].into_iter().flatten() {
+                    let count = finds(text);
+                    if count.saturating_mul(text.len()) > MAX_EDGE_WORK {
+                        return Err(Error::argument(
+                            "text",
+                            format!("holds {count} mask tokens, too many for its length"),
+                        ));
+                    }
+                }
                 let found = guarded("text", || match second {
                     None => library.encode(first, special),
                     Some(second) => library.encode((first, second), special),
@@ -466,7 +486,14 @@ impl Inner {
                     }
                     room -= usize::from(!special);
                     let kind = found.get_type_ids().get(at).copied().unwrap_or(0);
-                    let span = found.get_offsets().get(at).copied().unwrap_or((0, 0));
+                    let (from, to) = found.get_offsets().get(at).copied().unwrap_or((0, 0));
+                    let text = match found.token_to_sequence(at) {
+                        Some(1) => second.unwrap_or(""),
+                        _ => first,
+                    };
+                    // The crate's places may lie past the text if a file plays with suffixes.
+                    let to = ceil(text, to);
+                    let span = (floor(text, from.min(to)), to);
                     out.push(id, kind, span, special);
                 }
             }
@@ -605,13 +632,15 @@ impl Tokenizer {
     pub fn id(&self, token: &str) -> Option<u32> {
         let inner = &*self.inner;
         match &inner.engine {
-            Engine::Library(library) => library.token_to_id(token),
+            Engine::Library { library, .. } => library.token_to_id(token),
             Engine::Own(own) => own.added.find(token).or_else(|| match inner.spelling {
                 Spelling::Plain => inner.pieces.find(token.as_bytes()),
                 Spelling::Bytes => inner.pieces.find(&spelling::from_printable(token)?),
-                Spelling::Marks => inner.pieces.find(token.replace('▁', " ").as_bytes()).or_else(
-                    || spelling::byte(token.as_bytes()).and_then(|byte| own.model.byte(byte)),
-                ),
+                Spelling::Marks => {
+                    inner.pieces.find(token.replace('▁', " ").as_bytes()).or_else(|| {
+                        spelling::byte(token.as_bytes()).and_then(|byte| own.model.byte(byte))
+                    })
+                }
             }),
         }
     }

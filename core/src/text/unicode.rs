@@ -40,9 +40,9 @@ pub(crate) fn category(c: char) -> Set {
     match code {
         0 => 0,
         // Upper and lower case take turns in most of the extended Latin and Cyrillic blocks.
-        11 if c as u32 % 2 == 0 => UPPER,
+        11 if (c as u32).is_multiple_of(2) => UPPER,
         11 => LOWER,
-        12 if c as u32 % 2 == 0 => LOWER,
+        12 if (c as u32).is_multiple_of(2) => LOWER,
         12 => UPPER,
         code => 1 << code,
     }

@@ -40,16 +40,17 @@ impl Unigram {
     /// Encodes `text` and calls `emit(id, start, end)`, with bytes of `text`.
     pub(crate) fn encode(&self, text: &str, emit: &mut dyn FnMut(u32, usize, usize)) {
         let mut best = Vec::new();
+        // Sums run on across the parts, so that they round as over the whole text.
+        let mut sum = 0.0;
         let mut open: Option<(usize, usize)> = None;
         let mut tokens = Vec::new();
-        let close = |open: &mut Option<(usize, usize)>,
-                         emit: &mut dyn FnMut(u32, usize, usize)| {
+        let close = |open: &mut Option<(usize, usize)>, emit: &mut dyn FnMut(u32, usize, usize)| {
             if let Some((start, end)) = open.take() {
                 emit(self.unknown, start, end);
             }
         };
         self.cuts.parts(text, &mut |base, end| {
-            self.path(&text[base..end], &mut best, &mut tokens);
+            sum = self.path(&text[base..end], sum, &mut best, &mut tokens);
             for &(id, start, end) in tokens.iter().rev() {
                 let (start, end) = (base + start, base + end);
                 if id != self.unknown {
@@ -77,11 +78,18 @@ impl Unigram {
     }
 
     /// The best path through `text`, last token first, as `EncodeOptimized` of SentencePiece
-    /// finds it: in single precision, and of equal sums the one that is found first.
-    fn path(&self, text: &str, best: &mut Vec<Best>, tokens: &mut Vec<(u32, usize, usize)>) {
+    /// finds it: in single precision, and of equal sums the one that is found first. Takes the
+    /// score of what came before and returns it with that of the path.
+    fn path(
+        &self,
+        text: &str,
+        before: f32,
+        best: &mut Vec<Best>,
+        tokens: &mut Vec<(u32, usize, usize)>,
+    ) -> f32 {
         let bytes = text.as_bytes();
         best.clear();
-        best.resize(bytes.len() + 1, Best { score: 0.0, start: NONE, id: NONE });
+        best.resize(bytes.len() + 1, Best { score: before, start: NONE, id: NONE });
         let better = |best: &mut Best, score: f32, start: usize, id: u32| {
             if best.start == NONE || score > best.score {
                 *best = Best { score, start: start as u32, id };
@@ -113,5 +121,6 @@ impl Unigram {
             tokens.push((id, start, end));
             end = start;
         }
+        best[bytes.len()].score
     }
 }

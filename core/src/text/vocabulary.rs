@@ -145,7 +145,10 @@ impl<'a> Builder<'a> {
         };
         let count = from.tokens.len();
         if count == 0 || count > MAX_TOKENS {
-            return fail("tokens", format!("has {count} entries; 1 to {MAX_TOKENS} would be right"));
+            return fail(
+                "tokens",
+                format!("has {count} entries; 1 to {MAX_TOKENS} would be right"),
+            );
         }
         let mut size = 0usize;
         for (id, token) in from.tokens.iter().enumerate() {
@@ -190,10 +193,7 @@ impl<'a> Builder<'a> {
             ("mask_token_id", from.mask),
         ] {
             if id.is_some_and(|id| id as usize >= count) {
-                return fail(
-                    key,
-                    format!("is {}, outside {count} tokens", id.unwrap_or_default()),
-                );
+                return fail(key, format!("is {}, outside {count} tokens", id.unwrap_or_default()));
             }
         }
         Ok(Builder {
@@ -303,11 +303,8 @@ impl<'a> Builder<'a> {
     }
 
     fn added(&self, marks: bool) -> Result<Added> {
-        let mut entries: Vec<(&[u8], u32)> = self
-            .literals
-            .iter()
-            .filter_map(|&id| Some((self.pieces.get(id)?, id)))
-            .collect();
+        let mut entries: Vec<(&[u8], u32)> =
+            self.literals.iter().filter_map(|&id| Some((self.pieces.get(id)?, id))).collect();
         entries.sort_unstable();
         if let Some(twice) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(self.error(
@@ -430,11 +427,19 @@ impl<'a> Builder<'a> {
         splitter: Splitter,
     ) -> Result<Inner> {
         let spaces = self.spaces(true)?;
-        let before =
-            self.asked("add_bos_token", self.from.add_bos, true, self.or_default(self.from.bos, 1))?;
-        let after = self
-            .asked("add_eos_token", self.from.add_eos, false, self.or_default(self.from.eos, 2))?;
-        let bpe = Bpe {
+        let before = self.asked(
+            "add_bos_token",
+            self.from.add_bos,
+            true,
+            self.or_default(self.from.bos, 1),
+        )?;
+        let after = self.asked(
+            "add_eos_token",
+            self.from.add_eos,
+            false,
+            self.or_default(self.from.eos, 2),
+        )?;
+        let bpe = Box::new(Bpe {
             order,
             byte_level: false,
             bytes: self.fallback().unwrap_or_else(|| Box::new([NONE; 256])),
@@ -444,7 +449,7 @@ impl<'a> Builder<'a> {
             fuse_unknown: true,
             unused: std::mem::take(&mut self.unused),
             cuts: Some(self.cuts()),
-        };
+        });
         let added = self.added(true)?;
         let frame = Frame::new(&before, &after, &before, 1);
         let rule = Rule::Spaces { strip: spaces.prefix != Prefix::None };
@@ -500,7 +505,7 @@ impl<'a> Builder<'a> {
         } else {
             Frame::new(&before, &after, &before, 1)
         };
-        let bpe = Bpe {
+        let bpe = Box::new(Bpe {
             order: Order::Ranks(ranks),
             byte_level: true,
             bytes: self.single.clone(),
@@ -510,7 +515,7 @@ impl<'a> Builder<'a> {
             fuse_unknown: false,
             unused: HashSet::new(),
             cuts: None,
-        };
+        });
         let splitter = pre.splitter().map_err(|what| self.error("pre", what))?;
         let model = Model::Bytes { compose: pre.compose, prefix: false, splitter, bpe };
         let added = self.added(false)?;
@@ -577,12 +582,12 @@ impl<'a> Builder<'a> {
         let frame = Frame::new(&before, &after, &[], 1);
         let lowercase = from.lowercase.unwrap_or(true);
         let accents = Some(from.strip_accents.unwrap_or(lowercase));
-        let model = Model::Words(WordPiece {
+        let model = Model::Words(Box::new(WordPiece {
             unknown,
             max_chars: 100,
             prefix: "##".into(),
             letters: Letters::new(BertNormalizer::new(true, true, accents, lowercase)),
-        });
+        }));
         let rule = Rule::Words { prefix: "##".into(), clean: true };
         let added = self.added(false)?;
         Ok(self.finish(Spelling::Plain, rule, added, model, frame))
@@ -601,7 +606,9 @@ impl<'a> Builder<'a> {
         let mut entries = Vec::with_capacity(self.kinds.len());
         let mut worst = f32::INFINITY;
         for (id, kind) in (0u32..).zip(&self.kinds) {
-            let Some(bytes) = self.pieces.get(id).filter(|_| *kind == Kind::Piece) else { continue };
+            let Some(bytes) = self.pieces.get(id).filter(|_| *kind == Kind::Piece) else {
+                continue;
+            };
             if bytes.len() > MAX_PIECE {
                 return Err(self.error(
                     "tokens",
@@ -615,7 +622,7 @@ impl<'a> Builder<'a> {
         }
         let rule = Rule::Spaces { strip: spaces.prefix != Prefix::None };
         let model = Model::Unigram {
-            unigram: Unigram {
+            unigram: Box::new(Unigram {
                 trie: Trie::new(entries),
                 scores,
                 unused: std::mem::take(&mut self.unused),
@@ -623,7 +630,7 @@ impl<'a> Builder<'a> {
                 worst: if worst.is_finite() { worst } else { 0.0 },
                 bytes: self.fallback(),
                 cuts: self.cuts(),
-            },
+            }),
             spaces,
         };
         let from = &self.from;

@@ -254,3 +254,155 @@ fn rows_with(level: Level, format: Format, w: &[u8], ids: &[u32], k: usize, out:
 fn unpack<P: Packed>(level: Level, w: &[u8], out: &mut [f32]) {
     level.run(Unpack { format: PhantomData::<P>, w, out });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::ggml::dequantize;
+
+    /// Small pseudo-random numbers.
+    struct Random(u32);
+
+    impl Random {
+        fn next(&mut self) -> u32 {
+            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            self.0 >> 8
+        }
+
+        fn float(&mut self) -> f32 {
+            self.next() as f32 / (1 << 23) as f32 - 1.0
+        }
+    }
+
+    /// `n` rows of random blocks whose scales are finite.
+    fn packed(format: Format, k: usize, n: usize, random: &mut Random) -> Vec<u8> {
+        let block = format.block_bytes();
+        let mut bytes: Vec<u8> = (0..n * format.row_bytes(k).expect("a whole number of blocks"))
+            .map(|_| random.next() as u8)
+            .collect();
+        // The upper byte of each float of a block: sign, and an exponent that is not large.
+        let (upper, exponent): (&[usize], u8) = match format {
+            Format::F32 => (&[3], 0x3c),
+            Format::BF16 => (&[1], 0x3c),
+            Format::F16 | Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => (&[1], 0x28),
+            Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => (&[1, 3], 0x28),
+            Format::Q2_K => (&[81, 83], 0x28),
+            Format::Q3_K => (&[109], 0x28),
+            Format::Q6_K => (&[209], 0x28),
+        };
+        for block in bytes.chunks_exact_mut(block) {
+            for &at in upper {
+                block[at] = block[at] & 0x83 | exponent;
+            }
+        }
+        bytes
+    }
+
+    fn widths(format: Format) -> &'static [usize] {
+        match format.block() {
+            1 => &[1, 7, 33, 640, 1100],
+            32 => &[32, 96, 640, 1056, 2080],
+            _ => &[256, 1280, 2304],
+        }
+    }
+
+    /// Every format, every level of this processor, many shapes: the sums are as near to those
+    /// of the reference as f32 allows, a row of a batch is the row alone to the last bit, and so
+    /// is the result on more threads.
+    #[test]
+    fn products_are_those_of_the_reference() {
+        let mut random = Random(1);
+        for format in Format::ALL {
+            for &k in widths(format) {
+                for [m, n] in [[1, 7], [1, 1000], [2, 33], [5, 4], [7, 130], [13, 9], [70, 33]] {
+                    let w = packed(format, k, n, &mut random);
+                    let x: Vec<f32> = (0..m * k).map(|_| random.float()).collect();
+                    let mut floats = vec![0.0; n * k];
+                    dequantize(format, &w, &mut floats);
+                    for level in Level::detect() {
+                        check(level, format, &w, &floats, &x, [m, k, n]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(
+        level: Level,
+        format: Format,
+        w: &[u8],
+        floats: &[f32],
+        x: &[f32],
+        [m, k, n]: [usize; 3],
+    ) {
+        let mut out = vec![f32::NAN; m * n];
+        matmul_with(level, 1, format, w, x, [m, k, n], &mut out);
+
+        // The longest chain of roundings: the products and sums of a lane (at least four lanes),
+        // the lanes, the stretches.
+        let chain = 2 * (k.min(1024) / 4 + 1) + 4 + k.div_ceil(1024);
+        for (i, x) in x.chunks_exact(k).enumerate() {
+            for (j, w) in floats.chunks_exact(k).enumerate() {
+                let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                let error = (terms().sum::<f64>() - f64::from(out[i * n + j])).abs();
+                let bound = terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
+                let what = format!("{format} [{m}, {k}, {n}] at [{i}, {j}]");
+                assert!(error <= bound, "{what}: {error} > {bound}");
+            }
+        }
+
+        let mut again = vec![f32::NAN; m * n];
+        matmul_with(level, 3, format, w, x, [m, k, n], &mut again);
+        assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
+        for (x, row) in x.chunks_exact(k).zip(out.chunks_exact(n)) {
+            let mut alone = vec![f32::NAN; n];
+            matmul_with(level, 1, format, w, x, [1, k, n], &mut alone);
+            assert!(row == alone, "{format} [{m}, {k}, {n}], one row");
+        }
+    }
+
+    /// Looked-up rows are the reference's floats, whatever the level and the alignment.
+    #[test]
+    fn rows_are_those_of_the_reference() {
+        let mut random = Random(2);
+        for format in Format::ALL {
+            for &k in widths(format) {
+                let mut w = packed(format, k, 5, &mut random);
+                let mut floats = vec![0.0; 5 * k];
+                dequantize(format, &w, &mut floats);
+                w.insert(0, 0);
+                let ids = [4, 0, 2, 2];
+                let want: Vec<f32> =
+                    ids.iter().flat_map(|&i| &floats[i as usize * k..][..k]).copied().collect();
+                for level in Level::detect() {
+                    let mut out = vec![f32::NAN; 4 * k];
+                    rows_with(level, format, &w[1..], &ids, k, &mut out);
+                    assert!(out == want, "{format} {k}");
+                }
+            }
+        }
+    }
+
+    /// Lengths that do not fit stop before anything is read.
+    #[test]
+    fn lengths_are_compared() {
+        let refused = |run: &dyn Fn()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+        };
+        let (w, x) = ([0; 2 * 34], [0.0; 32]);
+        matmul(Format::Q8_0, &w, &x, 1, 32, 2, &mut [0.0; 2]);
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 32, 3, &mut [0.0; 3])), "rows of w");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 31, 2, &mut [0.0; 2])), "width");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 2, 32, 2, &mut [0.0; 4])), "x");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 32, 2, &mut [0.0; 3])), "out");
+        let most = usize::MAX / 32 * 32;
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, most, 2, &mut [0.0; 2])), "overflow");
+        rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 32]);
+        assert!(refused(&|| rows(Format::Q8_0, &w, &[2], 32, &mut [0.0; 32])), "id");
+        assert!(refused(&|| rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 33])), "out of rows");
+        matmul(Format::Q8_0, &[], &[], 0, 32, 0, &mut []);
+        let mut out = [1.0; 2];
+        matmul(Format::Q8_0, &[], &[], 1, 0, 2, &mut out);
+        assert_eq!(out, [0.0; 2], "an empty sum");
+    }
+}

@@ -13,15 +13,21 @@ use crate::quant::ggml::{q3_scales, q4_scales};
 pub(super) trait Packed {
     /// The bytes of one block.
     type Block: Pod;
-    /// What all groups of a block need: scales as floats.
+    /// What all groups of a block of each of four rows need: scales as floats.
     type Scales;
     /// Groups of 32 weights in a block: 1 or 8.
     const GROUPS: usize;
 
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Self::Scales;
+    fn scales<S: Simd>(s: S, blocks: [&Self::Block; 4]) -> Self::Scales;
 
-    /// The weights `32 * g..32 * g + 32` of the block.
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Self::Scales, g: usize) -> S::Group;
+    /// The weights `32 * g..32 * g + 32` of `block`, the one of row `r` of the four.
+    fn group<S: Simd>(
+        s: S,
+        block: &Self::Block,
+        scales: &Self::Scales,
+        r: usize,
+        g: usize,
+    ) -> S::Group;
 }
 
 /// The `N` bytes from `at` on.
@@ -35,26 +41,50 @@ fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     }
 }
 
+/// The f16 at `at` of each of four blocks.
 #[inline(always)]
-fn f16_at<S: Simd>(s: S, block: &[u8], at: usize) -> f32 {
-    s.f16(*part(block, at))
+fn f16s<S: Simd, const N: usize>(s: S, blocks: [&[u8; N]; 4], at: usize) -> [f32; 4] {
+    s.f16s([
+        *part(blocks[0], at),
+        *part(blocks[1], at),
+        *part(blocks[2], at),
+        *part(blocks[3], at),
+    ])
 }
 
-/// A block of one group whose weights need no more than the block itself.
+#[inline(always)]
+fn times(by: f32, [a, b, c, d]: [f32; 4]) -> [f32; 4] {
+    [by * a, by * b, by * c, by * d]
+}
+
+/// A format of one group: its bytes in a block, its scales, and its weights.
 macro_rules! one_group {
-    ($name:ident, $bytes:literal, |$s:ident, $block:ident| $group:expr) => {
+    (
+        $name:ident, $bytes:literal,
+        $scales:ty: |$s:ident, $blocks:pat_param| $make:expr,
+        |$block:ident, $given:pat_param, $r:pat_param| $group:expr
+    ) => {
         pub(super) struct $name;
 
         impl Packed for $name {
             type Block = [u8; $bytes];
-            type Scales = ();
+            type Scales = $scales;
             const GROUPS: usize = 1;
 
             #[inline(always)]
-            fn scales<S: Simd>(_: S, _: &Self::Block) {}
+            fn scales<S: Simd>($s: S, $blocks: [&Self::Block; 4]) -> $scales {
+                let _ = $s;
+                $make
+            }
 
             #[inline(always)]
-            fn group<S: Simd>($s: S, $block: &Self::Block, (): &(), _: usize) -> S::Group {
+            fn group<S: Simd>(
+                $s: S,
+                $block: &Self::Block,
+                $given: &$scales,
+                $r: usize,
+                _: usize,
+            ) -> S::Group {
                 $group
             }
         }
@@ -62,28 +92,77 @@ macro_rules! one_group {
 }
 
 // Unpacked formats have blocks of one weight; here they go in groups like all others.
-one_group!(F32, 128, |s, b| s.group_f32(b));
-one_group!(F16, 64, |s, b| s.group_f16(b));
-one_group!(Bf16, 64, |s, b| s.group_bf16(b));
+one_group!(F32, 128, (): |s, _| (), |b, (), _| s.group_f32(b));
+one_group!(F16, 64, (): |s, _| (), |b, (), _| s.group_f16(b));
+one_group!(Bf16, 64, (): |s, _| (), |b, (), _| s.group_bf16(b));
 
-one_group!(Q4_0, 18, |s, b| {
-    let d = s.splat_f16(*part(b, 0));
-    s.group_u4(part(b, 2), d, s.mul(d, s.splat(-8.0)))
+one_group!(Q8_0, 34, [f32; 4]: |s, b| f16s(s, b, 0), |b, d, r| {
+    s.group_i8(part(b, 2), s.splat(d[r]))
 });
-one_group!(Q4_1, 20, |s, b| {
-    s.group_u4(part(b, 4), s.splat_f16(*part(b, 0)), s.splat_f16(*part(b, 2)))
+one_group!(Q4_0, 18, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 8.0), |b, [d, m], r| {
+    s.group_u4(part(b, 2), s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q5_0, 22, |s, b| {
-    let d = s.splat_f16(*part(b, 0));
-    s.group_u5(part(b, 6), u32::from_le_bytes(*part(b, 2)), d, s.mul(d, s.splat(-16.0)))
+one_group!(Q4_1, 20, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
+    s.group_u4(part(b, 4), s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q5_1, 24, |s, b| {
+one_group!(Q5_0, 22, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 16.0), |b, [d, m], r| {
+    let fifth = u32::from_le_bytes(*part(b, 2));
+    s.group_u5(part(b, 6), fifth, s.splat(d[r]), s.splat(m[r]))
+});
+one_group!(Q5_1, 24, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
     let fifth = u32::from_le_bytes(*part(b, 4));
-    s.group_u5(part(b, 8), fifth, s.splat_f16(*part(b, 0)), s.splat_f16(*part(b, 2)))
+    s.group_u5(part(b, 8), fifth, s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q8_0, 34, |s, b| s.group_i8(part(b, 2), s.splat_f16(*part(b, 0))));
+
+/// Scales, and offsets that take `bias` away from the integers.
+#[inline(always)]
+fn with_bias(d: [f32; 4], bias: f32) -> [[f32; 4]; 2] {
+    [d, times(-bias, d)]
+}
+
+/// A format of eight groups: its bytes in a block, its scales made for one row out of the bytes
+/// and the f16 of each `at`, and its weights.
+macro_rules! eight_groups {
+    (
+        $name:ident, $bytes:literal, f16 at [$($at:literal as $d:ident),+],
+        $scales:ident: |$s:ident, $block:ident| $make:expr,
+        |$g:ident, $scale:ident, $offset:ident| $group:expr
+    ) => {
+        pub(super) struct $name;
+
+        impl Packed for $name {
+            type Block = [u8; $bytes];
+            type Scales = [$scales; 4];
+            const GROUPS: usize = 8;
+
+            #[inline(always)]
+            fn scales<S: Simd>($s: S, [a, b, c, d]: [&Self::Block; 4]) -> [$scales; 4] {
+                $(let $d = f16s($s, [a, b, c, d], $at);)+
+                [
+                    { let ($block, $($d),+) = (a, $($d[0]),+); $make },
+                    { let ($block, $($d),+) = (b, $($d[1]),+); $make },
+                    { let ($block, $($d),+) = (c, $($d[2]),+); $make },
+                    { let ($block, $($d),+) = (d, $($d[3]),+); $make },
+                ]
+            }
+
+            #[inline(always)]
+            fn group<S: Simd>(
+                $s: S,
+                $block: &Self::Block,
+                scales: &[$scales; 4],
+                r: usize,
+                $g: usize,
+            ) -> S::Group {
+                let ($scale, $offset) = scales[r].of($s, $g);
+                $group
+            }
+        }
+    };
+}
 
 /// Scales and offsets of 16 groups of 16 weights.
+#[repr(align(64))]
 pub(super) struct Sixteen {
     scale: [f32; 16],
     offset: [f32; 16],
@@ -108,13 +187,13 @@ impl Sixteen {
 }
 
 /// Scales of 8 groups of 32 weights, then their offsets.
+#[repr(align(64))]
 pub(super) struct Eight([f32; 16]);
 
 impl Eight {
     #[inline(always)]
-    fn new<S: Simd>(s: S, block: &[u8]) -> Eight {
-        let [d, dmin] = [f16_at(s, block, 0), f16_at(s, block, 2)];
-        Eight(s.scaled(&q4_scales(part(block, 4)), [d, -dmin]))
+    fn new<S: Simd>(s: S, packed: &[u8; 12], d: f32, dmin: f32) -> Eight {
+        Eight(s.scaled(&q4_scales(packed), [d, -dmin]))
     }
 
     /// The scale and the offset of group `g`.
@@ -124,115 +203,46 @@ impl Eight {
     }
 }
 
-pub(super) struct Q2K;
-
-impl Packed for Q2K {
-    type Block = [u8; 84];
-    type Scales = Sixteen;
-    const GROUPS: usize = 8;
-
-    #[inline(always)]
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Sixteen {
-        let [d, dmin] = [f16_at(s, block, 80), f16_at(s, block, 82)];
-        let both = u128::from_le_bytes(*part(block, 0));
-        let halves = u128::from_le_bytes([15; 16]);
-        Sixteen {
-            scale: s.scaled(&(both & halves).to_le_bytes(), [d; 2]),
-            offset: s.scaled(&(both >> 4 & halves).to_le_bytes(), [-dmin; 2]),
-        }
+eight_groups!(Q2K, 84, f16 at [80 as d, 82 as dmin], Sixteen: |s, block| {
+    let both = u128::from_le_bytes(*part(block, 0));
+    let halves = u128::from_le_bytes([15; 16]);
+    Sixteen {
+        scale: s.scaled(&(both & halves).to_le_bytes(), [d; 2]),
+        offset: s.scaled(&(both >> 4 & halves).to_le_bytes(), [-dmin; 2]),
     }
+}, |g, scale, offset| {
+    let quants = s.bytes(part(block, 16 + g / 4 * 32));
+    s.group_u8(s.moved(quants, -2 * (g as i32 % 4), 3), scale, offset)
+});
 
-    #[inline(always)]
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Sixteen, g: usize) -> S::Group {
-        let quants = s.bytes(part(block, 16 + g / 4 * 32));
-        let (scale, offset) = scales.of(s, g);
-        s.group_u8(s.moved(quants, -2 * (g as i32 % 4), 3), scale, offset)
-    }
-}
+eight_groups!(Q3K, 110, f16 at [108 as d], Sixteen: |s, block| {
+    Sixteen::with_bias(s, &q3_scales(part(block, 96)), d, 4.0)
+}, |g, scale, offset| {
+    let low = s.moved(s.bytes(part(block, 32 + g / 4 * 32)), -2 * (g as i32 % 4), 3);
+    let high = s.moved(s.bytes(part(block, 0)), 2 - g as i32, 4);
+    s.group_u8(s.or(low, high), scale, offset)
+});
 
-pub(super) struct Q3K;
+eight_groups!(Q4K, 144, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
+    Eight::new(s, part(block, 4), d, dmin)
+}, |g, scale, offset| {
+    s.group_half(part(block, 16 + g / 2 * 32), 4 * (g as i32 % 2), scale, offset)
+});
 
-impl Packed for Q3K {
-    type Block = [u8; 110];
-    type Scales = Sixteen;
-    const GROUPS: usize = 8;
+eight_groups!(Q5K, 176, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
+    Eight::new(s, part(block, 4), d, dmin)
+}, |g, scale, offset| {
+    let low = s.moved(s.bytes(part(block, 48 + g / 2 * 32)), -4 * (g as i32 % 2), 15);
+    let fifth = s.moved(s.bytes(part(block, 16)), 4 - g as i32, 16);
+    s.group_u8(s.or(low, fifth), [scale; 2], [offset; 2])
+});
 
-    #[inline(always)]
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Sixteen {
-        Sixteen::with_bias(s, &q3_scales(part(block, 96)), f16_at(s, block, 108), 4.0)
-    }
-
-    #[inline(always)]
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Sixteen, g: usize) -> S::Group {
-        let low = s.moved(s.bytes(part(block, 32 + g / 4 * 32)), -2 * (g as i32 % 4), 3);
-        let high = s.moved(s.bytes(part(block, 0)), 2 - g as i32, 4);
-        let (scale, offset) = scales.of(s, g);
-        s.group_u8(s.or(low, high), scale, offset)
-    }
-}
-
-pub(super) struct Q4K;
-
-impl Packed for Q4K {
-    type Block = [u8; 144];
-    type Scales = Eight;
-    const GROUPS: usize = 8;
-
-    #[inline(always)]
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Eight {
-        Eight::new(s, block)
-    }
-
-    #[inline(always)]
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Eight, g: usize) -> S::Group {
-        let quants = part(block, 16 + g / 2 * 32);
-        let (scale, offset) = scales.of(s, g);
-        s.group_half(quants, 4 * (g as i32 % 2), scale, offset)
-    }
-}
-
-pub(super) struct Q5K;
-
-impl Packed for Q5K {
-    type Block = [u8; 176];
-    type Scales = Eight;
-    const GROUPS: usize = 8;
-
-    #[inline(always)]
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Eight {
-        Eight::new(s, block)
-    }
-
-    #[inline(always)]
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Eight, g: usize) -> S::Group {
-        let low = s.moved(s.bytes(part(block, 48 + g / 2 * 32)), -4 * (g as i32 % 2), 15);
-        let fifth = s.moved(s.bytes(part(block, 16)), 4 - g as i32, 16);
-        let (scale, offset) = scales.of(s, g);
-        s.group_u8(s.or(low, fifth), [scale; 2], [offset; 2])
-    }
-}
-
-pub(super) struct Q6K;
-
-impl Packed for Q6K {
-    type Block = [u8; 210];
-    type Scales = Sixteen;
-    const GROUPS: usize = 8;
-
-    #[inline(always)]
-    fn scales<S: Simd>(s: S, block: &Self::Block) -> Sixteen {
-        Sixteen::with_bias(s, part(block, 192), f16_at(s, block, 208), 32.0)
-    }
-        out
-    }
-
-    #[inline(always)]
-    fn group<S: Simd>(s: S, block: &Self::Block, scales: &Sixteen, g: usize) -> S::Group {
-        let [half, g4] = [g / 4, g % 4];
-        let low = s.bytes(part(block, half * 64 + g4 % 2 * 32));
-        let low = s.moved(low, -4 * (g4 as i32 / 2), 15);
-        let high = s.moved(s.bytes(part(block, 128 + half * 32)), 4 - 2 * g4 as i32, 48);
-        let (scale, offset) = scales.of(s, g);
-        s.group_u8(s.or(low, high), scale, offset)
-    }
-}
+eight_groups!(Q6K, 210, f16 at [208 as d], Sixteen: |s, block| {
+    Sixteen::with_bias(s, part(block, 192), d, 32.0)
+}, |g, scale, offset| {
+    let [half, g4] = [g / 4, g % 4];
+    let low = s.bytes(part(block, half * 64 + g4 % 2 * 32));
+    let low = s.moved(low, -4 * (g4 as i32 / 2), 15);
+    let high = s.moved(s.bytes(part(block, 128 + half * 32)), 4 - 2 * g4 as i32, 48);
+    s.group_u8(s.or(low, high), scale, offset)
+});

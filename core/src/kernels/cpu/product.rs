@@ -104,39 +104,64 @@ impl<P: Packed> Kernel for Unpack<'_, P> {
         let blocks: &[P::Block] = bytemuck::cast_slice(self.w);
         let (groups, _) = self.out.as_chunks_mut::<32>();
         for (block, to) in blocks.iter().zip(groups.chunks_exact_mut(P::GROUPS)) {
-            let scales = P::scales(s, block);
-            each_group!(P, g => s.store(P::group(s, block, &scales, g), &mut to[g]));
+            let scales = in_memory(P::scales(s, [block; 4]));
+            each_group!(P, g => s.store(P::group(s, block, &scales, 0, g), &mut to[g]));
         }
     }
 }
 
-/// `sum` plus a block times its stretch of `x`.
+/// Keeps the scales of a block out of registers.
+///
+/// A load from memory spreads a float over a vector for nothing; taking it out of a register
+/// needs the shuffle unit, which the unpacking keeps busy already (a third of the time of the
+/// K formats on AVX-512).
+#[inline(always)]
+fn in_memory<T>(scales: T) -> T {
+    std::hint::black_box(scales)
+}
+
+/// Adds the products of a block of each of four rows with their stretch of `x`.
+///
+/// The rows take turns group by group: each sum is a chain of dependent additions, and four of
+/// them keep the processor busy where one would make it wait.
 #[inline(always)]
 fn dot<S: Simd, P: Packed>(
     s: S,
-    block: &P::Block,
+    blocks: [&P::Block; 4],
     x: &[[f32; 32]],
-    mut sum: S::Floats,
-) -> S::Floats {
-    let scales = P::scales(s, block);
-    each_group!(P, g => sum = s.dot(P::group(s, block, &scales, g), &x[g], sum));
+    mut sum: [S::Floats; 4],
+) -> [S::Floats; 4] {
+    let scales = in_memory(P::scales(s, blocks));
+    each_group!(P, g => {
+        sum[0] = s.dot(P::group(s, blocks[0], &scales, 0, g), &x[g], sum[0]);
+        sum[1] = s.dot(P::group(s, blocks[1], &scales, 1, g), &x[g], sum[1]);
+        sum[2] = s.dot(P::group(s, blocks[2], &scales, 2, g), &x[g], sum[2]);
+        sum[3] = s.dot(P::group(s, blocks[3], &scales, 3, g), &x[g], sum[3]);
+    });
     sum
 }
 
-/// The weights of `blocks` to row `r` of a panel.
+/// The weights of a stretch of four rows to a panel.
 #[inline(always)]
-fn unpack<S: Simd, P: Packed>(s: S, blocks: &[P::Block], to: &mut [Four], r: usize) {
-    for (block, to) in blocks.iter().zip(to.chunks_exact_mut(P::GROUPS)) {
-        let scales = P::scales(s, block);
-        each_group!(P, g => s.store(P::group(s, block, &scales, g), &mut to[g].0[r]));
+fn unpack<S: Simd, P: Packed>(s: S, [a, b, c, d]: [&[P::Block]; 4], to: &mut [Four]) {
+    for (i, to) in to.chunks_exact_mut(P::GROUPS).enumerate() {
+        let scales = in_memory(P::scales(s, [&a[i], &b[i], &c[i], &d[i]]));
+        each_group!(P, g => {
+            s.store(P::group(s, &a[i], &scales, 0, g), &mut to[g].0[0]);
+            s.store(P::group(s, &b[i], &scales, 1, g), &mut to[g].0[1]);
+            s.store(P::group(s, &c[i], &scales, 2, g), &mut to[g].0[2]);
+            s.store(P::group(s, &d[i], &scales, 3, g), &mut to[g].0[3]);
+        });
     }
 }
 
-/// Row `r` of `w`, or its last row.
+/// The blocks of four rows of `w` from row `first` on; where there are no four left, the last one
+/// comes again.
 #[inline(always)]
-fn row<P: Packed>(w: &[u8], row_bytes: usize, r: usize) -> &[P::Block] {
+fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4] {
     let last = (w.len() / row_bytes).saturating_sub(1);
-    bytemuck::cast_slice(&w[r.min(last) * row_bytes..][..row_bytes])
+    [first, first + 1, first + 2, first + 3]
+        .map(|row| bytemuck::cast_slice(&w[row.min(last) * row_bytes..][..row_bytes]))
 }
 
 /// One row of `x` times the rows of `w`, four at a time.
@@ -144,13 +169,7 @@ fn row<P: Packed>(w: &[u8], row_bytes: usize, r: usize) -> &[P::Block] {
 fn one<S: Simd, P: Packed>(s: S, w: &[u8], row_bytes: usize, x: &[f32], out: &mut [f32]) {
     let depth = stretch(x.len());
     for (j, out) in out.chunks_mut(4).enumerate() {
-        // Where there are no four left, the last one is multiplied again.
-        let rows = [
-            row::<P>(w, row_bytes, 4 * j),
-            row::<P>(w, row_bytes, 4 * j + 1),
-            row::<P>(w, row_bytes, 4 * j + 2),
-            row::<P>(w, row_bytes, 4 * j + 3),
-        ];
+        let rows = four::<P>(w, row_bytes, 4 * j);
         let mut total = [0.0; 4];
         for (i, x) in x.chunks(depth).enumerate() {
             let (x, _) = x.as_chunks::<32>();
@@ -159,10 +178,7 @@ fn one<S: Simd, P: Packed>(s: S, w: &[u8], row_bytes: usize, x: &[f32], out: &mu
             let [a, b, c, d] = rows.map(|row| &row[first..first + blocks]);
             let mut sum = [s.splat(0.0); 4];
             for (i, x) in x.chunks_exact(P::GROUPS).enumerate() {
-                sum[0] = dot::<S, P>(s, &a[i], x, sum[0]);
-                sum[1] = dot::<S, P>(s, &b[i], x, sum[1]);
-                sum[2] = dot::<S, P>(s, &c[i], x, sum[2]);
-                sum[3] = dot::<S, P>(s, &d[i], x, sum[3]);
+                sum = dot::<S, P>(s, [&a[i], &b[i], &c[i], &d[i]], x, sum);
             }
             for (total, sum) in total.iter_mut().zip(s.sums(sum)) {
                 *total += sum;
@@ -191,24 +207,13 @@ fn many<S: Simd, P: Packed>(s: S, p: Product<'_, '_, P>) {
             let groups = depth.min(p.k - k0) / 32;
             // [rows / 4, groups, 4, 32]: a tile reads it from front to back.
             let panel = &mut p.scratch[..rows.div_ceil(4) * groups];
-            for (j, four) in panel.chunks_exact_mut(groups).enumerate() {
-                for r in 0..4 {
-                    let row = row::<P>(p.w, p.row_bytes, first + 4 * j + r);
-                    let blocks = &row[k0 / 32 / P::GROUPS..][..groups / P::GROUPS];
-                    unpack::<S, P>(s, blocks, four, r);
-                }
+            for (j, to) in panel.chunks_exact_mut(groups).enumerate() {
+                let rows = four::<P>(p.w, p.row_bytes, first + 4 * j);
+                let rows = rows.map(|row| &row[k0 / 32 / P::GROUPS..][..groups / P::GROUPS]);
+                unpack::<S, P>(s, rows, to);
             }
-            for (i, out) in p.out.chunks_mut(S::TILE).enumerate() {
-                let x = Strip { x: &p.x[i * S::TILE * p.k + k0..], k: p.k };
-                match out.len() {
-                    1 => tiles::<S, 1>(s, panel, groups, x, out, first),
-                    2 => tiles::<S, 2>(s, panel, groups, x, out, first),
-                    3 => tiles::<S, 3>(s, panel, groups, x, out, first),
-                    4 => tiles::<S, 4>(s, panel, groups, x, out, first),
-                    5 => tiles::<S, 5>(s, panel, groups, x, out, first),
-                    _ => tiles::<S, 6>(s, panel, groups, x, out, first),
-                }
-            }
+            let x = Strip { x: &p.x[k0..], k: p.k };
+            s.run(Tiles { panel, groups, x, out: &mut *p.out, first });
         }
     }
 }
@@ -218,6 +223,33 @@ fn many<S: Simd, P: Packed>(s: S, p: Product<'_, '_, P>) {
 struct Strip<'a> {
     x: &'a [f32],
     k: usize,
+}
+
+/// Adds all rows of `x` times a panel to `out`, from column `first` on: the same for all formats.
+struct Tiles<'a, 'out> {
+    panel: &'a [Four],
+    groups: usize,
+    x: Strip<'a>,
+    out: &'a mut [&'out mut [f32]],
+    first: usize,
+}
+
+impl Kernel for Tiles<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tiles { panel, groups, x: Strip { x, k }, out, first } = self;
+        for (i, out) in out.chunks_mut(S::TILE).enumerate() {
+            let x = Strip { x: &x[i * S::TILE * k..], k };
+            match out.len() {
+                1 => tiles::<S, 1>(s, panel, groups, x, out, first),
+                2 => tiles::<S, 2>(s, panel, groups, x, out, first),
+                3 => tiles::<S, 3>(s, panel, groups, x, out, first),
+                4 => tiles::<S, 4>(s, panel, groups, x, out, first),
+                5 => tiles::<S, 5>(s, panel, groups, x, out, first),
+                _ => tiles::<S, 6>(s, panel, groups, x, out, first),
+            }
+        }
+    }
 }
 
 /// Adds `M` rows of `x` times a panel to `out`, from column `first` on.

@@ -29,11 +29,13 @@ pub(super) trait Simd: Copy {
     /// 32 bytes.
     type Bytes: Copy;
 
+    /// Runs `kernel` with these instructions, as a function of its own.
+    fn run<K: Kernel>(self, kernel: K);
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Floats;
     /// The vector `v` of a group in memory, `v < 32 / LANES`.
     fn load(self, group: &[f32; 32], v: usize) -> Self::Floats;
-    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a * b + c`, fused where the processor can.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// The sums of the lanes of each. The order is the same for all four.
@@ -43,10 +45,8 @@ pub(super) trait Simd: Copy {
     fn dot(self, w: Self::Group, x: &[f32; 32], sum: Self::Floats) -> Self::Floats;
     fn store(self, w: Self::Group, to: &mut [f32; 32]);
 
-    /// An f16 scale.
-    fn f16(self, bits: [u8; 2]) -> f32;
-    /// An f16 scale in every lane.
-    fn splat_f16(self, bits: [u8; 2]) -> Self::Floats;
+    /// Four f16 scales.
+    fn f16s(self, bits: [[u8; 2]; 4]) -> [f32; 4];
     /// Signed integers as floats, the first eight times `by[0]`, the others times `by[1]`.
     fn scaled(self, q: &[u8; 16], by: [f32; 2]) -> [f32; 16];
 
@@ -134,7 +134,7 @@ impl Level {
             Level::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "aarch64")]
             Level::Neon(simd) => simd.run(kernel),
-            Level::Portable => kernel.run(Portable),
+            Level::Portable => Portable.run(kernel),
         }
     }
 }
@@ -144,6 +144,11 @@ impl Level {
 pub(super) struct Portable;
 
 type Eight = [f32; 8];
+
+#[inline(always)]
+fn f16(bits: [u8; 2]) -> f32 {
+    half::f16::from_le_bytes(bits).to_f32_const()
+}
 
 impl Portable {
     #[inline(always)]
@@ -163,6 +168,11 @@ impl Simd for Portable {
     type Group = [Eight; 4];
     type Bytes = [u8; 32];
 
+    #[inline(never)]
+    fn run<K: Kernel>(self, kernel: K) {
+        kernel.run(self);
+    }
+
     #[inline(always)]
     fn splat(self, value: f32) -> Eight {
         [value; 8]
@@ -171,11 +181,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn load(self, group: &[f32; 32], v: usize) -> Eight {
         group.as_chunks().0[v]
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Eight, b: Eight) -> Eight {
-        std::array::from_fn(|i| a[i] * b[i])
     }
 
     // Not `f32::mul_add`: without hardware that is a call, many times slower.
@@ -203,13 +208,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn f16(self, bits: [u8; 2]) -> f32 {
-        half::f16::from_le_bytes(bits).to_f32_const()
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, bits: [u8; 2]) -> Eight {
-        [self.f16(bits); 8]
+    fn f16s(self, bits: [[u8; 2]; 4]) -> [f32; 4] {
+        bits.map(f16)
     }
 
     #[inline(always)]
@@ -230,7 +230,7 @@ impl Simd for Portable {
     fn group_f16(self, from: &[u8; 64]) -> [Eight; 4] {
         let mut out = [[0.0; 8]; 4];
         for (w, b) in out.as_flattened_mut().iter_mut().zip(from.as_chunks().0) {
-            *w = self.f16(*b);
+            *w = f16(*b);
         }
         out
     }

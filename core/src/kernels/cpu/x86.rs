@@ -30,15 +30,6 @@ impl Avx2 {
         has.then_some(Avx2(()))
     }
 
-    pub(super) fn run<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn inner<K: Kernel>(simd: Avx2, kernel: K) {
-            kernel.run(simd);
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { inner(self, kernel) }
-    }
-
     /// The 16 bytes as low halves, then high halves.
     #[inline(always)]
     fn halves(self, from: &[u8; 16]) -> __m256i {
@@ -107,6 +98,16 @@ impl Simd for Avx2 {
     type Group = [__m256; 4];
     type Bytes = __m256i;
 
+    fn run<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inner<K: Kernel>(simd: Avx2, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, kernel) }
+    }
+
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
         intrinsics! { _mm256_set1_ps(value) }
@@ -116,11 +117,6 @@ impl Simd for Avx2 {
     fn load(self, group: &[f32; 32], v: usize) -> __m256 {
         let from: &[f32; 8] = &group.as_chunks().0[v];
         intrinsics! { _mm256_loadu_ps(from.as_ptr()) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        intrinsics! { _mm256_mul_ps(a, b) }
     }
 
     #[inline(always)]
@@ -160,15 +156,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn f16(self, bits: [u8; 2]) -> f32 {
-        intrinsics! {
-            _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(u16::from_le_bytes(bits).into())))
-        }
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, bits: [u8; 2]) -> __m256 {
-        intrinsics! { _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(bits))) }
+    fn f16s(self, [a, b, c, d]: [[u8; 2]; 4]) -> [f32; 4] {
+        // Put together by the integer units, which have nothing else to do.
+        let [a, b] = [u16::from_le_bytes(a), u16::from_le_bytes(b)].map(i64::from);
+        let [c, d] = [u16::from_le_bytes(c), u16::from_le_bytes(d)].map(i64::from);
+        let bits = a | b << 16 | c << 32 | d << 48;
+        let mut out = [0.0; 4];
+        intrinsics! { _mm_storeu_ps(out.as_mut_ptr(), _mm_cvtph_ps(_mm_cvtsi64_si128(bits))) }
+        out
     }
 
     #[inline(always)]
@@ -289,15 +284,6 @@ impl Avx512 {
         Avx2::detect().filter(|_| has).map(Avx512)
     }
 
-    pub(super) fn run<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-        fn inner<K: Kernel>(simd: Avx512, kernel: K) {
-            kernel.run(simd);
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { inner(self, kernel) }
-    }
-
     /// `scale * i + offset` for `i` in 0..16: a look-up takes the place of four operations.
     #[inline(always)]
     fn table(self, scale: __m512, offset: __m512) -> __m512 {
@@ -349,6 +335,16 @@ impl Simd for Avx512 {
     type Group = [__m512; 2];
     type Bytes = __m256i;
 
+    fn run<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn inner<K: Kernel>(simd: Avx512, kernel: K) {
+            kernel.run(simd);
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { inner(self, kernel) }
+    }
+
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
         intrinsics! { _mm512_set1_ps(value) }
@@ -358,11 +354,6 @@ impl Simd for Avx512 {
     fn load(self, group: &[f32; 32], v: usize) -> __m512 {
         let from: &[f32; 16] = &group.as_chunks().0[v];
         intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        intrinsics! { _mm512_mul_ps(a, b) }
     }
 
     #[inline(always)]
@@ -403,13 +394,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn f16(self, bits: [u8; 2]) -> f32 {
-        self.0.f16(bits)
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, bits: [u8; 2]) -> __m512 {
-        intrinsics! { _mm512_cvtph_ps(_mm256_set1_epi16(i16::from_le_bytes(bits))) }
+    fn f16s(self, bits: [[u8; 2]; 4]) -> [f32; 4] {
+        self.0.f16s(bits)
     }
 
     #[inline(always)]
@@ -469,14 +455,24 @@ impl Simd for Avx512 {
     fn group_u5(self, from: &[u8; 16], fifth: u32, scale: __m512, offset: __m512) -> [__m512; 2] {
         let q = self.widen(from);
         intrinsics! {
-            let sixteen = _mm512_set1_epi32(16);
-            let low = _mm512_and_si512(q, _mm512_set1_epi32(15));
-            let low = _mm512_mask_or_epi32(low, fifth as u16, low, sixteen);
-            let high = _mm512_srli_epi32::<4>(q);
-            let high = _mm512_mask_or_epi32(high, (fifth >> 16) as u16, high, sixteen);
+            // A look-up in 32 entries takes the low five bits of an index. The fifth of lane `i`
+            // comes from bit `i` or `i + 16` by rotation: 4 - i, 20 - i.
+            let fifth = _mm512_set1_epi32(fifth as i32);
+            let by = _mm512_setr_epi32(4, 3, 2, 1, 0, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21);
+            let half = _mm512_set1_epi32(16);
+            let low = _mm512_rolv_epi32(fifth, by);
+            let high = _mm512_rolv_epi32(fifth, _mm512_xor_si512(by, half));
+            // 16 ? b : a, bit by bit.
+            let low = _mm512_ternarylogic_epi32::<0xca>(half, low, q);
+            let high = _mm512_ternarylogic_epi32::<0xca>(half, high, _mm512_srli_epi32::<4>(q));
+            let first = self.table(scale, offset);
+            let upper = _mm512_setr_ps(
+                16., 17., 18., 19., 20., 21., 22., 23., 24., 25., 26., 27., 28., 29., 30., 31.,
+            );
+            let second = _mm512_fmadd_ps(upper, scale, offset);
             [
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), scale, offset),
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scale, offset),
+                _mm512_permutex2var_ps(first, low, second),
+                _mm512_permutex2var_ps(first, high, second),
             ]
         }
     }

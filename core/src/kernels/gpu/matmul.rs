@@ -21,8 +21,9 @@ pub(super) const TILE: u32 = 64;
 /// Columns of a tile of [`many_rows`].
 const DEPTH: u32 = 16;
 
-/// `out [m, n] = x [m, k] * w [n, k]ᵀ`, `group` rows of `x` per cube: each of 32 units takes every
+/// `out [m, rows] = x [m, k] * w [rows, k]ᵀ`, `group` rows of `x` per cube: each of 32 units takes every
 /// 32nd run of a packed row, and the partial sums meet in shared memory.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn few_rows<N: Size>(
     words: &[u32],
@@ -30,7 +31,7 @@ pub(super) fn few_rows<N: Size>(
     out: &mut [f32],
     m: u32,
     k: u32,
-    n: u32,
+    rows: u32,
     #[comptime] group: u32,
     #[comptime] format: Format,
 ) {
@@ -38,7 +39,7 @@ pub(super) fn few_rows<N: Size>(
     let row = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * ROWS + UNIT_POS_Y;
     let first = CUBE_POS_Z * group;
     // Units past the end work on the last row, since all must reach the barriers.
-    let safe = min(row, n - 1u32);
+    let safe = min(row, rows - 1u32);
 
     let mut sums = Array::<Vector<f32, N>>::new(comptime!(group as usize));
     #[unroll]
@@ -109,24 +110,25 @@ pub(super) fn few_rows<N: Size>(
             #[unroll]
             for r in 0..group {
                 let at = slot + comptime!(r * LANES * ROWS);
-                shared[at as usize] = shared[at as usize] + shared[(at + reach) as usize];
+                shared[at as usize] += shared[(at + reach) as usize];
             }
         }
         sync_cube();
     }
-    if lane == 0u32 && row < n {
+    if lane == 0u32 && row < rows {
         #[unroll]
         for r in 0..group {
             if first + r < m {
-                out[((first + r) * n + row) as usize] =
+                out[((first + r) * rows + row) as usize] =
                     shared[(slot + comptime!(r * LANES * ROWS)) as usize];
             }
         }
     }
 }
 
-/// `out [m, n] = x [m, k] * w [n, k]ᵀ` by tiles of `16 * share` by 64 sums, 16 columns at a time;
+/// `out [m, rows] = x [m, k] * w [rows, k]ᵀ` by tiles of `16 * share` by 64 sums, 16 columns at a time;
 /// each of 16 x 16 units holds `share` by 4 of them.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn many_rows<N: Size>(
     words: &[u32],
@@ -134,7 +136,7 @@ pub(super) fn many_rows<N: Size>(
     out: &mut [f32],
     m: u32,
     k: u32,
-    n: u32,
+    rows: u32,
     #[comptime] share: u32,
     #[comptime] format: Format,
 ) {
@@ -148,7 +150,7 @@ pub(super) fn many_rows<N: Size>(
     let first_n = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * TILE;
     let first_m = CUBE_POS_Z * tall;
     // Rows past the end repeat the last one; their sums are not stored.
-    let w_row = min(first_n + load_row, n - 1u32);
+    let w_row = min(first_n + load_row, rows - 1u32);
     let x_row = min(first_m + load_row, m - 1u32);
 
     let mut sums = Array::<f32>::new(comptime!((share * 4) as usize));
@@ -209,8 +211,8 @@ pub(super) fn many_rows<N: Size>(
         #[unroll]
         for c in 0..4u32 {
             let out_column = first_n + UNIT_POS_X * 4u32 + c;
-            if out_row < m && out_column < n {
-                out[(out_row * n + out_column) as usize] = sums[comptime!(r * 4 + c) as usize];
+            if out_row < m && out_column < rows {
+                out[(out_row * rows + out_column) as usize] = sums[comptime!(r * 4 + c) as usize];
             }
         }
     }

@@ -10,6 +10,7 @@ pub(super) const UNITS: u32 = 64;
 
 /// `out [m, width]`: the row `ids[i] - first` of the table, or zeros where it is not in
 /// `0..rows`; one unit writes `N` columns.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn gather<N: Size>(
     words: &[u32],

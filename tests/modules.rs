@@ -1,0 +1,184 @@
+//! The modules by themselves: built from a spec, run, and trained, without any file.
+
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use emberform::Error;
+use emberform::nn::spec::{
+    Activation, Head, Layer, Mlp, Norm, Pairing, Place, Position, Rope, Scaling, Span,
+};
+use emberform::nn::{BertEncoder, Cache, GptDecoder, Spec, Transformer};
+use emberform_tests::difference;
+
+fn ids(rows: &[&[i32]], device: &Device) -> Tensor<2, Int> {
+    let values: Vec<i32> = rows.concat();
+    Tensor::from_data(TensorData::new(values, [rows.len(), rows[0].len()]), device)
+}
+
+fn values<const N: usize>(tensor: Tensor<N>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("floats")
+}
+
+/// Every sum type of the spec in turn.
+fn variants() -> Vec<(&'static str, Spec)> {
+    let base = Spec::decoder(50, 24, 3, 4, 40);
+    let with = |change: &dyn Fn(&mut Spec)| {
+        let mut spec = base.clone();
+        change(&mut spec);
+        spec
+    };
+    let rope = |scaling: Scaling, pairing: Pairing, dims: usize| {
+        Position::Rope(Rope { theta: 100.0, dims, pairing, scaling })
+    };
+    vec![
+        ("plain decoder", base.clone()),
+        ("grouped queries", with(&|s| s.attention.kv_heads = 2)),
+        ("one key head", with(&|s| s.attention.kv_heads = 1)),
+        ("no positions", with(&|s| s.position = Position::None)),
+        ("learned positions", with(&|s| s.position = Position::Learned { count: 2048 })),
+        ("sinusoidal positions", with(&|s| s.position = Position::Sinusoidal)),
+        ("partial rotation", with(&|s| s.position = rope(Scaling::None, Pairing::Halves, 4))),
+        ("adjacent pairs", with(&|s| s.position = rope(Scaling::None, Pairing::Adjacent, 6))),
+        (
+            "linear scaling",
+            with(&|s| s.position = rope(Scaling::Linear { factor: 4.0 }, Pairing::Halves, 6)),
+        ),
+        (
+            "llama3 scaling",
+            with(&|s| {
+                let scaling = Scaling::Llama3 { factor: 4.0, low: 1.0, high: 4.0, original: 16.0 };
+                s.position = rope(scaling, Pairing::Halves, 6);
+            }),
+        ),
+        ("norms after", with(&|s| s.place = Place::After)),
+        ("norms around", with(&|s| s.place = Place::Around)),
+        ("layer norm", with(&|s| s.norm = Norm::Layer { eps: 1e-5 })),
+        ("norm on queries and keys", with(&|s| s.attention.qk_norm = Some(s.norm))),
+        ("capped scores", with(&|s| s.attention.softcap = Some(5.0))),
+        ("a head of its own, capped", with(&|s| s.head = Head::Own { bias: true, softcap: Some(3.0) })),
+        (
+            "plain MLP with biases",
+            with(&|s| {
+                s.mlp = Mlp::Plain { ffn: 40, activation: Activation::Relu, bias: true };
+                (s.attention.qkv_bias, s.attention.out_bias) = (true, true);
+            }),
+        ),
+        (
+            "sliding blocks",
+            with(&|s| {
+                s.layers[0] = Layer::new(Span::Sliding { window: 3 });
+                s.layers[2] = Layer::new(Span::Sliding { window: 1 });
+            }),
+        ),
+        ("scaled and normed embeddings", with(&|s| (s.embed.scale, s.embed.norm) = (Some(4.0), true))),
+    ]
+}
+
+#[test]
+fn a_decoder_of_every_kind_steps_as_it_runs() {
+    let device = Device::flex();
+    for (name, spec) in variants() {
+        let model = GptDecoder::new(&spec, &device).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let tokens: Vec<i32> = (0..13).map(|i| (i * 17 + 3) % 50).collect();
+        let whole = values(model.forward(ids(&[&tokens], &device), None));
+        assert!(whole.iter().all(|value| value.is_finite()), "{name}");
+        // What comes later changes nothing before it.
+        let shorter = values(model.forward(ids(&[&tokens[..7]], &device), None));
+        assert!(difference(&shorter, &whole[..7 * 50]) < 1e-5, "{name} sees what comes");
+        let mut cache = Cache::new(&spec);
+        let mut stepped = values(model.step(ids(&[&tokens[..4]], &device), &mut cache));
+        for token in tokens[4..].chunks(3) {
+            stepped.extend(values(model.step(ids(&[token], &device), &mut cache)));
+        }
+        assert_eq!(cache.len(), 13);
+        let worst = difference(&stepped, &whole);
+        assert!(worst < 1e-5, "{name}: {worst}");
+        assert!(!spec.to_string().is_empty());
+    }
+}
+
+#[test]
+fn a_sliding_block_forgets() {
+    let device = Device::flex();
+    let mut spec = Spec::decoder(50, 24, 1, 4, 40);
+    spec.layers[0] = Layer::new(Span::Sliding { window: 3 });
+    spec.position = Position::None;
+    let model = GptDecoder::new(&spec, &device).expect("a decoder");
+    let last = |tokens: &[i32]| {
+        let logits = values(model.forward(ids(&[tokens], &device), None));
+        logits[logits.len() - 50..].to_vec()
+    };
+    let here = last(&[1, 2, 3, 4, 5]);
+    assert!(difference(&here, &last(&[9, 8, 3, 4, 5])) < 1e-6, "beyond the window");
+    assert!(difference(&here, &last(&[1, 2, 9, 4, 5])) > 1e-5, "the window's first token");
+}
+
+#[test]
+fn padding_of_a_batch_changes_nothing() {
+    let device = Device::flex();
+    let model = BertEncoder::new(&Spec::encoder(50, 24, 2, 4, 40), &device).expect("an encoder");
+    let kept = Tensor::from_data(TensorData::new(vec![true, true, true, true, true, false], [2, 3]), &device);
+    let both = values(model.forward(ids(&[&[5, 6, 7], &[8, 9, 0]], &device), None, Some(kept)));
+    let alone = values(model.forward(ids(&[&[8, 9]], &device), None, None));
+    assert!(difference(&both[3 * 24..5 * 24], &alone) < 1e-5);
+}
+
+#[test]
+fn a_decoder_learns_a_rule() {
+    let device = Device::flex().autodiff();
+    let spec = Spec::decoder(12, 32, 2, 4, 64);
+    let mut model = GptDecoder::new(&spec, &device).expect("a decoder");
+    let mut optimizer = AdamWConfig::new().init();
+    // Each token is the one before plus 5, modulo 12.
+    let rows: Vec<Vec<i32>> = (0..12).map(|row| (0..9).map(|i| (row + 5 * i) % 12).collect()).collect();
+    let loss = |model: &GptDecoder| {
+        let rows: Vec<&[i32]> = rows.iter().map(Vec::as_slice).collect();
+        let all = ids(&rows, &device);
+        let (input, target) = (all.clone().narrow(1, 0, 8), all.narrow(1, 1, 8).reshape([96, 1]));
+        let logits = model.forward(input, None).reshape([96, 12]);
+        activation::log_softmax(logits, 1).gather(1, target).mean().neg()
+    };
+    let before: f32 = loss(&model).into_scalar();
+    for _ in 0..60 {
+        let gradients = loss(&model).backward();
+        let gradients = GradientsParams::from_grads(gradients, &model);
+        model = optimizer.step(5e-3, model, gradients);
+    }
+    let after: f32 = loss(&model).into_scalar();
+    println!("loss {before:.3} -> {after:.3}");
+    assert!(before > 2.0 && after < 0.2, "{before} -> {after}");
+    let _trained: GptDecoder = model.valid();
+}
+
+#[test]
+fn a_spec_that_does_not_fit_names_its_key() {
+    let device = Device::flex();
+    let refused = |change: &dyn Fn(&mut Spec), key: &str| {
+        let mut spec = Spec::decoder(50, 24, 2, 4, 40);
+        change(&mut spec);
+        match Transformer::new(&spec, &device) {
+            Err(Error::Config { key: found, .. }) => assert_eq!(found, key),
+            other => panic!("{key}: {other:?}"),
+        }
+    };
+    refused(&|s| s.vocab = 0, "vocab_size");
+    refused(&|s| s.width = usize::MAX, "hidden_size");
+    refused(&|s| s.layers.clear(), "num_hidden_layers");
+    refused(&|s| s.attention.kv_heads = 3, "num_key_value_heads");
+    refused(&|s| s.attention.heads = 0, "num_attention_heads");
+    refused(&|s| s.attention.scale = f64::NAN, "query_pre_attn_scalar");
+    refused(&|s| s.norm = Norm::Rms { eps: -1.0 }, "rms_norm_eps");
+    refused(&|s| s.norm = Norm::Layer { eps: f64::NAN }, "layer_norm_eps");
+    refused(&|s| s.layers[0] = Layer::new(Span::Sliding { window: 0 }), "sliding_window");
+    refused(&|s| s.position = Position::Learned { count: 0 }, "max_position_embeddings");
+    refused(
+        &|s| {
+            let scaling = Scaling::Factors(vec![1.0]);
+            s.position =
+                Position::Rope(Rope { theta: 1e4, dims: 6, pairing: Pairing::Halves, scaling });
+        },
+        "rope_scaling",
+    );
+    assert!(GptDecoder::new(&Spec::encoder(50, 24, 2, 4, 40), &device).is_err());
+    assert!(BertEncoder::new(&Spec::decoder(50, 24, 2, 4, 40), &device).is_err());
+}
