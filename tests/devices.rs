@@ -18,7 +18,8 @@ fn the_list_says_what_auto_takes_and_why() {
 #[test]
 fn a_software_gpu_must_be_asked_for_by_name() {
     let path = golden("bert-plain");
-    if Device::list().iter().all(|info| matches!(info.kind, DeviceKind::Software | DeviceKind::Cpu)) {
+    if Device::list().iter().all(|info| matches!(info.kind, DeviceKind::Software | DeviceKind::Cpu))
+    {
         let refused = Model::options().device(Device::Gpu(GpuChoice::Any)).open(&path);
         assert!(matches!(refused, Err(Error::Device { .. })), "{refused:?}");
         assert_eq!(open(&path, &Device::Auto).device().kind, DeviceKind::Cpu);

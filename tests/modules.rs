@@ -55,7 +55,10 @@ fn variants() -> Vec<(&'static str, Spec)> {
         ("layer norm", with(&|s| s.norm = Norm::Layer { eps: 1e-5 })),
         ("norm on queries and keys", with(&|s| s.attention.qk_norm = Some(s.norm))),
         ("capped scores", with(&|s| s.attention.softcap = Some(5.0))),
-        ("a head of its own, capped", with(&|s| s.head = Head::Own { bias: true, softcap: Some(3.0) })),
+        (
+            "a head of its own, capped",
+            with(&|s| s.head = Head::Own { bias: true, softcap: Some(3.0) }),
+        ),
         (
             "plain MLP with biases",
             with(&|s| {
@@ -70,7 +73,10 @@ fn variants() -> Vec<(&'static str, Spec)> {
                 s.layers[2] = Layer::new(Span::Sliding { window: 1 });
             }),
         ),
-        ("scaled and normed embeddings", with(&|s| (s.embed.scale, s.embed.norm) = (Some(4.0), true))),
+        (
+            "scaled and normed embeddings",
+            with(&|s| (s.embed.scale, s.embed.norm) = (Some(4.0), true)),
+        ),
     ]
 }
 
@@ -78,7 +84,8 @@ fn variants() -> Vec<(&'static str, Spec)> {
 fn a_decoder_of_every_kind_steps_as_it_runs() {
     let device = Device::flex();
     for (name, spec) in variants() {
-        let model = GptDecoder::new(&spec, &device).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let model =
+            GptDecoder::new(&spec, &device).unwrap_or_else(|error| panic!("{name}: {error}"));
         let tokens: Vec<i32> = (0..13).map(|i| (i * 17 + 3) % 50).collect();
         let whole = values(model.forward(ids(&[&tokens], &device), None));
         assert!(whole.iter().all(|value| value.is_finite()), "{name}");
@@ -117,7 +124,10 @@ fn a_sliding_block_forgets() {
 fn padding_of_a_batch_changes_nothing() {
     let device = Device::flex();
     let model = BertEncoder::new(&Spec::encoder(50, 24, 2, 4, 40), &device).expect("an encoder");
-    let kept = Tensor::from_data(TensorData::new(vec![true, true, true, true, true, false], [2, 3]), &device);
+    let kept = Tensor::from_data(
+        TensorData::new(vec![true, true, true, true, true, false], [2, 3]),
+        &device,
+    );
     let both = values(model.forward(ids(&[&[5, 6, 7], &[8, 9, 0]], &device), None, Some(kept)));
     let alone = values(model.forward(ids(&[&[8, 9]], &device), None, None));
     assert!(difference(&both[3 * 24..5 * 24], &alone) < 1e-5);
@@ -130,7 +140,8 @@ fn a_decoder_learns_a_rule() {
     let mut model = GptDecoder::new(&spec, &device).expect("a decoder");
     let mut optimizer = AdamWConfig::new().init();
     // Each token is the one before plus 5, modulo 12.
-    let rows: Vec<Vec<i32>> = (0..12).map(|row| (0..9).map(|i| (row + 5 * i) % 12).collect()).collect();
+    let rows: Vec<Vec<i32>> =
+        (0..12).map(|row| (0..9).map(|i| (row + 5 * i) % 12).collect()).collect();
     let loss = |model: &GptDecoder| {
         let rows: Vec<&[i32]> = rows.iter().map(Vec::as_slice).collect();
         let all = ids(&rows, &device);

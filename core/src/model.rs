@@ -90,7 +90,9 @@ impl OpenOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Model> {
         let checkpoint = Checkpoint::open(path.as_ref())?;
         let opened = device::open(&self.device)?;
-        device::guard(&opened.info.id(), || Model::load(checkpoint, opened.device, opened.info.clone()))
+        device::guard(&opened.info.id(), || {
+            Model::load(checkpoint, opened.device, opened.info.clone())
+        })
     }
 }
 
@@ -192,7 +194,11 @@ impl Model {
         OpenOptions::default()
     }
 
-    fn load(checkpoint: Checkpoint, device: burn::tensor::Device, info: DeviceInfo) -> Result<Model> {
+    fn load(
+        checkpoint: Checkpoint,
+        device: burn::tensor::Device,
+        info: DeviceInfo,
+    ) -> Result<Model> {
         let net = {
             let mut weights = Weights::new(&checkpoint, &device);
             let net = match checkpoint.spec.head {
@@ -282,7 +288,8 @@ impl Model {
         options: &EmbedOptions,
     ) -> Result<Vec<f32>> {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.ids[..]).collect();
-        let types: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
+        let types: Vec<&[u32]> =
+            batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
         let rows: Vec<_> = batch.iter().map(|i| prepared[*i].row).collect();
         self.guarded(|| {
             let batch = Batch::new(&ids, Some(&types), &self.inner.device);

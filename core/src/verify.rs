@@ -79,7 +79,8 @@ pub(crate) fn compare(model: &Model, cpu: &Model) -> Result<Verification> {
     // Spread over the vocabulary, so that every part of a split table is looked at.
     let vocab = model.spec().vocab;
     let count = 16.min(model.spec().window);
-    let ids: Vec<i32> = (0..count).map(|i| (i * 7919 + i * vocab / count) as i32 % vocab as i32).collect();
+    let ids: Vec<i32> =
+        (0..count).map(|i| (i * 7919 + i * vocab / count) as i32 % vocab as i32).collect();
     let found = model.guarded(|| trace(model, &ids))?;
     let wanted = cpu.guarded(|| trace(cpu, &ids))?;
     let mut steps = Vec::new();
@@ -108,7 +109,8 @@ fn trace(model: &Model, ids: &[i32]) -> Result<Vec<(String, Vec<f32>)>> {
         seen.push((name, x.clone()));
         true
     };
-    let hidden = model.transformer().run(ids, Run::default(), &mut watch).ok_or(Error::Cancelled)?;
+    let hidden =
+        model.transformer().run(ids, Run::default(), &mut watch).ok_or(Error::Cancelled)?;
     seen.push(("norm".to_string(), hidden.clone()));
     if let Some(decoder) = model.decoder() {
         seen.push(("logits".to_string(), decoder.logits(hidden)));

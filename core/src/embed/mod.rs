@@ -218,7 +218,8 @@ impl Embedder {
         if let Some(prompt) = &options.prompt {
             return Ok(prompt.clone());
         }
-        let Some(name) = options.prompt_name.as_ref().or(self.recipe.default_prompt.as_ref()) else {
+        let Some(name) = options.prompt_name.as_ref().or(self.recipe.default_prompt.as_ref())
+        else {
             return Ok(String::new());
         };
         self.recipe.prompts.get(name).cloned().ok_or_else(|| {
@@ -229,7 +230,11 @@ impl Embedder {
     }
 
     /// Texts of like length together, each batch within `options.batch_tokens`: lists of indices.
-    pub(crate) fn batches(&self, texts: &[Prepared], options: &EmbedOptions) -> Result<Vec<Vec<usize>>> {
+    pub(crate) fn batches(
+        &self,
+        texts: &[Prepared],
+        options: &EmbedOptions,
+    ) -> Result<Vec<Vec<usize>>> {
         let bound = options.batch_tokens.unwrap_or(BATCH_TOKENS);
         if bound == 0 {
             return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
@@ -240,7 +245,9 @@ impl Embedder {
         for i in order {
             match batches.last_mut() {
                 // The first of a batch is its longest.
-                Some(batch) if (batch.len() + 1) * texts[batch[0]].row.tokens <= bound => batch.push(i),
+                Some(batch) if (batch.len() + 1) * texts[batch[0]].row.tokens <= bound => {
+                    batch.push(i)
+                }
                 _ => batches.push(vec![i]),
             }
         }
@@ -251,7 +258,12 @@ impl Embedder {
     ///
     /// # Shapes
     /// `hidden: [B, T, D]`, B rows -> `[B, width]`
-    pub(crate) fn finish(&self, hidden: Tensor<3>, rows: &[Row], options: &EmbedOptions) -> Tensor<2> {
+    pub(crate) fn finish(
+        &self,
+        hidden: Tensor<3>,
+        rows: &[Row],
+        options: &EmbedOptions,
+    ) -> Tensor<2> {
         let own = options.pooling.map(|pooling| vec![pooling]);
         let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
         let pooled: Vec<Tensor<2>> =
@@ -287,7 +299,8 @@ impl Embedder {
         }
         let dense = self.steps.iter().any(|step| matches!(step, Layer::Dense(_)));
         if dense && options.pooling.is_some() && self.recipe.pooling.len() != 1 {
-            let problem = "cannot be chosen: a dense layer takes the folder's poolings side by side";
+            let problem =
+                "cannot be chosen: a dense layer takes the folder's poolings side by side";
             return Err(Error::argument("pooling", problem));
         }
         Ok(())

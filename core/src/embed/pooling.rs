@@ -69,9 +69,11 @@ impl Pooling {
                 let empty = row.skipped >= row.tokens;
                 left_out.extend((0..t).map(|i| !empty && !(row.skipped..row.tokens).contains(&i)));
             }
-            let left_out = Tensor::<3, Bool>::from_data(TensorData::new(left_out, [b, t, 1]), &device);
+            let left_out =
+                Tensor::<3, Bool>::from_data(TensorData::new(left_out, [b, t, 1]), &device);
             let pooled = hidden.mask_fill(left_out.expand([b, t, d]), f32::MIN).max_dim(1);
-            let full = rows.iter().map(|row| f32::from(row.skipped < row.tokens)).collect::<Vec<_>>();
+            let full =
+                rows.iter().map(|row| f32::from(row.skipped < row.tokens)).collect::<Vec<_>>();
             let full = Tensor::<3>::from_data(TensorData::new(full, [b, 1, 1]), &device);
             return (pooled * full).reshape([b, d]);
         }

@@ -94,7 +94,9 @@ impl Recipe {
                                 recipe.prompts.insert(name.clone(), text.clone());
                             }
                             Value::Null => {}
-                            _ => return Err(Error::config(format!("prompts.{name}"), "is not text")),
+                            _ => {
+                                return Err(Error::config(format!("prompts.{name}"), "is not text"));
+                            }
                         }
                     }
                 }
@@ -102,7 +104,9 @@ impl Recipe {
             }
             recipe.default_prompt = match values.get("default_prompt_name") {
                 None | Some(Value::Null) => None,
-                Some(Value::String(name)) if recipe.prompts.contains_key(name) => Some(name.clone()),
+                Some(Value::String(name)) if recipe.prompts.contains_key(name) => {
+                    Some(name.clone())
+                }
                 Some(other) => {
                     let known: Vec<&str> = recipe.prompts.keys().map(String::as_str).collect();
                     let problem = format!("is `{other}`, not one of: {}", known.join(", "));
@@ -227,7 +231,9 @@ fn pooling(values: &Map<String, Value>) -> Result<Vec<Pooling>> {
         Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
             names.iter().map(Value::as_str).collect()
         }
-        Some(value) => return Err(Error::config("pooling_mode", format!("is `{value}`, not a name"))),
+        Some(value) => {
+            return Err(Error::config("pooling_mode", format!("is `{value}`, not a name")));
+        }
     };
     if let Some(names) = named
         && !names.is_empty()
@@ -281,11 +287,12 @@ fn dense(folder: &Path) -> Result<DenseFile> {
     };
     let weight = take("linear.weight", &[outputs, inputs])?
         .ok_or_else(|| Error::format(&path, "a Dense module", "`linear.weight` is missing"))?;
-    let bias = match flag(&values, "bias")?.unwrap_or(true) {
-        true => Some(take("linear.bias", &[outputs])?.ok_or_else(|| {
-            Error::format(&path, "a Dense module", "`linear.bias` is missing")
-        })?),
-        false => None,
-    };
+    let bias =
+        match flag(&values, "bias")?.unwrap_or(true) {
+            true => Some(take("linear.bias", &[outputs])?.ok_or_else(|| {
+                Error::format(&path, "a Dense module", "`linear.bias` is missing")
+            })?),
+            false => None,
+        };
     Ok(DenseFile { weight, bias, activation, path, inputs, outputs })
 }

@@ -41,7 +41,11 @@ fn spec(config: &Config) -> Result<Spec> {
         vocab: config.vocab()?,
         width,
         window,
-        embed: Embed { scale: None, types: config.rows("embed.types.weight").unwrap_or(0), norm: true },
+        embed: Embed {
+            scale: None,
+            types: config.rows("embed.types.weight").unwrap_or(0),
+            norm: true,
+        },
         position: Position::Learned { count: window },
         attention: Attention {
             heads,

@@ -90,7 +90,8 @@ impl Config {
     }
 
     fn value(&self, key: &str) -> Option<&Value> {
-        let names = ALIASES.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, others)| others);
+        let names =
+            ALIASES.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, others)| others);
         let found = std::iter::once(&key).chain(names).find_map(|name| self.values.get(*name));
         found.filter(|value| !value.is_null())
     }

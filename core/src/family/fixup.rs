@@ -92,11 +92,14 @@ fn add_one(stored: &Stored) -> Option<Stored> {
 fn split_qkv(tensors: &mut Tensors, spec: &Spec) -> Result<()> {
     let attention = &spec.attention;
     let (q, kv) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-    let fused: Vec<String> = tensors.keys().filter(|name| name.contains(".attn.qkv.")).cloned().collect();
+    let fused: Vec<String> =
+        tensors.keys().filter(|name| name.contains(".attn.qkv.")).cloned().collect();
     for name in fused {
         let Some(stored) = tensors.get(&name) else { continue };
         // Left in place when it does not fit: the report then names it with its shape.
-        if stored.shape.first() != Some(&(q + 2 * kv)) || !stored.bytes.len().is_multiple_of(q + 2 * kv) {
+        if stored.shape.first() != Some(&(q + 2 * kv))
+            || !stored.bytes.len().is_multiple_of(q + 2 * kv)
+        {
             continue;
         }
         let row = stored.bytes.len() / (q + 2 * kv);

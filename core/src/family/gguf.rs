@@ -83,7 +83,12 @@ pub(crate) fn config(metadata: &Metadata, architecture: &str) -> Result<Map<Stri
                 Some(counts) if counts.windows(2).all(|pair| pair[0] == pair[1]) => {
                     counts.first().map(|count| json!(count))
                 }
-                Some(_) => return Err(Error::config(key, "differs from block to block, which is not known")),
+                Some(_) => {
+                    return Err(Error::config(
+                        key,
+                        "differs from block to block, which is not known",
+                    ));
+                }
                 None => None,
             },
             Kind::Number => metadata.f32(&key)?.map(|number| json!(plain(number))),

@@ -9,10 +9,7 @@ pub(super) static FAMILY: Family = Family {
     spec,
     prefixes: &["transformer."],
     tensors: &[NAMES],
-    fixups: &[
-        Fixup::Transpose(&["attn.qkv", "attn.out", "mlp.up", "mlp.down"]),
-        Fixup::SplitQkv,
-    ],
+    fixups: &[Fixup::Transpose(&["attn.qkv", "attn.out", "mlp.up", "mlp.down"]), Fixup::SplitQkv],
     // The causal mask that old checkpoints carry as weights.
     ignored: &["h.{i}.attn.bias", "h.{i}.attn.masked_bias"],
 };

@@ -59,7 +59,7 @@ pub(crate) fn by_model_type(name: &str) -> Result<&'static Family> {
 pub(crate) fn by_architecture(name: &str) -> Result<&'static Family> {
     FAMILIES.into_iter().find(|family| family.gguf.contains(&name)).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.gguf).copied().collect();
-        unknown("GGUF architecture", name, &known)
+        unknown("architecture", name, &known)
     })
 }
 
@@ -107,11 +107,15 @@ fn rope(config: &Config, head_dim: usize, kind: Option<&str>, theta: f64) -> Res
         Some(found) => found.f64("partial_rotary_factor")?,
         None => None,
     };
-    let dims = match (config.usize("rotary_dim")?, factor.or(config.f64("partial_rotary_factor")?)) {
+    let dims = match (config.usize("rotary_dim")?, factor.or(config.f64("partial_rotary_factor")?))
+    {
         (Some(dims), _) => dims,
         (None, Some(part)) if (0.0..=1.0).contains(&part) => (head_dim as f64 * part) as usize,
         (None, Some(part)) => {
-            return Err(Error::config("partial_rotary_factor", format!("is `{part}`, not from 0 to 1")));
+            return Err(Error::config(
+                "partial_rotary_factor",
+                format!("is `{part}`, not from 0 to 1"),
+            ));
         }
         (None, None) => head_dim,
     };
@@ -157,7 +161,12 @@ fn head(config: &Config, softcap: Option<f64>) -> Result<Head> {
 }
 
 /// Which tokens each block sees, from `layer_types`, or from `default` where the config has none.
-fn layers(config: &Config, count: usize, window: Option<usize>, sliding: impl Fn(usize) -> bool) -> Result<Vec<Layer>> {
+fn layers(
+    config: &Config,
+    count: usize,
+    window: Option<usize>,
+    sliding: impl Fn(usize) -> bool,
+) -> Result<Vec<Layer>> {
     let types = config.strings("layer_types")?;
     if let Some(types) = &types
         && types.len() != count
@@ -172,7 +181,11 @@ fn layers(config: &Config, count: usize, window: Option<usize>, sliding: impl Fn
                 Some("full_attention") => false,
                 Some("sliding_attention") => true,
                 Some(other) => {
-                    return Err(unknown("layer type", other, &["full_attention", "sliding_attention"]));
+                    return Err(unknown(
+                        "layer type",
+                        other,
+                        &["full_attention", "sliding_attention"],
+                    ));
                 }
             };
             let span = match (slides, window) {
@@ -207,6 +220,9 @@ fn head_dim(config: &Config, width: usize, heads: usize) -> Result<usize> {
     match config.usize("head_dim")? {
         Some(dim) => Ok(dim),
         None if width.is_multiple_of(heads) => Ok(width / heads),
-        None => Err(Error::config("num_attention_heads", format!("is `{heads}`, which does not divide a width of {width}"))),
+        None => Err(Error::config(
+            "num_attention_heads",
+            format!("is `{heads}`, which does not divide a width of {width}"),
+        )),
     }
 }

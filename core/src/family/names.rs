@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn every_table_reads_both_ways() {
-        let tables = FAMILIES.iter().map(|f| (f.tensors, f.prefixes)).chain([(gguf::TENSORS, &[][..])]);
+        let tables =
+            FAMILIES.iter().map(|f| (f.tensors, f.prefixes)).chain([(gguf::TENSORS, &[][..])]);
         for (tables, prefixes) in tables {
             for (pattern, _) in tables.iter().copied().flatten() {
                 for suffix in ["weight", "bias"] {

@@ -51,13 +51,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: Model) -> Session {
         let cache = cache(&model);
-        Session {
-            model,
-            cache,
-            ids: vec![],
-            logits: vec![],
-            cancel: CancelToken::default(),
-        }
+        Session { model, cache, ids: vec![], logits: vec![], cancel: CancelToken::default() }
     }
 
     /// The tokens so far.
@@ -95,11 +89,7 @@ impl Session {
     /// As [`feed`](Self::feed), and [`Error::Missing`] without a tokenizer.
     pub fn feed_text(&mut self, text: &str) -> Result<()> {
         let first = self.ids.is_empty();
-        let ids = self
-            .model
-            .need_tokenizer("feed_text")?
-            .encode(text, first)?
-            .ids;
+        let ids = self.model.need_tokenizer("feed_text")?.encode(text, first)?.ids;
         self.feed(&ids)
     }
 
@@ -147,10 +137,7 @@ impl Session {
     /// [`Error::Argument`] for an option out of range or before any token was fed.
     pub fn generate(&mut self, options: &GenerateOptions) -> Result<Stream<'_>> {
         if self.ids.is_empty() {
-            return Err(Error::argument(
-                "session",
-                "is empty; feed it a prompt first",
-            ));
+            return Err(Error::argument("session", "is empty; feed it a prompt first"));
         }
         let resolved = self.resolve(options)?;
         Ok(Stream::new(Handle::Borrowed(self), vec![], resolved))
@@ -163,10 +150,7 @@ impl Session {
         options: &GenerateOptions,
     ) -> Result<Stream<'static>> {
         if prompt.is_empty() {
-            return Err(Error::argument(
-                "prompt",
-                "has no tokens; a model continues at least one",
-            ));
+            return Err(Error::argument("prompt", "has no tokens; a model continues at least one"));
         }
         self.check(&prompt)?;
         let resolved = self.resolve(options)?;
@@ -192,21 +176,11 @@ impl Session {
             let device = model.tensor_device();
             let input =
                 Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), device);
-            let run = Run {
-                cache: Some(cache),
-                ..Run::default()
-            };
+            let run = Run { cache: Some(cache), ..Run::default() };
             let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
-            let hidden = decoder
-                .transformer
-                .run(input, run, &mut go_on)
-                .ok_or(Error::Cancelled)?;
+            let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
             // The head is the largest matrix of all: only the tokens that are asked for.
-            let hidden = if all {
-                hidden
-            } else {
-                hidden.narrow(1, ids.len() - 1, 1)
-            };
+            let hidden = if all { hidden } else { hidden.narrow(1, ids.len() - 1, 1) };
             read(decoder.logits(hidden), model.device())
         });
         match result {
@@ -275,11 +249,7 @@ impl Stats {
 }
 
 fn rate(tokens: usize, time: Duration) -> f64 {
-    if tokens == 0 || time.is_zero() {
-        0.0
-    } else {
-        tokens as f64 / time.as_secs_f64()
-    }
+    if tokens == 0 || time.is_zero() { 0.0 } else { tokens as f64 / time.as_secs_f64() }
 }
 
 #[derive(Debug)]
@@ -336,10 +306,7 @@ impl std::fmt::Debug for Stream<'_> {
 impl<'a> Stream<'a> {
     fn new(mut session: Handle<'a>, prompt: Vec<u32>, options: Resolved) -> Stream<'a> {
         let inner = session.session();
-        let decoder = inner
-            .model
-            .tokenizer()
-            .map(|tokenizer| tokenizer.stream(true));
+        let decoder = inner.model.tokenizer().map(|tokenizer| tokenizer.stream(true));
         let given = inner.ids.len() + prompt.len();
         Stream {
             session,
@@ -448,15 +415,8 @@ impl<'a> Stream<'a> {
         if self.finish.is_some() {
             self.settle()?;
         }
-        let token = Token {
-            id,
-            logprob: choice.logprob,
-            top: choice.top,
-        };
-        Ok(Some(Piece {
-            text,
-            token: Some(token),
-        }))
+        let token = Token { id, logprob: choice.logprob, top: choice.top };
+        Ok(Some(Piece { text, token: Some(token) }))
     }
 
     /// Leaves a borrowed session with every generated token fed, so that it can go on.

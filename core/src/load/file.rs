@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{File, FileType, Metadata};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -27,8 +27,6 @@ pub(super) const MAX_NAME: usize = 65_535;
 /// model files by renaming a new one over the old one.
 #[derive(Clone, Debug)]
 pub(crate) struct Mapped {
-    /// The file, as it was asked for.
-    pub(crate) path: PathBuf,
     /// All of its bytes; slices of it keep the mapping alive.
     pub(crate) bytes: Bytes,
 }
@@ -54,7 +52,7 @@ impl Mapped {
         // above and shared with every other loader of these formats.
         let map = unsafe { memmap2::MmapOptions::new().len(size).map(&file) };
         let bytes = Bytes::from_owner(map.map_err(Error::io(path))?);
-        Ok(Mapped { path: path.to_path_buf(), bytes })
+        Ok(Mapped { bytes })
     }
 }
 

@@ -41,8 +41,6 @@ const TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 /// An opened GGUF file.
 #[derive(Debug)]
 pub(crate) struct Gguf {
-    /// Version of the container: 2 or 3.
-    pub(crate) version: u32,
     /// Everything that is not a tensor.
     pub(crate) metadata: Metadata,
     /// The tensors by name, shapes row-major (the file lists the fastest dimension first).
@@ -125,7 +123,7 @@ fn parse(bytes: &Bytes) -> Parsed<Gguf> {
     }
     let start = reader.at.checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
     let tensors = lay_out(infos, bytes, start)?;
-    Ok(Gguf { version, metadata, tensors })
+    Ok(Gguf { metadata, tensors })
 }
 
 /// `general.alignment`, 32 when it is not there.
@@ -584,6 +582,7 @@ impl Metadata {
     }
 
     /// All keys.
+    #[cfg(test)]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
@@ -677,6 +676,7 @@ impl Metadata {
     }
 
     /// A list of truth values.
+    #[cfg(test)]
     pub(crate) fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
         let value = self.list(key, "bools", |item| item == Kind::Bool)?;
         Ok(value.map(|value| value.bytes.iter().map(|&byte| byte == 1).collect()))

@@ -48,6 +48,8 @@ pub(crate) struct Checkpoint {
     pub tensors: Tensors,
     /// The checkpoint's own name of each tensor.
     theirs: BTreeMap<String, String>,
+    /// What the checkpoint puts before its names.
+    prefix: &'static str,
     /// The checkpoint's names that its family does not know.
     unknown: Vec<String>,
     gguf: bool,
@@ -77,7 +79,12 @@ impl Checkpoint {
             return theirs.clone();
         }
         let tables = if self.gguf { family::gguf::TENSORS } else { self.family.tensors };
-        names::theirs(tables, ours).unwrap_or_else(|| ours.to_string())
+        match names::theirs(tables, ours) {
+            // A head stands beside the prefixed model, not in it.
+            Some(theirs) if ours.starts_with("head.") => theirs,
+            Some(theirs) => format!("{}{theirs}", self.prefix),
+            None => ours.to_string(),
+        }
     }
 
     /// Whether a tensor that no module asked for may stand in the checkpoint all the same.
@@ -117,6 +124,8 @@ impl Checkpoint {
                 _ => unknown.push(name),
             }
         }
+        let used = |prefix: &&&str| theirs.values().any(|name: &String| name.starts_with(**prefix));
+        let prefix = prefixes.iter().find(used).copied().unwrap_or_default();
         let config = config.with_tensors(&tensors);
         let spec = (family.spec)(&config)?;
         spec.validate()?;
@@ -129,6 +138,7 @@ impl Checkpoint {
             spec,
             tensors,
             theirs,
+            prefix,
             unknown,
             gguf,
             tokenizer: None,
@@ -146,7 +156,10 @@ impl Stored {
         let pairs = || self.bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         match self.dtype {
             Dtype::Weight(Format::F32) => Some(
-                self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                self.bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
             ),
             Dtype::Weight(Format::F16) => {
                 Some(pairs().map(|pair| half::f16::from_le_bytes(pair).to_f32()).collect())
@@ -211,7 +224,8 @@ fn folder(path: &Path) -> Result<Checkpoint> {
     let family = family::by_model_type(&model_type)?;
     let stored = safetensors::open_folder(&home)?;
     let window_key = values.get("max_position_embeddings").and_then(Value::as_u64);
-    let mut checkpoint = Checkpoint::build(path, family, Config::new(values, false), stored, false)?;
+    let mut checkpoint =
+        Checkpoint::build(path, family, Config::new(values, false), stored, false)?;
     let tokenizer_path = home.join("tokenizer.json");
     if std::fs::symlink_metadata(&tokenizer_path).is_ok() {
         let bytes = file::read_limited(&tokenizer_path, MAX_TOKENIZER)?;

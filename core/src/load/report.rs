@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::file::quote;
+
 /// The tensors that do not fit, in the checkpoint's own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
@@ -41,16 +43,16 @@ impl fmt::Display for LoadReport {
             parts.push(format!("{what} {shown}{more}"));
         };
         let near = |(name, near): &(String, Option<String>)| match near {
-            Some(near) => format!("`{name}` (nearest: `{near}`)"),
-            None => format!("`{name}`"),
+            Some(near) => format!("{} (nearest: {})", quote(name), quote(near)),
+            None => quote(name),
         };
         part("missing", self.missing.iter().map(near).collect());
-        part("unused", self.unused.iter().map(|name| format!("`{name}`")).collect());
+        part("unused", self.unused.iter().map(|name| quote(name)).collect());
         let shapes = |(name, found, wanted): &(String, Vec<usize>, Vec<usize>)| {
-            format!("`{name}` is {found:?}, not {wanted:?}")
+            format!("{} is {found:?}, not {wanted:?}", quote(name))
         };
         part("misshapen", self.misshapen.iter().map(shapes).collect());
-        let formats = |(name, format): &(String, String)| format!("`{name}` is {format}");
+        let formats = |(name, format): &(String, String)| format!("{} is {format}", quote(name));
         part("in a format that is not known", self.unreadable.iter().map(formats).collect());
         f.write_str(&parts.join("; "))
     }

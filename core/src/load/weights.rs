@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use burn::module::Param;
 use burn::backend::{AllocationProperty, Bytes as Storage};
+use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{Checkpoint, Dtype, LoadReport, Stored};

@@ -41,7 +41,10 @@ impl Block {
     pub(crate) fn build(source: &mut dyn Source, i: usize, spec: &Spec) -> Result<Self> {
         let (name, width) = (format!("blocks.{i}"), spec.width);
         let own = spec.layers.get(i).and_then(|layer| layer.scale);
-        let attention = spec::Attention { scale: own.unwrap_or(spec.attention.scale), ..spec.attention.clone() };
+        let attention = spec::Attention {
+            scale: own.unwrap_or(spec.attention.scale),
+            ..spec.attention.clone()
+        };
         let mut norm = |wanted: bool, part: &str| match wanted {
             true => Norm::build(source, &format!("{name}.{part}"), width, spec.norm).map(Some),
             false => Ok(None),

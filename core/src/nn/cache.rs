@@ -18,7 +18,9 @@ impl Cache {
             .layers
             .iter()
             .map(|layer| match layer.span {
-                Span::Sliding { window } => LayerCache::Rolling(Rolling { window, ..Default::default() }),
+                Span::Sliding { window } => {
+                    LayerCache::Rolling(Rolling { window, ..Default::default() })
+                }
                 Span::Causal | Span::Bidirectional => LayerCache::Full(Full::default()),
             })
             .collect();
@@ -102,7 +104,9 @@ impl LayerCache {
             LayerCache::Full(full) => &full.buffer,
             LayerCache::Rolling(ring) => &ring.buffer,
         };
-        buffer.as_ref().map_or(0, |(k, v)| 4 * (k.shape().num_elements() + v.shape().num_elements()))
+        buffer
+            .as_ref()
+            .map_or(0, |(k, v)| 4 * (k.shape().num_elements() + v.shape().num_elements()))
     }
 }
 

@@ -33,10 +33,16 @@ impl GptDecoder {
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
         if !spec.has_logits() {
-            return Err(Error::config("architectures", "asks for no logits, which a decoder gives"));
+            return Err(Error::config(
+                "architectures",
+                "asks for no logits, which a decoder gives",
+            ));
         }
         if !spec.is_causal() {
-            return Err(Error::config("layer_types", "lets a token of a decoder see those after it"));
+            return Err(Error::config(
+                "layer_types",
+                "lets a token of a decoder see those after it",
+            ));
         }
         let head = match spec.head {
             Head::Own { bias, .. } => {

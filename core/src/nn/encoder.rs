@@ -30,7 +30,10 @@ impl BertEncoder {
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
         if spec.has_logits() {
-            return Err(Error::config("architectures", "asks for logits, which an encoder has not"));
+            return Err(Error::config(
+                "architectures",
+                "asks for logits, which an encoder has not",
+            ));
         }
         let pooler = match spec.head {
             Head::Pooler => Some(Proj::build(source, "pooler", [spec.width, spec.width], true)?),

@@ -27,7 +27,12 @@ pub(crate) trait Source {
     fn vector(&mut self, name: &str, len: usize, start: Start) -> Result<Param<Tensor<1>>>;
 
     /// The vector `name`, if `wanted`.
-    fn optional(&mut self, wanted: bool, name: &str, len: usize) -> Result<Option<Param<Tensor<1>>>> {
+    fn optional(
+        &mut self,
+        wanted: bool,
+        name: &str,
+        len: usize,
+    ) -> Result<Option<Param<Tensor<1>>>> {
         if wanted { self.vector(name, len, Start::Zeros).map(Some) } else { Ok(None) }
     }
 }

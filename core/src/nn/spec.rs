@@ -368,7 +368,10 @@ impl Spec {
         if !attention.heads.is_multiple_of(attention.kv_heads) {
             return Err(Error::config(
                 "num_key_value_heads",
-                format!("is `{}`, which does not divide {} heads", attention.kv_heads, attention.heads),
+                format!(
+                    "is `{}`, which does not divide {} heads",
+                    attention.kv_heads, attention.heads
+                ),
             ));
         }
         let positive = |key: &str, value: f64| {
@@ -398,7 +401,8 @@ impl Spec {
         if let Some(cap) = attention.softcap {
             positive("attn_logit_softcapping", cap)?;
         }
-        if let Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } = self.head {
+        if let Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } = self.head
+        {
             positive("final_logit_softcapping", cap)?;
         }
         if let Some(scale) = self.embed.scale {
@@ -414,7 +418,10 @@ impl Spec {
             if let Some(rope) = self.rope(i) {
                 rope.validate(attention.head_dim)?;
             } else if layer.rope.is_some() {
-                return Err(Error::config("layer_types", "gives a rotation to a block of a model without one"));
+                return Err(Error::config(
+                    "layer_types",
+                    "gives a rotation to a block of a model without one",
+                ));
             }
         }
         Ok(())
@@ -424,11 +431,17 @@ impl Spec {
 impl Rope {
     fn validate(&self, head_dim: usize) -> Result<()> {
         if self.dims == 0 || self.dims > head_dim || !self.dims.is_multiple_of(2) {
-            let problem = format!("rotates {} of {head_dim} dimensions, which is not an even part", self.dims);
+            let problem = format!(
+                "rotates {} of {head_dim} dimensions, which is not an even part",
+                self.dims
+            );
             return Err(Error::config("partial_rotary_factor", problem));
         }
         if !(self.theta.is_finite() && self.theta > 0.0) {
-            return Err(Error::config("rope_theta", format!("is `{}`, not a number above 0", self.theta)));
+            return Err(Error::config(
+                "rope_theta",
+                format!("is `{}`, not a number above 0", self.theta),
+            ));
         }
         let bad = |what: &str| Err(Error::config("rope_scaling", what.to_string()));
         match &self.scaling {
@@ -437,7 +450,11 @@ impl Rope {
             Scaling::Linear { .. } => bad("has a `factor` that is not above 0"),
             Scaling::Llama3 { factor, low, high, original } => {
                 let fine = [factor, low, high, original].iter().all(|x| x.is_finite() && **x > 0.0);
-                if fine && high > low { Ok(()) } else { bad("has factors that are not above 0 and in order") }
+                if fine && high > low {
+                    Ok(())
+                } else {
+                    bad("has factors that are not above 0 and in order")
+                }
             }
             Scaling::Factors(factors) => {
                 let fine = factors.iter().all(|x| x.is_finite() && *x > 0.0);
@@ -464,9 +481,14 @@ impl fmt::Display for Rope {
             Scaling::None => Ok(()),
             Scaling::Linear { factor } => write!(f, ", stretched {factor} times"),
             Scaling::Llama3 { factor, low, high, original } => {
-                write!(f, ", long waves stretched {factor} times (llama3, {low} to {high} of {original})")
+                write!(
+                    f,
+                    ", long waves stretched {factor} times (llama3, {low} to {high} of {original})"
+                )
             }
-            Scaling::Factors(factors) => write!(f, ", stretched by {} stored factors", factors.len()),
+            Scaling::Factors(factors) => {
+                write!(f, ", stretched by {} stored factors", factors.len())
+            }
         }
     }
 }
@@ -506,13 +528,19 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (d, a) = (self.width, &self.attention);
         let bias = |on: bool| if on { " + bias" } else { "" };
-        writeln!(f, "ids                                  [B, T], vocabulary {}, window {}", self.vocab, self.window)?;
+        writeln!(
+            f,
+            "ids                                  [B, T], vocabulary {}, window {}",
+            self.vocab, self.window
+        )?;
         writeln!(f, "embed.tokens                         [B, T, {d}]")?;
         if let Some(scale) = self.embed.scale {
             writeln!(f, "  * {scale:.4}")?;
         }
         match &self.position {
-            Position::Learned { count } => writeln!(f, "  + embed.positions                  [{count}, {d}]")?,
+            Position::Learned { count } => {
+                writeln!(f, "  + embed.positions                  [{count}, {d}]")?
+            }
             Position::Sinusoidal => writeln!(f, "  + sines and cosines of the place")?,
             Position::None | Position::Rope(_) => {}
         }
@@ -525,7 +553,8 @@ impl fmt::Display for Spec {
         let mut start = 0;
         while start < self.layers.len() {
             let layer = &self.layers[start];
-            let end = start + self.layers[start..].iter().take_while(|other| *other == layer).count();
+            let end =
+                start + self.layers[start..].iter().take_while(|other| *other == layer).count();
             if end - start == 1 {
                 writeln!(f, "blocks.{start}")?;
             } else {
@@ -538,7 +567,11 @@ impl fmt::Display for Spec {
             writeln!(
                 f,
                 "  attn.q, k, v                       {} / {} / {} heads of {}{}",
-                a.heads, a.kv_heads, a.kv_heads, a.head_dim, bias(a.qkv_bias)
+                a.heads,
+                a.kv_heads,
+                a.kv_heads,
+                a.head_dim,
+                bias(a.qkv_bias)
             )?;
             if let Some(norm) = a.qk_norm {
                 writeln!(f, "  attn.q_norm, k_norm                {norm}, each head")?;
@@ -546,12 +579,22 @@ impl fmt::Display for Spec {
             if let Some(rope) = self.rope(start) {
                 writeln!(f, "  attn                               {rope}")?;
             }
-            write!(f, "  attn                               sees {}, scale {:.4}", layer.span, layer.scale.unwrap_or(a.scale))?;
+            write!(
+                f,
+                "  attn                               sees {}, scale {:.4}",
+                layer.span,
+                layer.scale.unwrap_or(a.scale)
+            )?;
             match a.softcap {
                 Some(cap) => writeln!(f, ", scores capped at {cap}")?,
                 None => writeln!(f)?,
             }
-            writeln!(f, "  attn.out                           [{d}, {}]{}", a.heads * a.head_dim, bias(a.out_bias))?;
+            writeln!(
+                f,
+                "  attn.out                           [{d}, {}]{}",
+                a.heads * a.head_dim,
+                bias(a.out_bias)
+            )?;
             if self.place == Place::Around {
                 writeln!(f, "  attn_post_norm                     {}", self.norm)?;
             }
@@ -559,10 +602,18 @@ impl fmt::Display for Spec {
             writeln!(f, "  {:<34} {}", if before { "mlp_norm" } else { "attn_norm" }, self.norm)?;
             match &self.mlp {
                 Mlp::Plain { ffn, activation, bias: b } => {
-                    writeln!(f, "  mlp.down({activation}(mlp.up))           {d} -> {ffn} -> {d}{}", bias(*b))?;
+                    writeln!(
+                        f,
+                        "  mlp.down({activation}(mlp.up))           {d} -> {ffn} -> {d}{}",
+                        bias(*b)
+                    )?;
                 }
                 Mlp::Gated { ffn, activation, bias: b } => {
-                    writeln!(f, "  mlp.down({activation}(mlp.gate) * mlp.up)  {d} -> {ffn} -> {d}{}", bias(*b))?;
+                    writeln!(
+                        f,
+                        "  mlp.down({activation}(mlp.gate) * mlp.up)  {d} -> {ffn} -> {d}{}",
+                        bias(*b)
+                    )?;
                 }
             }
             if self.place == Place::Around {
@@ -579,7 +630,9 @@ impl fmt::Display for Spec {
         }
         match &self.head {
             Head::None => write!(f, "hidden states                        [B, T, {d}]"),
-            Head::Pooler => write!(f, "hidden states                        [B, T, {d}], pooler [B, {d}]"),
+            Head::Pooler => {
+                write!(f, "hidden states                        [B, T, {d}], pooler [B, {d}]")
+            }
             Head::Tied { softcap } | Head::Own { softcap, .. } => {
                 let own = matches!(self.head, Head::Own { .. });
                 let name = if own { "head" } else { "embed.tokens" };

@@ -12,7 +12,7 @@ use super::mask;
 use super::norm::Norm;
 use super::position::{Angles, sinusoidal};
 use super::source::{Random, Source};
-use super::spec::{Position, Spec, Span};
+use super::spec::{Position, Span, Spec};
 use crate::error::Result;
 
 /// Tokens in, hidden states out.
@@ -76,9 +76,8 @@ impl Transformer {
         };
         let embed_norm = norm(spec.embed.norm, "embed.norm")?;
         let last_norm = norm(spec.last_norm, "norm")?;
-        let blocks = (0..spec.layers.len())
-            .map(|i| Block::build(source, i, spec))
-            .collect::<Result<_>>()?;
+        let blocks =
+            (0..spec.layers.len()).map(|i| Block::build(source, i, spec)).collect::<Result<_>>()?;
         Ok(Transformer {
             tokens: source.matrix("embed.tokens.weight", spec.vocab, width)?,
             positions,

@@ -279,9 +279,10 @@ mod tests {
             for (i, want) in [0, 17, 100, 300, 511].into_iter().zip(some) {
                 assert_eq!(out[i].to_bits(), want.to_bits(), "{format} weight {i}: {}", out[i]);
             }
-            let got = out.iter().flat_map(|w| w.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |h, b| {
-                (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-            });
+            let got =
+                out.iter().flat_map(|w| w.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |h, b| {
+                    (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+                });
             assert_eq!(got, hash, "{format}");
         }
     }

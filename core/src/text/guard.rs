@@ -269,10 +269,13 @@ fn decoder(part: &Value, place: &str, depth: usize, growth: &mut u64) -> Check {
         "Replace" => replace(part, place, growth),
         "Strip" => {
             one_character(part, place, "content")?;
-            for key in ["start", "stop"] {
-                if part.get(key).and_then(Value::as_u64).is_none_or(|count| count > MAX_STRIP) {
-                    return Err(format!("`{place}.{key}` is not a number up to {MAX_STRIP}"));
-                }
+            if part.get("start").and_then(Value::as_u64).is_none_or(|count| count > MAX_STRIP) {
+                return Err(format!("`{place}.start` is not a number up to {MAX_STRIP}"));
+            }
+            // The crate counts back past the start of a token that is shorter.
+            match part.get("stop").and_then(Value::as_u64) {
+                Some(0) => {}
+                _ => return Err(format!("`{place}.stop` is not 0, which alone is supported")),
             }
             Ok(())
         }

@@ -522,6 +522,11 @@ fn hostile_parts_are_refused_by_name() {
                 "decoder.start",
             ),
             (
+                "strip past the start",
+                |f| f["decoder"] = json!({"type": "Strip", "content": " ", "start": 0, "stop": 1}),
+                "decoder.stop",
+            ),
+            (
                 "suffix",
                 |f| f["decoder"] = json!({"type": "BPEDecoder", "suffix": ""}),
                 "decoder.suffix",

@@ -198,13 +198,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn group_u5(
-        self,
-        from: &[u8; 16],
-        fifth: u32,
-        scale: Floats,
-        offset: Floats,
-    ) -> [Floats; 8] {
+    fn group_u5(self, from: &[u8; 16], fifth: u32, scale: Floats, offset: Floats) -> [Floats; 8] {
         intrinsics! {
             let q = vld1q_u8(from.as_ptr());
             let q = [vandq_u8(q, vdupq_n_u8(15)), vshrq_n_u8::<4>(q)];
@@ -214,13 +208,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn group_half(
-        self,
-        from: &[u8; 32],
-        shift: i32,
-        scale: Floats,
-        offset: Floats,
-    ) -> [Floats; 8] {
+    fn group_half(self, from: &[u8; 32], shift: i32, scale: Floats, offset: Floats) -> [Floats; 8] {
         let q = self.moved(self.bytes(from), -shift, 15);
         self.group_u8(q, [scale; 2], [offset; 2])
     }

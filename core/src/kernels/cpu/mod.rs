@@ -72,15 +72,7 @@ macro_rules! with_format {
 /// The lengths are the caller's to have checked. They are compared once, by assertions, before
 /// anything is computed: a mismatch is a fault of this crate, not of its input, and must neither
 /// read past the end nor leave `out` half written.
-pub fn matmul(
-    format: Format,
-    w: &[u8],
-    x: &[f32],
-    m: usize,
-    k: usize,
-    n: usize,
-    out: &mut [f32],
-) {
+pub fn matmul(format: Format, w: &[u8], x: &[f32], m: usize, k: usize, n: usize, out: &mut [f32]) {
     matmul_with(Level::best(), rayon::current_num_threads(), format, w, x, [m, k, n], out);
 }
 
@@ -386,9 +378,8 @@ mod tests {
     /// Lengths that do not fit stop before anything is read.
     #[test]
     fn lengths_are_compared() {
-        let refused = |run: &dyn Fn()| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
-        };
+        let refused =
+            |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         let (w, x) = ([0; 2 * 34], [0.0; 32]);
         matmul(Format::Q8_0, &w, &x, 1, 32, 2, &mut [0.0; 2]);
         assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 32, 3, &mut [0.0; 3])), "rows of w");

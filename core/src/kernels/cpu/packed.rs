@@ -44,12 +44,7 @@ fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
 /// The f16 at `at` of each of four blocks.
 #[inline(always)]
 fn f16s<S: Simd, const N: usize>(s: S, blocks: [&[u8; N]; 4], at: usize) -> [f32; 4] {
-    s.f16s([
-        *part(blocks[0], at),
-        *part(blocks[1], at),
-        *part(blocks[2], at),
-        *part(blocks[3], at),
-    ])
+    s.f16s([*part(blocks[0], at), *part(blocks[1], at), *part(blocks[2], at), *part(blocks[3], at)])
 }
 
 #[inline(always)]

@@ -213,12 +213,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn group_i8(self, from: &[u8; 32], scale: __m256) -> [__m256; 4] {
         let (v, _) = from.as_chunks::<8>();
-        [
-            self.i8(&v[0], scale),
-            self.i8(&v[1], scale),
-            self.i8(&v[2], scale),
-            self.i8(&v[3], scale),
-        ]
+        [self.i8(&v[0], scale), self.i8(&v[1], scale), self.i8(&v[2], scale), self.i8(&v[3], scale)]
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ const USAGE: &str = "embed [--device auto|cpu|gpu|gpu:1] [MODEL] [SENTENCE ...]"
 const SENTENCES: [&str; 4] = [
     "A cat sleeps on the warm windowsill.",
     "The kitten is napping in the sun.",
-    "고양이가 창가에서 잔다.",
+    "Stock markets fell sharply on Tuesday.",
     "Bond yields rose after the central bank's decision.",
 ];
 
