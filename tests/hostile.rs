@@ -333,7 +333,7 @@ fn open(path: &Path, door: Door) -> Option<Error> {
 
 /// Runs a case; `Err` says what is wrong.
 fn run(case: &Case) -> Result<(Duration, usize), String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let folder = emberform_tests::Scratch::new().map_err(|error| error.to_string())?;
     let path = (case.build)(folder.path());
     let allowed = MEMORY + 2 * size_of(folder.path());
     let before = HELD.load(SeqCst);
@@ -1747,7 +1747,7 @@ fn computes(path: &Path, width: usize) {
 #[test]
 fn the_models_that_are_bent_open_and_compute() {
     let _alone = alone();
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = emberform_tests::Scratch::new().expect("a folder");
     let write = |name: &str| {
         let path = folder.path().join(name);
         std::fs::create_dir(&path).expect("a folder");
@@ -1789,7 +1789,7 @@ fn files_that_lie_are_refused() {
     special_files(&mut cases);
 
     // What a first open sets up for good (thread pools, tables) is no file's doing.
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = emberform_tests::Scratch::new().expect("a folder");
     computes(&put(folder.path(), "model.gguf", &llama_gguf().bytes()), WIDTH);
 
     let mut table: BTreeMap<&str, (usize, usize, Duration, usize)> = BTreeMap::new();

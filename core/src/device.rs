@@ -7,6 +7,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -216,10 +217,27 @@ pub(crate) fn open(choice: &Device) -> Result<Opened> {
     }
 }
 
+/// Whether this process is a fork of one that had computed: the threads that compute stayed
+/// there, and who waits for them waits for ever.
+pub(crate) fn forked() -> bool {
+    /// The process that computed first; 0 before.
+    static FIRST: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id();
+    match FIRST.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => false,
+        Err(first) => first != own,
+    }
+}
+
 /// Runs `f` and turns a panic of the layers below into [`Error::Device`] with the panic's text.
 ///
 /// What `f` was changing must not be used again after that error.
 pub(crate) fn guard<T>(device: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    if forked() {
+        let problem = "this process was forked from one that had computed, whose threads it does \
+                       not have; start processes with `spawn`, or fork before the first model";
+        return Err(Error::Device { device: device.to_string(), problem: problem.to_string() });
+    }
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let problem = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
             (Some(text), _) => text.clone(),

@@ -38,16 +38,18 @@ mod load;
 mod model;
 pub mod nn;
 pub mod quant;
+#[cfg(test)]
+mod scratch;
 mod text;
 mod verify;
 
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
-pub use embed::{EmbedOptions, Embeddings, Pooling};
+pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
 pub use error::{Code, Error, Result};
 pub use generate::{
-    CancelToken, FinishReason, GenerateOptions, Piece, Session, Stats, Stream, Token,
+    CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats, Stream, Token,
 };
 pub use load::LoadReport;
-pub use model::{Model, OpenOptions, Output, TensorInfo};
+pub use model::{Memory, Model, OpenOptions, Output, TensorInfo};
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

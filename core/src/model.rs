@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::generate::{CancelToken, Defaults, GenerateOptions, Session, Stream};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
-use crate::nn::spec::Head;
+use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
@@ -64,6 +64,66 @@ pub struct TensorInfo {
     pub bytes: usize,
 }
 
+/// What a model takes of memory, and what a session of it will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Bytes of the weights, as they are stored.
+    pub weights: usize,
+    /// Whether the weights are pages of the files, which other processes share and which are read
+    /// when they are used: so it is on the CPU.
+    pub mapped: bool,
+    /// Most tokens that a session can hold.
+    pub window: usize,
+    /// Bytes of a token in each layer that sees all tokens.
+    token: usize,
+    /// Of each layer: the most tokens that it holds, if it sees a sliding window.
+    layers: Vec<Option<usize>>,
+    /// Whether there are sessions: an encoder has none.
+    sessions: bool,
+}
+
+impl Memory {
+    fn new(spec: &Spec, tensors: &[TensorInfo], cpu: bool) -> Memory {
+        let layers = spec.layers.iter().map(|layer| match layer.span {
+            Span::Sliding { window } => Some(window),
+            Span::Causal | Span::Bidirectional => None,
+        });
+        Memory {
+            weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
+            mapped: cpu,
+            window: spec.window,
+            // Keys and values in 32-bit floats.
+            token: 2 * 4 * spec.attention.kv_heads * spec.attention.head_dim,
+            layers: layers.collect(),
+            sessions: spec.has_logits(),
+        }
+    }
+
+    /// Bytes that the keys and values of a session with so many tokens take; 0 for an encoder.
+    pub fn cache(&self, tokens: usize) -> usize {
+        let held = |window: &Option<usize>| window.map_or(tokens, |window| window.min(tokens));
+        match self.sessions {
+            true => self.layers.iter().map(held).sum::<usize>().saturating_mul(self.token),
+            false => 0,
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mb = |bytes: usize| bytes as f64 / 1e6;
+        let how = if self.mapped { "mapped from the files" } else { "on the device" };
+        write!(f, "weights {:.1} MB, {how}", mb(self.weights))?;
+        if self.sessions {
+            let some = 512.min(self.window);
+            write!(f, "; a session of {some} tokens {:.1} MB", mb(self.cache(some)))?;
+            write!(f, ", of {} tokens {:.1} MB", self.window, mb(self.cache(self.window)))?;
+        }
+        Ok(())
+    }
+}
+
 /// What a caller chooses when opening a model.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -90,6 +150,7 @@ impl OpenOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Model> {
         let checkpoint = Checkpoint::open(path.as_ref())?;
         let opened = device::open(&self.device)?;
+        log::info!("device {}: {}", opened.info, opened.info.why);
         device::guard(&opened.info.id(), || {
             Model::load(checkpoint, opened.device, opened.info.clone())
         })
@@ -267,6 +328,7 @@ impl Model {
         }
         let width = embedder.width_with(options);
         let mut values = vec![0.0; texts.len() * width];
+        let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
         for batch in embedder.batches(&prepared, options)? {
             let rows = self.embed_batch(&prepared, &batch, options)?;
             if rows.len() != batch.len() * width {
@@ -275,6 +337,10 @@ impl Model {
             }
             for (i, row) in batch.iter().zip(rows.chunks_exact(width)) {
                 values[i * width..(i + 1) * width].copy_from_slice(row);
+            }
+            done += batch.len();
+            if let Some(progress) = &options.progress {
+                progress.tell(done, texts.len());
             }
         }
         let cut = prepared.iter().map(|text| text.encoding.cut).collect();
@@ -445,6 +511,12 @@ impl Model {
     /// The tensors of the files, by name.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.inner.tensors
+    }
+
+    /// What the weights take of memory, and what sessions will.
+    pub fn memory(&self) -> Memory {
+        let cpu = self.inner.info.kind == device::DeviceKind::Cpu;
+        Memory::new(&self.inner.spec, &self.inner.tensors, cpu)
     }
 
     /// Parameters in all: the numbers of the files' tensors.

@@ -53,7 +53,7 @@ impl Verification {
     /// The first step beyond the tolerance: where a difference arose.
     pub fn first_wrong(&self) -> Option<&Step> {
         // Written so that a difference that is no number counts as wrong.
-        self.steps.iter().find(|step| !(step.relative() <= TOLERANCE))
+        self.steps.iter().find(|step| step.relative().is_nan() || step.relative() > TOLERANCE)
     }
 
     /// The step with the largest difference relative to its numbers.
@@ -89,7 +89,7 @@ pub(crate) fn compare(model: &Model, cpu: &Model) -> Result<Verification> {
         for (found, wanted) in found.iter().zip(&wanted) {
             let difference = (found - wanted).abs();
             // `max` would drop a NaN.
-            if !(difference <= step.difference) {
+            if difference.is_nan() || difference > step.difference {
                 step.difference = difference;
             }
             step.scale = step.scale.max(wanted.abs());

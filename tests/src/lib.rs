@@ -7,6 +7,10 @@ use emberform::{Device, DeviceKind, GpuChoice, Model};
 use serde_json::Value;
 
 pub mod hostile;
+#[path = "../../core/src/scratch.rs"]
+mod scratch;
+
+pub use scratch::Scratch;
 
 /// A folder or file of `tests/golden`.
 pub fn golden(name: &str) -> PathBuf {

@@ -9,6 +9,8 @@ mod pooling;
 mod recipe;
 mod vectors;
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, activation};
 
@@ -49,6 +51,30 @@ pub struct EmbedOptions {
     pub batch_tokens: Option<usize>,
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,
+    /// Told how many texts are done, and of how many, after each batch.
+    pub progress: Option<Progress>,
+}
+
+/// A call that hears of progress: parts done, and parts in all.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
+
+impl Progress {
+    /// Wraps the call.
+    pub fn new(call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        Progress(Arc::new(call))
+    }
+
+    /// Tells that `done` parts of `all` are done.
+    pub(crate) fn tell(&self, done: usize, all: usize) {
+        (self.0)(done, all);
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 impl EmbedOptions {
@@ -94,9 +120,15 @@ impl EmbedOptions {
         self
     }
 
-    /// Sets [`cancel`](Self::cancel).
+    /// Sets [`cancel`](Self#structfield.cancel).
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = Some(token);
+        self
+    }
+
+    /// Sets [`progress`](Self#structfield.progress).
+    pub fn progress(mut self, call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Progress::new(call));
         self
     }
 }

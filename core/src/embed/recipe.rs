@@ -95,7 +95,10 @@ impl Recipe {
                             }
                             Value::Null => {}
                             _ => {
-                                return Err(Error::config(format!("prompts.{name}"), "is not text"));
+                                return Err(Error::config(
+                                    format!("prompts.{name}"),
+                                    "is not text",
+                                ));
                             }
                         }
                     }

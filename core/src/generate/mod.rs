@@ -13,5 +13,5 @@ mod stop;
 
 pub(crate) use options::Defaults;
 pub use options::GenerateOptions;
-pub use session::{CancelToken, Piece, Session, Stats, Stream, Token};
+pub use session::{CancelToken, Generation, Piece, Session, Stats, Stream, Token};
 pub use stop::FinishReason;

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_regular_files_are_opened() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch::Scratch::new().unwrap();
         let check = |path: &Path, code: Code, word: &str| {
             let mapped = Mapped::open(path, "GGUF").unwrap_err();
             assert_eq!(mapped.code(), code, "{mapped}");
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_file_is_mapped_whole_and_read_up_to_its_limit() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch::Scratch::new().unwrap();
         let path = folder.path().join("config.json");
         std::fs::write(&path, b"12345").unwrap();
         assert_eq!(&Mapped::open(&path, "GGUF").unwrap().bytes[..], b"12345");

@@ -43,6 +43,8 @@ const TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 pub(crate) struct Gguf {
     /// Everything that is not a tensor.
     pub(crate) metadata: Metadata,
+    /// The bytes of the file up to the end of its metadata.
+    pub(crate) head: Bytes,
     /// The tensors by name, shapes row-major (the file lists the fastest dimension first).
     pub(crate) tensors: BTreeMap<String, Stored>,
 }
@@ -54,8 +56,15 @@ impl Gguf {
     /// [`Error::Io`] and [`Error::Format`] as [`Mapped::open`]; [`Error::Format`] for anything in
     /// the file that breaks the format; [`Error::Config`] when the file is one part of several.
     pub(crate) fn open(path: &Path) -> Result<Gguf> {
-        let mapped = Mapped::open(path, FORMAT)?;
-        let gguf = parse(&mapped.bytes).map_err(|problem| Error::format(path, FORMAT, problem))?;
+        Gguf::read(&Mapped::open(path, FORMAT)?.bytes, path)
+    }
+
+    /// Checks the bytes of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn read(bytes: &Bytes, path: &Path) -> Result<Gguf> {
+        let gguf = parse(bytes).map_err(|problem| Error::format(path, FORMAT, problem))?;
         if let Some(parts) = gguf.metadata.u64("split.count")?
             && parts > 1
         {
@@ -107,6 +116,7 @@ fn parse(bytes: &Bytes) -> Parsed<Gguf> {
             }
         }
     }
+    let head = bytes.slice(..reader.at);
     let alignment = alignment(&metadata)?;
     // After the keys, because only now the bytes that remain for tensors are known.
     reader.check_count(tensor_count, TENSOR_BYTES, MAX_TENSORS as u64, "tensors")?;
@@ -123,7 +133,7 @@ fn parse(bytes: &Bytes) -> Parsed<Gguf> {
     }
     let start = reader.at.checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
     let tensors = lay_out(infos, bytes, start)?;
-    Ok(Gguf { metadata, tensors })
+    Ok(Gguf { metadata, head, tensors })
 }
 
 /// `general.alignment`, 32 when it is not there.
@@ -843,12 +853,17 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch::Scratch::new().unwrap();
         let path = folder.path().join("model.gguf");
         for version in [2, 3] {
             std::fs::write(&path, Writer { version, ..good() }.bytes()).unwrap();
-            let Gguf { version: found, metadata: data, tensors } = Gguf::open(&path).unwrap();
-            assert_eq!(found, version);
+            let Gguf { metadata: data, head, tensors } = Gguf::open(&path).unwrap();
+            assert_eq!(head[4..8], version.to_le_bytes());
+            let mut alone = head.to_vec();
+            alone[8..16].fill(0);
+            let alone = Gguf::read(&alone.into(), &path).unwrap();
+            assert!(alone.tensors.is_empty());
+            assert!(alone.metadata.keys().eq(data.keys()));
             assert_eq!(data.keys().count(), 14);
             assert_eq!(data.string("general.architecture").unwrap(), Some("llama"));
             assert_eq!(data.u32("llama.block_count").unwrap(), Some(2));
@@ -1013,7 +1028,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_split_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch::Scratch::new().unwrap();
         let path = folder.path().join("model-00001-of-00002.gguf");
         std::fs::write(&path, good().key("split.count", 2, [2, 0]).bytes()).unwrap();
         let error = Gguf::open(&path).unwrap_err();

@@ -25,7 +25,7 @@ use crate::generate::Defaults;
 use crate::nn::Spec;
 use crate::nn::spec::Head;
 use crate::quant::Format;
-use crate::text::{Tokenizer, Vocabulary};
+use crate::text::{MAX_FILE, Tokenizer, Vocabulary};
 
 pub use file::{Dtype, Stored};
 pub use report::LoadReport;
@@ -35,9 +35,6 @@ pub(crate) type Tensors = BTreeMap<String, Stored>;
 
 /// Largest `config.json` or other small JSON file, in bytes.
 const MAX_JSON: u64 = 16 << 20;
-
-/// Largest `tokenizer.json`, in bytes: the largest public ones are near 40 MB.
-const MAX_TOKENIZER: u64 = 128 << 20;
 
 /// All that the files of a model say.
 pub(crate) struct Checkpoint {
@@ -228,8 +225,7 @@ fn folder(path: &Path) -> Result<Checkpoint> {
         Checkpoint::build(path, family, Config::new(values, false), stored, false)?;
     let tokenizer_path = home.join("tokenizer.json");
     if std::fs::symlink_metadata(&tokenizer_path).is_ok() {
-        let bytes = file::read_limited(&tokenizer_path, MAX_TOKENIZER)?;
-        checkpoint.tokenizer = Some(Tokenizer::from_json(&bytes, &tokenizer_path)?);
+        checkpoint.tokenizer = Some(open_tokenizer(&tokenizer_path)?);
     }
     let tokenizer_config = json(&home.join("tokenizer_config.json"))?.unwrap_or_default();
     checkpoint.chat_template = match tokenizer_config.get("chat_template") {
@@ -263,7 +259,7 @@ fn file(path: &Path) -> Result<Checkpoint> {
         Checkpoint::build(path, family, Config::new(values, true), gguf.tensors, true)?;
     checkpoint.recipe = Recipe::from_pooling_type(pooling)?;
     checkpoint.recipe.complete(Some(checkpoint.spec.window), &checkpoint.spec);
-    checkpoint.tokenizer = tokenizer(metadata, path)?;
+    checkpoint.tokenizer = tokenizer(metadata, &gguf.head, path)?;
     checkpoint.chat_template = metadata.string("tokenizer.chat_template")?.map(str::to_string);
     let mut ends = Vec::new();
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
@@ -277,8 +273,32 @@ fn file(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
+/// The tokenizer of a `tokenizer.json`, of a folder, or of a GGUF file.
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let inner = path.join("tokenizer.json");
+    let path = if path.is_dir() { &inner } else { path };
+    let source = file::Mapped::open(path, "a tokenizer")?.bytes;
+    if source.starts_with(b"GGUF") {
+        return read_tokenizer(source, path);
+    }
+    // JSON is read, not mapped: a file that changes under the parser would be no text any more.
+    Tokenizer::from_json(&file::read_limited(path, MAX_FILE)?, path, source)
+}
+
+/// The tokenizer in the bytes of a file; `path` is for messages.
+pub(crate) fn read_tokenizer(source: Bytes, path: &Path) -> Result<Tokenizer> {
+    if !source.starts_with(b"GGUF") {
+        return Tokenizer::from_json(&source.clone(), path, source);
+    }
+    let gguf = gguf::Gguf::read(&source, path)?;
+    tokenizer(&gguf.metadata, &gguf.head, path)?.ok_or_else(|| Error::Missing {
+        call: "open",
+        what: format!("a tokenizer: `{}` has no `tokenizer.ggml.model`", path.display()),
+    })
+}
+
 /// The tokenizer that a GGUF file's metadata describes, or `None` when there is none.
-fn tokenizer(metadata: &gguf::Metadata, path: &Path) -> Result<Option<Tokenizer>> {
+fn tokenizer(metadata: &gguf::Metadata, head: &Bytes, path: &Path) -> Result<Option<Tokenizer>> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let Some(model) = metadata.string(&key("model"))? else { return Ok(None) };
     if matches!(model, "none" | "no_vocab") {
@@ -311,5 +331,5 @@ fn tokenizer(metadata: &gguf::Metadata, path: &Path) -> Result<Option<Tokenizer>
         strip_accents: flag("normalizer.strip_accents")?,
         charsmap: metadata.u8s(&key("precompiled_charsmap"))?,
     };
-    Tokenizer::from_vocabulary(vocabulary, path).map(Some)
+    Tokenizer::from_vocabulary(vocabulary, path, head.clone()).map(Some)
 }

@@ -555,7 +555,7 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::scratch::Scratch::new().unwrap();
         let path = folder.path().join(SINGLE);
         let data: Vec<u8> = (0..38).collect();
         std::fs::write(&path, file(GOOD, &data)).unwrap();
@@ -650,7 +650,7 @@ mod tests {
     #[test]
     fn an_index_stays_in_its_folder() {
         let write = |index: &str, shards: &[(&str, &str)]| {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = crate::scratch::Scratch::new().unwrap();
             std::fs::write(folder.path().join(INDEX), index).unwrap();
             for (shard, tensors) in shards {
                 let mut header = Vec::new();
@@ -719,7 +719,7 @@ mod tests {
         let error = open_folder(folder.path()).unwrap_err().to_string();
         assert!(error.contains("`a` is also in `1.safetensors`"), "{error}");
 
-        let empty = tempfile::tempdir().unwrap();
+        let empty = crate::scratch::Scratch::new().unwrap();
         assert_eq!(open_folder(empty.path()).unwrap_err().code(), Code::Io);
     }
 

@@ -27,24 +27,7 @@ use super::{pre, spelling, vocabulary};
 use crate::error::{Error, Result};
 
 /// The largest `tokenizer.json` that is read, in bytes. The largest published ones have 40 MB.
-const MAX_FILE: u64 = 256 << 20;
-
-/// Reads a file whole, if it is one.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let about = std::fs::metadata(path).map_err(Error::io(path))?;
-    // A pipe would be waited for, a device might never end.
-    if !about.is_file() {
-        return Err(Error::format(path, FORMAT, "it is not a regular file"));
-    }
-    if about.len() > MAX_FILE {
-        return Err(Error::format(
-            path,
-            FORMAT,
-            format!("it has {} bytes; at most {MAX_FILE} would be right", about.len()),
-        ));
-    }
-    std::fs::read(path).map_err(Error::io(path))
-}
+pub(crate) const MAX_FILE: u64 = 256 << 20;
 
 pub(crate) const FORMAT: &str = "tokenizer.json";
 

@@ -16,6 +16,7 @@ mod unigram;
 mod vocabulary;
 mod wordpiece;
 
+pub(crate) use file::MAX_FILE;
 pub use stream::DecodeStream;
 pub use tokenizer::{Encoding, Tokenizer};
 pub(crate) use vocabulary::Vocabulary;

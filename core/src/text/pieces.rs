@@ -45,11 +45,6 @@ impl Pieces {
         self.ends.len() - 1
     }
 
-    /// The length of the longest token that was inserted into the table, in bytes.
-    pub(crate) fn longest(&self) -> usize {
-        self.longest
-    }
-
     /// The bytes of token `id`.
     pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
         let start = *self.ends.get(id as usize)? as usize;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Tokenizer, Vocabulary};
 use crate::error::{Code, Error};
 
 fn open(file: &Value) -> Result<Tokenizer, Error> {
-    Tokenizer::from_json(file.to_string().as_bytes(), Path::new("t.json"))
+    Tokenizer::from_json(file.to_string().as_bytes(), Path::new("t.json"), Bytes::new())
 }
 
 fn special(id: u32, content: &str) -> Value {
@@ -120,7 +121,7 @@ fn gguf<'a>(tokens: &'a [String], scores: &[f32], types: &[i32]) -> Vocabulary<'
 }
 
 fn build(vocabulary: Vocabulary<'_>) -> Result<Tokenizer, Error> {
-    Tokenizer::from_vocabulary(vocabulary, Path::new("t.gguf"))
+    Tokenizer::from_vocabulary(vocabulary, Path::new("t.gguf"), Bytes::new())
 }
 
 #[test]
@@ -557,7 +558,7 @@ fn hostile_parts_are_refused_by_name() {
         ],
     );
     for bytes in [&b""[..], b"{", b"[]", b"\xff\xfe", b"null", &[b'['; 100_000]] {
-        assert!(Tokenizer::from_json(bytes, Path::new("t.json")).is_err());
+        assert!(Tokenizer::from_json(bytes, Path::new("t.json"), Bytes::new()).is_err());
     }
     let folder = std::env::temp_dir();
     let error = Tokenizer::open(&folder).unwrap_err();

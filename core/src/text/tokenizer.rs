@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::merge::{Bpe, Scratch};
@@ -26,6 +27,7 @@ use super::vocabulary::{self, Vocabulary};
 use super::wordpiece::WordPiece;
 use super::{file, spelling};
 use crate::error::{Error, Result};
+use crate::load;
 
 /// The longest text that is encoded in one call, in bytes.
 const MAX_TEXT: usize = 1 << 30;
@@ -40,6 +42,9 @@ const MAX_EDGE_WORK: usize = 1 << 30;
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    /// The `tokenizer.json`, or the head of the GGUF file: mapped, so that it takes no memory
+    /// until somebody asks for it.
+    source: Bytes,
 }
 
 /// The tokens of one text or of a pair of texts. All vectors have one entry per token.
@@ -65,6 +70,37 @@ impl Encoding {
         self.type_ids.push(kind);
         self.offsets.push(span);
         self.special.push(special);
+    }
+
+    /// [`offsets`](Self::offsets) counted in characters of `text`, as most languages count.
+    pub fn char_offsets(&self, text: &str) -> Vec<(usize, usize)> {
+        self.char_offsets_pair(text, "")
+    }
+
+    /// [`char_offsets`](Self::char_offsets) of a pair; tokens of the second text have its places.
+    pub fn char_offsets_pair(&self, a: &str, b: &str) -> Vec<(usize, usize)> {
+        if a.is_ascii() && b.is_ascii() {
+            return self.offsets.clone();
+        }
+        // The character that begins at each byte, or the one before.
+        let table = |text: &str| {
+            let mut counts = vec![0; text.len() + 1];
+            let mut count = 0;
+            for (at, byte) in text.bytes().enumerate() {
+                counts[at] = count;
+                // Bytes that go on with a character do not count.
+                count += usize::from(!(0x80..0xc0).contains(&byte));
+            }
+            counts[text.len()] = count;
+            counts
+        };
+        let tables = [table(a), table(b)];
+        let convert = |(&(from, to), &kind): (&(usize, usize), &u32)| {
+            let table = &tables[usize::from(kind == 1 && !b.is_empty())];
+            let at = |byte: usize| table.get(byte).copied().unwrap_or(0);
+            (at(from), at(to))
+        };
+        self.offsets.iter().zip(&self.type_ids).map(convert).collect()
     }
 
     /// Leaves out what exceeds `room` tokens after the first `start`.
@@ -523,25 +559,52 @@ fn guarded<T>(argument: &'static str, call: impl FnOnce() -> tokenizers::Result<
 }
 
 impl Tokenizer {
-    /// Opens a `tokenizer.json`. What the file says about truncation and padding is ignored: both
-    /// are decided per call.
+    /// Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file. What the file says
+    /// about truncation and padding is ignored: both are decided per call.
     ///
     /// # Errors
     /// [`Io`](Error::Io) if the file cannot be read, [`Format`](Error::Format) if it is not a
     /// well-formed tokenizer or asks for what would be unsafe (the message names the field),
-    /// [`Unsupported`](Error::Unsupported) if it uses a part that is not known.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::from_json(&file::read(path)?, path)
+    /// [`Unsupported`](Error::Unsupported) if it uses a part that is not known,
+    /// [`Missing`](Error::Missing) if a GGUF file holds none.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        load::open_tokenizer(path.as_ref())
+    }
+
+    /// The tokenizer by value, to be kept or sent to another process: the text of its
+    /// `tokenizer.json`, or a GGUF file with the metadata and no tensors.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.source.to_vec();
+        if bytes.starts_with(b"GGUF")
+            && let Some(count) = bytes.get_mut(8..16)
+        {
+            count.fill(0);
+        }
+        bytes
+    }
+
+    /// A tokenizer from what [`to_bytes`](Self::to_bytes) gave, or from the bytes of any file that
+    /// [`open`](Self::open) takes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); messages name the file `bytes`.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        load::read_tokenizer(bytes.into().into(), Path::new("bytes"))
     }
 
     /// Reads the text of a `tokenizer.json`; `path` is for messages.
-    pub(crate) fn from_json(bytes: &[u8], path: &Path) -> Result<Self> {
-        Ok(Tokenizer { inner: Arc::new(file::parse(bytes, path)?) })
+    pub(crate) fn from_json(json: &[u8], path: &Path, source: Bytes) -> Result<Self> {
+        Ok(Tokenizer { inner: Arc::new(file::parse(json, path)?), source })
     }
 
-    /// Rebuilds a tokenizer from the metadata of a GGUF file; `path` is for messages.
-    pub(crate) fn from_vocabulary(vocabulary: Vocabulary<'_>, path: &Path) -> Result<Self> {
-        Ok(Tokenizer { inner: Arc::new(vocabulary::build(vocabulary, path)?) })
+    /// Rebuilds a tokenizer from the metadata of a GGUF file, which is `source`; `path` is for
+    /// messages.
+    pub(crate) fn from_vocabulary(
+        vocabulary: Vocabulary<'_>,
+        path: &Path,
+        source: Bytes,
+    ) -> Result<Self> {
+        Ok(Tokenizer { inner: Arc::new(vocabulary::build(vocabulary, path)?), source })
     }
 
     /// The tokens of `text`; with `special` those around it too, such as `[CLS]` and `[SEP]`.
@@ -584,7 +647,55 @@ impl Tokenizer {
         limit: Option<usize>,
     ) -> Result<Vec<Encoding>> {
         let limit = limit.unwrap_or(usize::MAX);
-        texts.par_iter().map(|text| self.inner.encode(text, None, special, limit)).collect()
+        let encode = |text: &&str| self.inner.encode(text, None, special, limit);
+        match texts.len() < 2 || crate::device::forked() {
+            true => texts.iter().map(encode).collect(),
+            false => texts.par_iter().map(encode).collect(),
+        }
+    }
+
+    /// The tokens of `text` in windows of at most `limit` tokens each, those around a text
+    /// included; each window begins with the last `stride` tokens of text of the one before. A text
+    /// that fits is one window. `cut` of every window is 0.
+    ///
+    /// # Errors
+    /// As [`encode_limited`](Self::encode_limited), and [`Argument`](Error::Argument) if `stride`
+    /// leaves no room for a new token.
+    ///
+    /// # Source
+    /// Truncation with a stride as in Hugging Face tokenizers (`return_overflowing_tokens`).
+    pub fn encode_windows(
+        &self,
+        text: &str,
+        special: bool,
+        limit: usize,
+        stride: usize,
+    ) -> Result<Vec<Encoding>> {
+        let whole = self.encode(text, special)?;
+        // The frame: special tokens without a place in the text, before it and after it.
+        let placed = |i: &usize| !whole.special[*i];
+        let first = (0..whole.ids.len()).find(placed).unwrap_or(whole.ids.len());
+        let last = (0..whole.ids.len()).rfind(placed).map_or(first, |last| last + 1);
+        let frame = whole.ids.len() - (last - first);
+        let room = room(limit, frame)?;
+        if stride >= room {
+            let problem = format!("is {stride}; a window holds {room} tokens of text");
+            return Err(Error::argument("stride", problem));
+        }
+        let mut windows = Vec::new();
+        let mut start = first;
+        loop {
+            let end = last.min(start + room);
+            let mut window = Encoding::default();
+            for i in (0..first).chain(start..end).chain(last..whole.ids.len()) {
+                window.push(whole.ids[i], whole.type_ids[i], whole.offsets[i], whole.special[i]);
+            }
+            windows.push(window);
+            if end >= last {
+                return Ok(windows);
+            }
+            start = end - stride;
+        }
     }
 
     /// The text of `ids`; with `skip_special` without control tokens. Bytes that are no UTF-8
