@@ -1,0 +1,860 @@
+# Written by bindings-python/stubs.py; do not edit.
+"""
+Transformers inside your program: embed and generate text on any vendor's GPU or on the CPU.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from numpy import bool_, float32, int64, integer, uint32
+from numpy.typing import NDArray
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat, SupportsIndex, final
+
+@final
+class DecodeStream:
+    """
+    Turns tokens into text as they come; from `Tokenizer.stream()`. One thread at a time.
+    """
+    def finish(self, /) -> str:
+        """
+        Gives what was held back, with U+FFFD for half a character, and starts anew.
+        """
+    def push(self, /, id: SupportsIndex) -> str:
+        """
+        Takes the next token and gives the text that has become certain, which may be empty. All
+        pieces and what `finish` gives are together what `decode` gives for all tokens.
+
+        Raises ValueError for an id that is not in the vocabulary.
+        """
+
+@final
+class DeviceInfo:
+    """
+    A device of this machine.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def api(self, /) -> str:
+        """
+        The interface it is driven by: "Vulkan", "Metal", "DX12", or "native" for the CPU.
+        """
+    @property
+    def auto(self, /) -> bool:
+        """
+        Whether "auto" takes it.
+        """
+    @property
+    def driver(self, /) -> str:
+        """
+        The driver's name and version, as far as it gives them.
+        """
+    @property
+    def id(self, /) -> str:
+        """
+        How it is asked for: "cpu" or "gpu:<number>".
+        """
+    @property
+    def index(self, /) -> int | None:
+        """
+        The number in "gpu:<number>"; None for the CPU.
+        """
+    @property
+    def kind(self, /) -> Literal["cpu", "discrete", "integrated", "virtual", "software", "unknown"]:
+        """
+        What it is; "software" is a GPU interface computed by the processor.
+        """
+    @property
+    def memory(self, /) -> int | None:
+        """
+        Bytes of memory, where the driver tells.
+        """
+    @property
+    def name(self, /) -> str:
+        """
+        The name its driver gives; "cpu" for the CPU.
+        """
+    @property
+    def why(self, /) -> str:
+        """
+        Why "auto" takes it or passes it over.
+        """
+
+@final
+class Encoding:
+    """
+    The tokens of one text or of a pair of texts; every array has one entry a token, [T].
+    """
+    def __bool__(self, /) -> bool:
+        """
+        Always true: an encoding of no tokens is an encoding.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __len__(self, /) -> int:
+        """
+        The number of tokens.
+        """
+    def __repr__(self, /) -> str: ...
+    @property
+    def attention_mask(self, /) -> NDArray[uint32]:
+        """
+        Ones, uint32 [T]: no token here is padding.
+        """
+    @property
+    def cut(self, /) -> int:
+        """
+        How many tokens of the text were left out to keep to a limit.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        Token ids: uint32 [T].
+        """
+    @property
+    def offsets(self, /) -> NDArray[int64]:
+        """
+        Where a token comes from: int64 [T, 2], start and end in characters of its text, so that
+        `text[start:end]` is what stands there. (0, 0) for tokens that no text stands behind.
+        """
+    @property
+    def special(self, /) -> NDArray[bool_]:
+        """
+        Whether a token was put there by the tokenizer rather than by the text, as `[CLS]` is:
+        bool [T].
+        """
+    @property
+    def type_ids(self, /) -> NDArray[uint32]:
+        """
+        Which text of a pair a token is of, 0 or 1: uint32 [T].
+        """
+
+@final
+class Memory:
+    """
+    The memory that a model takes; `print` it for a line of text.
+    """
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    def cache(self, /, tokens: SupportsIndex) -> int:
+        """
+        Bytes that the keys and values of a session with so many tokens take; 0 for an encoder.
+        """
+    @property
+    def mapped(self, /) -> bool:
+        """
+        Whether the weights are pages of the files, which other processes share and which are read
+        when they are used: so it is on the CPU.
+        """
+    @property
+    def weights(self, /) -> int:
+        """
+        Bytes of the weights, as they are stored.
+        """
+    @property
+    def window(self, /) -> int:
+        """
+        Most tokens that a session can hold.
+        """
+
+@final
+class Model:
+    """
+    An open model: its weights on a device, its tokenizer and its files' settings; from `open()`.
+
+    Any number of threads may use it at once. It is a context manager that closes at the end. It
+    pickles, and copies itself to another process, by its path and its device as they were asked
+    for: the other side opens the files again.
+    """
+    def __copy__(self, /) -> Model:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __deepcopy__(self, /, _memo: Any) -> Model:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __enter__(self, /) -> Model: ...
+    def __exit__(self, /, *_exception: "object") -> "None": ...
+    def __reduce__(self, /) -> "tuple[object, ...]": ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def chat_template(self, /) -> str | None:
+        """
+        The chat template of the files, as they have it; None without one.
+        """
+    def close(self, /) -> None:
+        """
+        Lets the weights go; later calls raise ClosedError. Sessions and streams that still are
+        there keep the weights until they go. Closing twice does nothing.
+        """
+    @property
+    def closed(self, /) -> bool:
+        """
+        Whether the model was closed.
+        """
+    @property
+    def device(self, /) -> DeviceInfo:
+        """
+        The device that computes.
+        """
+    def embed(self, /, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str | None = None, prompt_name: str | None = None, pooling: Literal["mean", "cls", "lasttoken", "max", "mean_sqrt_len_tokens", "weightedmean"] | None = None, max_tokens: SupportsIndex | None = None, dimensions: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> NDArray[float32]:
+        """
+        Embeds texts, by default as the model's folder says.
+
+        `texts`: one text or several.
+        `normalize`: whether vectors have length 1.
+        `prompt`: text put before each text; `prompt_name`: one of the folder's, see `prompts`.
+        `pooling`: how tokens become a vector. Default: as the folder says; else the mean for an
+        encoder and the last token for a decoder.
+        `max_tokens`: most tokens of a text, special ones included; the rest is cut.
+        `dimensions`: keep the first numbers of a vector only (Matryoshka).
+        `batch_tokens`: most tokens of a batch, padding included. Default: 2048.
+        `progress`: called as `progress(done, all)` after each batch, texts counted, maybe on another
+        thread; what it raises ends the call. True shows a bar of tqdm, which must be installed.
+
+        Returns float32, C-contiguous: [D] for one text, [B, D] for B texts in their order. A text
+        without a token, as an empty one can be, gives zeros.
+
+        Raises MissingError without a tokenizer, ValueError for an option out of range,
+        UnsupportedError for a pooling that is not known, DeviceError, NotFiniteError.
+        """
+    @property
+    def family(self, /) -> str:
+        """
+        The family: `model_type` of Hugging Face configs.
+        """
+    def forward(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]]) -> NDArray[float32]:
+        """
+        The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder
+        (D).
+
+        `ids`: one row, [T], or several of any lengths, [B, T]: sequences of int, or arrays of any
+        integer type.
+
+        Returns float32, C-contiguous: [T, V] or [T, D] for one row, [B, T, V] or [B, T, D] for B
+        rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
+
+        Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
+        window, DeviceError.
+        """
+    def generate(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+        """
+        Continues a text: a stream of pieces, each made when it is asked for.
+
+        What is not given comes from the model's `generation_config.json`, then from the library:
+        greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
+
+        `max_tokens`: most tokens to generate. Default: the file's, else until the window is full.
+        `temperature`: what the logits are divided by; 0 always takes the likeliest token.
+        `top_k`, `top_p`, `min_p`: which tokens are drawn from; 0, 1 and 0 are off.
+        `repetition_penalty`: factor against tokens of prompt and output; 1 is off.
+        `frequency_penalty`, `presence_penalty`: taken off the logits of generated tokens, -2 to 2.
+        `penalty_window`: how many of the last tokens the penalties look at. Default: all.
+        `seed`: fixes the draws, from 0 to 2^64 - 1. Default: a fresh one each time.
+        `stop`: a text or texts that end the generation and are not part of it.
+        `stop_ids`: tokens that end it, besides the model's own.
+        `logprobs`: give this many of the likeliest tokens with each token.
+        `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
+        `ignore_eos`: go on past the model's end-of-text tokens.
+
+        Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
+        than the window, ValueError for an option out of range. What goes wrong later is raised by
+        the stream.
+        """
+    @property
+    def max_tokens(self, /) -> int:
+        """
+        The most tokens of a text that `embed` keeps.
+        """
+    @property
+    def memory(self, /) -> Memory:
+        """
+        The memory that the model takes, and its sessions would.
+        """
+    @property
+    def parameters(self, /) -> int:
+        """
+        Parameters in all: the numbers of the files' tensors.
+        """
+    @property
+    def path(self, /) -> Path:
+        """
+        The folder or file that was opened, absolute.
+        """
+    @property
+    def prompts(self, /) -> dict[str, str]:
+        """
+        The prompts that the folder has for embedding, by name.
+        """
+    def session(self, /) -> Session:
+        """
+        A session: a cache of its own, to feed tokens and generate step by step.
+
+        Raises MissingError for an encoder, which generates nothing.
+        """
+    @property
+    def spec(self, /) -> Spec:
+        """
+        What the network is made of; prints as one page.
+        """
+    @property
+    def tensors(self, /) -> list[TensorInfo]:
+        """
+        The tensors of the files, by name.
+        """
+    @property
+    def tokenizer(self, /) -> Tokenizer:
+        """
+        The tokenizer.
+
+        Raises MissingError when the files have none.
+        """
+    def verify(self, /) -> Verification:
+        """
+        Compares this model on its device with the same files on the CPU, on a few tokens: the
+        largest difference, and after which step it arose.
+
+        Raises as `open`, and DeviceError.
+        """
+    @property
+    def width(self, /) -> int:
+        """
+        Size of an embedding (D).
+        """
+
+@final
+class Piece:
+    """
+    A piece of generated text.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str:
+        """
+        The text, so that a piece can be printed as it is.
+        """
+    @property
+    def text(self, /) -> str:
+        """
+        Whole characters; empty while a character or a possible stop string is not complete.
+        """
+    @property
+    def token(self, /) -> Token | None:
+        """
+        The token behind it; None when the end of the stream releases text that was held back.
+        """
+
+@final
+class Session:
+    """
+    One sequence of tokens with its cache, to feed and continue step by step; from
+    `Model.session()`.
+
+    Sessions of one model are independent and may run on different threads; one session takes one
+    thread at a time, and a second one gets ValueError. A session keeps its model's weights until
+    it goes, also after `Model.close()`.
+    """
+    def __bool__(self, /) -> bool:
+        """
+        Always true: an empty session is a session.
+        """
+    def __len__(self, /) -> int:
+        """
+        The number of tokens so far.
+        """
+    def __repr__(self, /) -> str: ...
+    @property
+    def cache_bytes(self, /) -> int:
+        """
+        Bytes that the keys and values of the sequence take.
+        """
+    def cancel(self, /) -> None:
+        """
+        Stops the session's work from any thread; it raises CancelledError there. `reset()` makes
+        the session usable again.
+        """
+    def feed(self, /, ids: Sequence[int] | NDArray[integer[Any]]) -> None:
+        """
+        Reads token ids: a sequence of int or an array of any integer type, [T].
+
+        Raises ValueError for an id beyond the vocabulary, and as `feed_text`.
+        """
+    def feed_text(self, /, text: str) -> None:
+        """
+        Reads a text: its tokens join the sequence. The first text of a sequence begins it, with
+        the model's opening token where it has one; later ones join as they are.
+
+        Raises TooLongError beyond the model's window, MissingError without a tokenizer,
+        CancelledError, DeviceError. When it was cancelled or failed half way, the session is empty
+        after.
+        """
+    def forward(self, /, ids: Sequence[int] | NDArray[integer[Any]]) -> NDArray[float32]:
+        """
+        Reads token ids, [T], and gives the logits after each: float32 [T, V].
+
+        Raises as `feed`.
+        """
+    def generate(self, /, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+        """
+        Generates from where the sequence stands; the tokens made join it.
+
+        Options and errors are those of `Model.generate`; ValueError also before anything was fed.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        The tokens so far: uint32 [T].
+        """
+    @property
+    def logits(self, /) -> NDArray[float32]:
+        """
+        The log-odds of each next token after the last one fed: float32 [V]; [0] before the first.
+        """
+    def reset(self, /) -> None:
+        """
+        Forgets all tokens, and that anything was cancelled.
+        """
+
+@final
+class Spec:
+    """
+    What a network is made of; `print` it for the whole network, expanded on one page.
+    """
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def has_logits(self, /) -> bool:
+        """
+        Whether it gives logits, as a decoder does, rather than hidden states.
+        """
+    @property
+    def head_dim(self, /) -> int:
+        """
+        Size of a head.
+        """
+    @property
+    def heads(self, /) -> int:
+        """
+        Heads of queries.
+        """
+    @property
+    def kv_heads(self, /) -> int:
+        """
+        Heads of keys and values.
+        """
+    @property
+    def layers(self, /) -> int:
+        """
+        Number of blocks.
+        """
+    @property
+    def vocab(self, /) -> int:
+        """
+        Tokens of the vocabulary (V).
+        """
+    @property
+    def width(self, /) -> int:
+        """
+        Size of a hidden state (D).
+        """
+    @property
+    def window(self, /) -> int:
+        """
+        Most tokens of a sequence.
+        """
+
+@final
+class Stats:
+    """
+    How long a generation took.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def decode(self, /) -> float:
+        """
+        Seconds to generate them.
+        """
+    @property
+    def prefill(self, /) -> float:
+        """
+        Seconds to read them.
+        """
+    @property
+    def prefill_per_second(self, /) -> float:
+        """
+        Tokens of the prompt read a second; 0 before the first.
+        """
+    @property
+    def prompt_tokens(self, /) -> int:
+        """
+        Tokens of the prompt that were read.
+        """
+    @property
+    def tokens(self, /) -> int:
+        """
+        Tokens generated.
+        """
+    @property
+    def tokens_per_second(self, /) -> float:
+        """
+        Tokens generated a second; 0 before the first.
+        """
+
+@final
+class Step:
+    """
+    The difference between a device and the CPU after one step of the network.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def difference(self, /) -> float:
+        """
+        The largest absolute difference from the CPU.
+        """
+    @property
+    def name(self, /) -> str:
+        """
+        "embed", "blocks.0", ..., "norm", "logits".
+        """
+    @property
+    def relative(self, /) -> float:
+        """
+        The difference in units of the step's own numbers.
+        """
+    @property
+    def scale(self, /) -> float:
+        """
+        The largest absolute number on the CPU, to judge it by.
+        """
+
+@final
+class Stream:
+    """
+    Text as it is generated: an iterator, and an async iterator, of `Piece`s.
+
+    Each piece is made when it is asked for; the prompt is read with the first. Dropping the stream
+    ends the generation. `async for` works under asyncio: pieces are made on its default executor,
+    and a task that is cancelled while it waits for one cancels the stream.
+
+    One thread at a time: a second one gets ValueError.
+    """
+    def __aiter__(self, /) -> Stream: ...
+    def __anext__(self, /) -> Awaitable[Piece]: ...
+    def __iter__(self, /) -> Stream: ...
+    def __next__(self, /) -> Piece: ...
+    def __repr__(self, /) -> str: ...
+    def cancel(self, /) -> None:
+        """
+        Stops the stream from any thread, also while the prompt is read: `finish_reason` is then
+        "cancelled".
+        """
+    @property
+    def finish_reason(self, /) -> Literal["length", "stop", "stop_string", "window", "cancelled"] | None:
+        """
+        Why the stream ended; None while it goes on, and after an error.
+        """
+    @property
+    def stats(self, /) -> Stats:
+        """
+        Counts and times so far.
+        """
+    def text(self, /) -> str:
+        """
+        All text that is still to come; a cancelled stream gives what it has.
+
+        Raises what goes wrong on the way, such as DeviceError.
+        """
+    @property
+    def tokens_per_second(self, /) -> float:
+        """
+        Tokens generated a second so far; 0 before the first.
+        """
+
+@final
+class TensorInfo:
+    """
+    A tensor of a model's files.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def bytes(self, /) -> int:
+        """
+        Bytes that it takes.
+        """
+    @property
+    def format(self, /) -> str:
+        """
+        How its numbers are stored, such as "F32" or "Q4_K".
+        """
+    @property
+    def name(self, /) -> str:
+        """
+        Its name in emberform, which is where it stands in the network.
+        """
+    @property
+    def shape(self, /) -> list[int]:
+        """
+        Its shape, output size first.
+        """
+
+@final
+class Token:
+    """
+    A token as it was chosen.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def id(self, /) -> int:
+        """
+        Its number in the vocabulary.
+        """
+    @property
+    def logprob(self, /) -> float:
+        """
+        Natural logarithm of its probability, before penalties, temperature and cuts; from -inf
+        to 0.
+        """
+    @property
+    def top(self, /) -> list[tuple[int, float]]:
+        """
+        The most probable tokens, best first, as (id, log-probability): as many as `logprobs` of
+        the options asks for.
+        """
+
+@final
+class Tokenizer:
+    """
+    Turns text into token ids and back. Works from any number of threads at once; pickles by value.
+    """
+    def __bool__(self, /) -> bool:
+        """
+        Always true, whatever its length.
+        """
+    def __contains__(self, token: str, /) -> bool:
+        """
+        Whether there is such a token.
+        """
+    def __copy__(self, /) -> Tokenizer:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __deepcopy__(self, /, _memo: Any) -> Tokenizer:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __len__(self, /) -> int:
+        """
+        The size of the vocabulary: every id is below it.
+        """
+    def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
+    def __repr__(self, /) -> str: ...
+    def count(self, /, text: str, *, special: bool = True) -> int:
+        """
+        How many tokens `encode` gives.
+
+        Raises as `encode`.
+        """
+    def decode(self, /, ids: Sequence[int] | NDArray[integer[Any]], *, skip_special: bool = True) -> str:
+        """
+        The text of token ids, [T]; with `skip_special` without control tokens. Bytes that are no
+        UTF-8 become U+FFFD.
+
+        Raises ValueError for an id that is not in the vocabulary.
+        """
+    def encode(self, /, text: str, pair: str | None = None, *, special: bool = True, limit: SupportsIndex | None = None) -> Encoding:
+        """
+        The tokens of `text`, or of `text` and `pair` together, as of a question and a passage.
+
+        `special`: with the tokens around a text too, such as `[CLS]` and `[SEP]`. Control tokens
+        that are written out in the text are found in both cases.
+        `limit`: the most tokens in all; the text is cut on the right, the tokens around it stay,
+        and `cut` counts what is left out. Not for a pair. Default: none.
+
+        Raises ValueError for a text over 1 GiB, or a limit without room for the special tokens.
+        """
+    def encode_batch(self, /, texts: str | Iterable[str], *, special: bool = True, limit: SupportsIndex | None = None) -> list[Encoding]:
+        """
+        The tokens of many texts, in order, on all cores; options as those of `encode`.
+
+        Raises as `encode`.
+        """
+    def encode_windows(self, /, text: str, *, limit: SupportsIndex, stride: SupportsIndex | None = None, special: bool = True) -> list[Encoding]:
+        """
+        The tokens of `text` in windows of at most `limit` tokens each, special ones included; each
+        begins with the last `stride` tokens of text of the one before. A text that fits is one
+        window.
+
+        Raises as `encode`, and ValueError if `stride` leaves no room for a new token.
+        """
+    @staticmethod
+    def from_bytes(data: bytes) -> Tokenizer:
+        """
+        A tokenizer from the bytes of a `tokenizer.json` or GGUF file, or from `to_bytes()`.
+
+        Raises FormatError, UnsupportedError, MissingError; messages name the file `bytes`.
+        """
+    def id(self, /, token: str) -> int:
+        """
+        The id of a token, written as `token` writes it.
+
+        Raises KeyError for a string that is no token.
+        """
+    def is_special(self, /, id: SupportsIndex) -> bool:
+        """
+        Whether `skip_special` leaves this token out.
+        """
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Tokenizer:
+        """
+        Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file.
+
+        Raises FileNotFoundError and other OSErrors, FormatError, UnsupportedError, and
+        MissingError when a GGUF file has none.
+        """
+    def stream(self, /, *, skip_special: bool = True) -> DecodeStream:
+        """
+        Decodes tokens as they come, without ever giving half a character.
+        """
+    def to_bytes(self, /) -> bytes:
+        """
+        The tokenizer by value: the text of its `tokenizer.json`, or a GGUF file without tensors.
+        """
+    def token(self, /, id: SupportsIndex) -> str:
+        """
+        The string of a token as the vocabulary writes it, such as `Ġthe` or `▁the`.
+
+        Raises IndexError for an id that is no token.
+        """
+
+@final
+class Verification:
+    """
+    A device compared with the CPU on the same model and tokens; `print` it for the verdict.
+    """
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def device(self, /) -> str:
+        """
+        The device.
+        """
+    @property
+    def first_wrong(self, /) -> Step | None:
+        """
+        The first step beyond the tolerance: where a difference arose. None when there is none.
+        """
+    @property
+    def passed(self, /) -> bool:
+        """
+        Whether every step is within the tolerance of 32-bit arithmetic.
+        """
+    @property
+    def steps(self, /) -> list[Step]:
+        """
+        One entry a step of the network, in order.
+        """
+    @property
+    def worst(self, /) -> Step | None:
+        """
+        The step with the largest difference relative to its numbers.
+        """
+
+def build_info() -> dict[str, str]:
+    """
+    How this build was made: its version, whether it is optimised, and what it was built for.
+    """
+
+def devices() -> list[DeviceInfo]:
+    """
+    The devices of this machine: the GPUs in the order of their numbers, then the CPU.
+    """
+
+def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | str = ...) -> Model:
+    """
+    Opens a model: a Hugging Face folder or a GGUF file.
+
+    `device`: where to compute. "auto" is a real GPU where there is one and the CPU otherwise;
+    "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
+
+    Files are mapped, not read: keep them as they are while the model is open.
+
+    Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError,
+    ConfigError, UnsupportedError and WeightsError when it is not what it should be, DeviceError
+    when the device is not there, ValueError for a device of no such form.
+    """
+
+class Error(Exception):
+    """
+    What every error of emberform that Python has no class for is.
+
+    `code` is the number of its kind, the same in Rust and C.
+    """
+    code: int
+
+class FormatError(Error):
+    """
+    A file's bytes are not what its format says.
+    """
+
+class ConfigError(Error):
+    """
+    `config.json` or the GGUF metadata lacks a key, or its value makes no sense.
+    """
+
+class UnsupportedError(Error):
+    """
+    A family, format or name that is not known; the message lists those that are.
+    """
+
+class WeightsError(Error):
+    """
+    Names, shapes or formats of the weights do not fit the model; each list has all of them, in the names of the file.
+    """
+    missing: list[tuple[str, str | None]]
+    unused: list[str]
+    misshapen: list[tuple[str, list[int], list[int]]]
+    unreadable: list[tuple[str, str]]
+
+class DeviceError(Error):
+    """
+    The device is absent, lost, or out of memory.
+    """
+
+class TooLongError(Error, ValueError):
+    """
+    The tokens do not fit the model's window.
+    """
+
+class CancelledError(Error):
+    """
+    The work was cancelled.
+    """
+
+class MissingError(Error):
+    """
+    The model lacks a part that the call needs, such as a tokenizer.
+    """
+
+class NotFiniteError(Error):
+    """
+    The model gave a number that is not finite.
+    """
+
+class ClosedError(Error, ValueError):
+    """
+    The model was closed.
+    """
+
+__version__: str
+

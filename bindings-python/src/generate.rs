@@ -1,0 +1,519 @@
+//! Text as it is generated: the options, the stream of pieces, and the session behind it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use emberform::{CancelToken, Error, Generation, Result};
+use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::inspect::PyStaticExpr;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use pyo3::{PyTypeInfo, type_hint_identifier, type_hint_subscript};
+
+use crate::error::raise;
+use crate::numpy::{Array, Count, Ids, Texts, word};
+use crate::run::{is_long, run};
+
+/// The core's `GenerateOptions` with the arguments of the same names.
+macro_rules! generate_options {
+    ($py:expr, $($name:ident),* $(,)?) => {{
+        let mut options = emberform::GenerateOptions::default();
+        $(options.$name = $crate::numpy::Given::given($name, $py, stringify!($name))?;)*
+        options
+    }};
+}
+pub(crate) use generate_options;
+
+/// A token as it was chosen.
+#[pyclass(frozen, get_all, eq, module = "emberform")]
+#[derive(Clone, PartialEq)]
+pub struct Token {
+    /// Its number in the vocabulary.
+    id: u32,
+    /// Natural logarithm of its probability, before penalties, temperature and cuts; from -inf
+    /// to 0.
+    logprob: f32,
+    /// The most probable tokens, best first, as (id, log-probability): as many as `logprobs` of
+    /// the options asks for.
+    top: Vec<(u32, f32)>,
+}
+
+#[pymethods]
+impl Token {
+    fn __repr__(&self) -> String {
+        format!("Token(id={}, logprob={:.4})", self.id, self.logprob)
+    }
+}
+
+/// A piece of generated text.
+#[pyclass(frozen, get_all, eq, module = "emberform")]
+#[derive(PartialEq)]
+pub struct Piece {
+    /// Whole characters; empty while a character or a possible stop string is not complete.
+    text: String,
+    /// The token behind it; None when the end of the stream releases text that was held back.
+    token: Option<Token>,
+}
+
+#[pymethods]
+impl Piece {
+    /// The text, so that a piece can be printed as it is.
+    fn __str__(&self) -> &str {
+        &self.text
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let text = (&self.text).into_pyobject(py)?.repr()?;
+        let token = self.token.as_ref().map_or("None".to_string(), Token::__repr__);
+        Ok(format!("Piece(text={text}, token={token})"))
+    }
+}
+
+impl From<emberform::Piece> for Piece {
+    fn from(piece: emberform::Piece) -> Self {
+        let token = |token: emberform::Token| Token {
+            id: token.id,
+            logprob: token.logprob,
+            top: token.top,
+        };
+        Piece { text: piece.text, token: piece.token.map(token) }
+    }
+}
+
+/// How long a generation took.
+#[pyclass(frozen, get_all, eq, module = "emberform")]
+#[derive(PartialEq)]
+pub struct Stats {
+    /// Tokens of the prompt that were read.
+    prompt_tokens: usize,
+    /// Seconds to read them.
+    prefill: f64,
+    /// Tokens generated.
+    tokens: usize,
+    /// Seconds to generate them.
+    decode: f64,
+    /// Tokens generated a second; 0 before the first.
+    tokens_per_second: f64,
+    /// Tokens of the prompt read a second; 0 before the first.
+    prefill_per_second: f64,
+}
+
+#[pymethods]
+impl Stats {
+    fn __repr__(&self) -> String {
+        format!(
+            "<Stats {} tokens at {:.1} a second; the prompt's {} at {:.1} a second>",
+            self.tokens, self.tokens_per_second, self.prompt_tokens, self.prefill_per_second
+        )
+    }
+}
+
+impl From<emberform::Stats> for Stats {
+    fn from(stats: emberform::Stats) -> Self {
+        Stats {
+            prompt_tokens: stats.prompt_tokens,
+            prefill: stats.prefill.as_secs_f64(),
+            tokens: stats.tokens,
+            decode: stats.decode.as_secs_f64(),
+            tokens_per_second: stats.tokens_per_second(),
+            prefill_per_second: stats.prefill_per_second(),
+        }
+    }
+}
+
+/// Why a stream ended, as its word.
+pub struct FinishReason(emberform::FinishReason);
+
+impl<'py> IntoPyObject<'py> for FinishReason {
+    type Target = pyo3::types::PyString;
+    type Output = Bound<'py, Self::Target>;
+    type Error = std::convert::Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("typing", "Literal"),
+        word("length"),
+        word("stop"),
+        word("stop_string"),
+        word("window"),
+        word("cancelled")
+    );
+
+    fn into_pyobject(self, py: Python<'py>) -> std::result::Result<Self::Output, Self::Error> {
+        self.0.as_str().into_pyobject(py)
+    }
+}
+
+/// An awaitable of a piece.
+pub struct Later<'py>(Bound<'py, PyAny>);
+
+impl<'py> IntoPyObject<'py> for Later<'py> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = std::convert::Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("collections.abc", "Awaitable"),
+        Piece::TYPE_HINT
+    );
+
+    fn into_pyobject(self, _py: Python<'py>) -> std::result::Result<Self::Output, Self::Error> {
+        Ok(self.0)
+    }
+}
+
+/// Takes a lock that only its owner's thread should want; a second thread is refused, not kept
+/// waiting.
+pub fn claim<'a, T>(what: &'static str, lock: &'a Mutex<T>) -> Result<MutexGuard<'a, T>> {
+    match lock.try_lock() {
+        Ok(guard) => Ok(guard),
+        // The core leaves nothing half done behind a panic: it says so in later calls.
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Error::Argument {
+            argument: what,
+            problem: "is in use by another thread; one thread at a time is right".to_string(),
+        }),
+    }
+}
+
+/// Takes a lock that is never held for long.
+fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a stream draws its pieces from.
+enum Source {
+    Model(Box<emberform::Stream<'static>>),
+    Session(Arc<Mutex<emberform::Session>>, Box<Generation>),
+}
+
+impl Source {
+    /// The next piece, and how it stands after it.
+    fn next(&mut self) -> Result<(Option<emberform::Piece>, Seen)> {
+        match self {
+            Source::Model(stream) => {
+                let piece = stream.next().transpose()?;
+                Ok((piece, Seen { finish: stream.finish_reason(), stats: stream.stats() }))
+            }
+            Source::Session(session, generation) => {
+                let mut session = claim("session", session)?;
+                let piece = generation.next(&mut session).transpose()?;
+                Ok((piece, Seen { finish: generation.finish_reason(), stats: generation.stats() }))
+            }
+        }
+    }
+}
+
+/// How a stream stands: kept beside it, so that it can be read while a piece is made.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    finish: Option<emberform::FinishReason>,
+    stats: emberform::Stats,
+}
+
+/// Text as it is generated: an iterator, and an async iterator, of `Piece`s.
+///
+/// Each piece is made when it is asked for; the prompt is read with the first. Dropping the stream
+/// ends the generation. `async for` works under asyncio: pieces are made on its default executor,
+/// and a task that is cancelled while it waits for one cancels the stream.
+///
+/// One thread at a time: a second one gets ValueError.
+#[pyclass(frozen, module = "emberform")]
+pub struct Stream {
+    source: Mutex<Source>,
+    seen: Mutex<Seen>,
+    cancel: CancelToken,
+    /// Whether the next piece takes long, as the first one with its prompt can.
+    long: AtomicBool,
+}
+
+impl Stream {
+    /// A stream that reads its prompt first; `tokens` is about its length.
+    pub fn of_model(stream: emberform::Stream<'static>, parameters: usize, tokens: usize) -> Self {
+        let cancel = stream.cancel_token();
+        Stream::new(Source::Model(Box::new(stream)), cancel, is_long(parameters, tokens))
+    }
+
+    fn new(source: Source, cancel: CancelToken, long: bool) -> Self {
+        Stream {
+            source: Mutex::new(source),
+            seen: Mutex::default(),
+            cancel,
+            long: AtomicBool::new(long),
+        }
+    }
+
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
+        // Loops in C, such as that of `list`, never come to look for signals themselves.
+        py.check_signals()?;
+        let long = self.long.swap(false, Ordering::Relaxed);
+        let piece = run(py, long, &self.cancel, || {
+            let (piece, seen) = claim("stream", &self.source)?.next()?;
+            *lock(&self.seen) = seen;
+            Ok(piece)
+        })?;
+        Ok(piece.map(Piece::from))
+    }
+}
+
+#[pymethods]
+impl Stream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
+        self.next(py)
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Later<'py>> {
+        let py = slf.py();
+        let events = py.import("asyncio")?.call_method0("get_running_loop")?;
+        let stream = slf.clone().unbind();
+        let next = PyCFunction::new_closure(
+            py,
+            None,
+            None,
+            move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                let end = || PyStopAsyncIteration::new_err(());
+                stream.get().next(args.py())?.ok_or_else(end)
+            },
+        )?;
+        let later = events.call_method1("run_in_executor", (py.None(), next))?;
+        let cancel = slf.get().cancel.clone();
+        let ended = PyCFunction::new_closure(
+            py,
+            None,
+            None,
+            move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                if args.get_item(0)?.call_method0("cancelled")?.is_truthy()? {
+                    cancel.cancel();
+                }
+                PyResult::Ok(())
+            },
+        )?;
+        later.call_method1("add_done_callback", (ended,))?;
+        Ok(Later(later))
+    }
+
+    /// All text that is still to come; a cancelled stream gives what it has.
+    ///
+    /// Raises what goes wrong on the way, such as DeviceError.
+    fn text(&self, py: Python<'_>) -> PyResult<String> {
+        let mut text = String::new();
+        while let Some(piece) = self.next(py)? {
+            text.push_str(&piece.text);
+        }
+        Ok(text)
+    }
+
+    /// Stops the stream from any thread, also while the prompt is read: `finish_reason` is then
+    /// "cancelled".
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Why the stream ended; None while it goes on, and after an error.
+    #[getter]
+    fn finish_reason(&self) -> Option<FinishReason> {
+        lock(&self.seen).finish.map(FinishReason)
+    }
+
+    /// Counts and times so far.
+    #[getter]
+    fn stats(&self) -> Stats {
+        lock(&self.seen).stats.into()
+    }
+
+    /// Tokens generated a second so far; 0 before the first.
+    #[getter]
+    fn tokens_per_second(&self) -> f64 {
+        lock(&self.seen).stats.tokens_per_second()
+    }
+
+    fn __repr__(&self) -> String {
+        let seen = *lock(&self.seen);
+        let state = seen.finish.map_or("not ended", |finish| finish.as_str());
+        let (tokens, speed) = (seen.stats.tokens, seen.stats.tokens_per_second());
+        format!("<Stream {tokens} tokens, {speed:.1} a second: {state}>")
+    }
+}
+
+/// One sequence of tokens with its cache, to feed and continue step by step; from
+/// `Model.session()`.
+///
+/// Sessions of one model are independent and may run on different threads; one session takes one
+/// thread at a time, and a second one gets ValueError. A session keeps its model's weights until
+/// it goes, also after `Model.close()`.
+#[pyclass(frozen, module = "emberform")]
+pub struct Session {
+    inner: Arc<Mutex<emberform::Session>>,
+    /// That of the session as it stands: `reset` makes another.
+    cancel: Mutex<CancelToken>,
+    parameters: usize,
+}
+
+impl Session {
+    pub fn new(session: emberform::Session, parameters: usize) -> Self {
+        let cancel = Mutex::new(session.cancel_token());
+        Session { inner: Arc::new(Mutex::new(session)), cancel, parameters }
+    }
+
+    /// Does work on the session; `tokens` is about how many it reads. After Ctrl-C the session is
+    /// empty and can be used again.
+    fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        tokens: usize,
+        work: impl FnOnce(&mut emberform::Session) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let cancel = lock(&self.cancel).clone();
+        let long = is_long(self.parameters, tokens);
+        let result = run(py, long, &cancel, || work(&mut *claim("session", &self.inner)?));
+        if long && result.is_err() && cancel.is_cancelled() {
+            self.reset(py)?;
+        }
+        result
+    }
+
+    fn read<T>(&self, py: Python<'_>, read: impl FnOnce(&emberform::Session) -> T) -> PyResult<T> {
+        let session = claim("session", &self.inner).map_err(|error| raise(py, error))?;
+        Ok(read(&session))
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// Reads a text: its tokens join the sequence. The first text of a sequence begins it, with
+    /// the model's opening token where it has one; later ones join as they are.
+    ///
+    /// Raises TooLongError beyond the model's window, MissingError without a tokenizer,
+    /// CancelledError, DeviceError. When it was cancelled or failed half way, the session is empty
+    /// after.
+    fn feed_text(&self, py: Python<'_>, text: &str) -> PyResult<()> {
+        self.work(py, text.len(), |session| session.feed_text(text))
+    }
+
+    /// Reads token ids: a sequence of int or an array of any integer type, [T].
+    ///
+    /// Raises ValueError for an id beyond the vocabulary, and as `feed_text`.
+    fn feed(&self, py: Python<'_>, ids: Ids) -> PyResult<()> {
+        self.work(py, ids.0.len(), |session| session.feed(&ids.0))
+    }
+
+    /// Reads token ids, [T], and gives the logits after each: float32 [T, V].
+    ///
+    /// Raises as `feed`.
+    fn forward(&self, py: Python<'_>, ids: Ids) -> PyResult<Array<f32>> {
+        let output = self.work(py, ids.0.len(), |session| session.forward(&ids.0))?;
+        let [_, tokens, vocab] = output.shape();
+        Ok(Array { values: output.into_vec(), shape: vec![tokens, vocab] })
+    }
+
+    /// Generates from where the sequence stands; the tokens made join it.
+    ///
+    /// Options and errors are those of `Model.generate`; ValueError also before anything was fed.
+    #[pyo3(signature = (
+        *, max_tokens=None, temperature=None, top_k=None, top_p=None, min_p=None,
+        repetition_penalty=None, frequency_penalty=None, presence_penalty=None,
+        penalty_window=None, seed=None, stop=None, stop_ids=None, logprobs=None,
+        prefill_chunk=None, ignore_eos=false
+    ))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        max_tokens: Option<Count>,
+        temperature: Option<f32>,
+        top_k: Option<Count>,
+        top_p: Option<f32>,
+        min_p: Option<f32>,
+        repetition_penalty: Option<f32>,
+        frequency_penalty: Option<f32>,
+        presence_penalty: Option<f32>,
+        penalty_window: Option<Count>,
+        seed: Option<Count>,
+        stop: Option<Texts>,
+        stop_ids: Option<Ids>,
+        logprobs: Option<Count>,
+        prefill_chunk: Option<Count>,
+        ignore_eos: bool,
+    ) -> PyResult<Stream> {
+        let options = generate_options!(
+            py,
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            penalty_window,
+            seed,
+            stop,
+            stop_ids,
+            logprobs,
+            prefill_chunk,
+            ignore_eos,
+        );
+        let generation = self.work(py, 0, |session| session.start(&options))?;
+        let source = Source::Session(self.inner.clone(), Box::new(generation));
+        Ok(Stream::new(source, lock(&self.cancel).clone(), false))
+    }
+
+    /// Forgets all tokens, and that anything was cancelled.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.work(py, 0, |session| {
+            session.reset();
+            *lock(&self.cancel) = session.cancel_token();
+            Ok(())
+        })
+    }
+
+    /// Stops the session's work from any thread; it raises CancelledError there. `reset()` makes
+    /// the session usable again.
+    fn cancel(&self) {
+        lock(&self.cancel).cancel();
+    }
+
+    /// The tokens so far: uint32 [T].
+    #[getter]
+    fn ids(&self, py: Python<'_>) -> PyResult<Array<u32>> {
+        self.read(py, |session| Array::flat(session.ids().to_vec()))
+    }
+
+    /// The log-odds of each next token after the last one fed: float32 [V]; [0] before the first.
+    #[getter]
+    fn logits(&self, py: Python<'_>) -> PyResult<Array<f32>> {
+        self.read(py, |session| Array::flat(session.logits().to_vec()))
+    }
+
+    /// Bytes that the keys and values of the sequence take.
+    #[getter]
+    fn cache_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.read(py, emberform::Session::cache_bytes)
+    }
+
+    /// The number of tokens so far.
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.read(py, |session| session.ids().len())
+    }
+
+    /// Always true: an empty session is a session.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __repr__(&self) -> String {
+        match claim("session", &self.inner) {
+            Ok(session) => {
+                let megabytes = session.cache_bytes() as f64 / 1e6;
+                format!("<Session {} tokens, cache of {megabytes:.1} MB>", session.ids().len())
+            }
+            Err(_) => "<Session at work>".to_string(),
+        }
+    }
+}

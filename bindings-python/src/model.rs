@@ -1,0 +1,446 @@
+//! The front door: open a model; embed, generate, or run its network.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use emberform::{CancelToken, Device, EmbedOptions};
+use pyo3::inspect::PyStaticExpr;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::PyDict;
+use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
+
+use crate::error::{closed, raise};
+use crate::generate::{Session, Stream, generate_options};
+use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
+use crate::numpy::{Array, Count, Given, Ids, Rows, STR, Texts, word};
+use crate::progress::{Progress, Watch};
+use crate::run::{is_long, run};
+use crate::tokenizer::Tokenizer;
+
+/// A device as text.
+pub struct DeviceText(String);
+
+impl<'py> FromPyObject<'_, 'py> for DeviceText {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_union!(
+        type_hint_subscript!(
+            type_hint_identifier!("typing", "Literal"),
+            word("auto"),
+            word("cpu"),
+            word("gpu")
+        ),
+        STR
+    );
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(DeviceText(given.extract()?))
+    }
+}
+
+/// A pooling by the name that sentence-transformers has for it.
+pub struct PoolingName(String);
+
+impl<'py> FromPyObject<'_, 'py> for PoolingName {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("typing", "Literal"),
+        word("mean"),
+        word("cls"),
+        word("lasttoken"),
+        word("max"),
+        word("mean_sqrt_len_tokens"),
+        word("weightedmean")
+    );
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(PoolingName(given.extract()?))
+    }
+}
+
+impl Given<emberform::Pooling> for PoolingName {
+    fn given(self, py: Python<'_>, _name: &'static str) -> PyResult<emberform::Pooling> {
+        self.0.parse().map_err(|error| raise(py, error))
+    }
+}
+
+/// Opens a model: a Hugging Face folder or a GGUF file.
+///
+/// `device`: where to compute. "auto" is a real GPU where there is one and the CPU otherwise;
+/// "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
+///
+/// Files are mapped, not read: keep them as they are while the model is open.
+///
+/// Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError,
+/// ConfigError, UnsupportedError and WeightsError when it is not what it should be, DeviceError
+/// when the device is not there, ValueError for a device of no such form.
+#[pyfunction]
+#[pyo3(
+    signature = (path, *, device=DeviceText("auto".to_string())),
+    text_signature = "(path, *, device='auto')"
+)]
+pub fn open(py: Python<'_>, path: PathBuf, device: DeviceText) -> PyResult<Model> {
+    let opened = py.detach(|| {
+        let options = emberform::Model::options().device(device.0.parse()?);
+        options.open(&path)
+    });
+    let model = opened.map_err(|error| raise(py, error))?;
+    Ok(Model {
+        // A worker process may start in another folder.
+        path: std::path::absolute(&path)?,
+        device: device.0,
+        parameters: model.parameters(),
+        inner: RwLock::new(Some(model)),
+    })
+}
+
+/// The devices of this machine: the GPUs in the order of their numbers, then the CPU.
+#[pyfunction]
+pub fn devices(py: Python<'_>) -> Vec<DeviceInfo> {
+    py.detach(|| Device::list().iter().map(DeviceInfo::from).collect())
+}
+
+/// An open model: its weights on a device, its tokenizer and its files' settings; from `open()`.
+///
+/// Any number of threads may use it at once. It is a context manager that closes at the end. It
+/// pickles, and copies itself to another process, by its path and its device as they were asked
+/// for: the other side opens the files again.
+#[pyclass(frozen, module = "emberform")]
+pub struct Model {
+    inner: RwLock<Option<emberform::Model>>,
+    path: PathBuf,
+    /// The device as it was asked for.
+    device: String,
+    parameters: usize,
+}
+
+impl Model {
+    /// The model, unless it was closed. A clone of a handle: closing does not wait for calls.
+    fn get(&self, py: Python<'_>) -> PyResult<emberform::Model> {
+        // The lock is free again before Python code runs, which may hand over to a thread that
+        // waits for it.
+        let model = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        model.ok_or_else(|| closed(py))
+    }
+}
+
+#[pymethods]
+impl Model {
+    /// Embeds texts, by default as the model's folder says.
+    ///
+    /// `texts`: one text or several.
+    /// `normalize`: whether vectors have length 1.
+    /// `prompt`: text put before each text; `prompt_name`: one of the folder's, see `prompts`.
+    /// `pooling`: how tokens become a vector. Default: as the folder says; else the mean for an
+    /// encoder and the last token for a decoder.
+    /// `max_tokens`: most tokens of a text, special ones included; the rest is cut.
+    /// `dimensions`: keep the first numbers of a vector only (Matryoshka).
+    /// `batch_tokens`: most tokens of a batch, padding included. Default: 2048.
+    /// `progress`: called as `progress(done, all)` after each batch, texts counted, maybe on another
+    /// thread; what it raises ends the call. True shows a bar of tqdm, which must be installed.
+    ///
+    /// Returns float32, C-contiguous: [D] for one text, [B, D] for B texts in their order. A text
+    /// without a token, as an empty one can be, gives zeros.
+    ///
+    /// Raises MissingError without a tokenizer, ValueError for an option out of range,
+    /// UnsupportedError for a pooling that is not known, DeviceError, NotFiniteError.
+    #[pyo3(signature = (
+        texts, *, normalize=None, prompt=None, prompt_name=None, pooling=None, max_tokens=None,
+        dimensions=None, batch_tokens=None, progress=None
+    ))]
+    fn embed(
+        &self,
+        py: Python<'_>,
+        texts: Texts,
+        normalize: Option<bool>,
+        prompt: Option<String>,
+        prompt_name: Option<String>,
+        pooling: Option<PoolingName>,
+        max_tokens: Option<Count>,
+        dimensions: Option<Count>,
+        batch_tokens: Option<Count>,
+        progress: Option<Progress>,
+    ) -> PyResult<Array<f32>> {
+        let (model, cancel) = (self.get(py)?, CancelToken::new());
+        let mut options = EmbedOptions::default().cancel(cancel.clone());
+        options.normalize = normalize;
+        options.prompt = prompt;
+        options.prompt_name = prompt_name;
+        options.pooling = pooling.given(py, "pooling")?;
+        options.max_tokens = max_tokens.given(py, "max_tokens")?;
+        options.dimensions = dimensions.given(py, "dimensions")?;
+        options.batch_tokens = batch_tokens.given(py, "batch_tokens")?;
+        let watch = Arc::new(Watch::new(progress.unwrap_or(Progress::Nobody), cancel.clone()));
+        if watch.is_wanted() {
+            let watch = watch.clone();
+            options = options.progress(move |done, all| watch.tell(done, all));
+        }
+        let given = texts.all();
+        let bytes = given.iter().map(|text| text.len()).sum();
+        let long = is_long(self.parameters, bytes);
+        let embeddings = run(py, long, &cancel, || model.embed_with(&given, &options));
+        watch.finish(py)?;
+        let embeddings = embeddings?;
+        let (rows, width) = (embeddings.len(), embeddings.width());
+        let shape = if texts.single { vec![width] } else { vec![rows, width] };
+        Ok(Array { values: embeddings.into_vec(), shape })
+    }
+
+    /// Continues a text: a stream of pieces, each made when it is asked for.
+    ///
+    /// What is not given comes from the model's `generation_config.json`, then from the library:
+    /// greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
+    ///
+    /// `max_tokens`: most tokens to generate. Default: the file's, else until the window is full.
+    /// `temperature`: what the logits are divided by; 0 always takes the likeliest token.
+    /// `top_k`, `top_p`, `min_p`: which tokens are drawn from; 0, 1 and 0 are off.
+    /// `repetition_penalty`: factor against tokens of prompt and output; 1 is off.
+    /// `frequency_penalty`, `presence_penalty`: taken off the logits of generated tokens, -2 to 2.
+    /// `penalty_window`: how many of the last tokens the penalties look at. Default: all.
+    /// `seed`: fixes the draws, from 0 to 2^64 - 1. Default: a fresh one each time.
+    /// `stop`: a text or texts that end the generation and are not part of it.
+    /// `stop_ids`: tokens that end it, besides the model's own.
+    /// `logprobs`: give this many of the likeliest tokens with each token.
+    /// `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
+    /// `ignore_eos`: go on past the model's end-of-text tokens.
+    ///
+    /// Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
+    /// than the window, ValueError for an option out of range. What goes wrong later is raised by
+    /// the stream.
+    #[pyo3(signature = (
+        prompt, *, max_tokens=None, temperature=None, top_k=None, top_p=None, min_p=None,
+        repetition_penalty=None, frequency_penalty=None, presence_penalty=None,
+        penalty_window=None, seed=None, stop=None, stop_ids=None, logprobs=None,
+        prefill_chunk=None, ignore_eos=false
+    ))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompt: PyBackedStr,
+        max_tokens: Option<Count>,
+        temperature: Option<f32>,
+        top_k: Option<Count>,
+        top_p: Option<f32>,
+        min_p: Option<f32>,
+        repetition_penalty: Option<f32>,
+        frequency_penalty: Option<f32>,
+        presence_penalty: Option<f32>,
+        penalty_window: Option<Count>,
+        seed: Option<Count>,
+        stop: Option<Texts>,
+        stop_ids: Option<Ids>,
+        logprobs: Option<Count>,
+        prefill_chunk: Option<Count>,
+        ignore_eos: bool,
+    ) -> PyResult<Stream> {
+        let model = self.get(py)?;
+        let options = generate_options!(
+            py,
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            penalty_window,
+            seed,
+            stop,
+            stop_ids,
+            logprobs,
+            prefill_chunk,
+            ignore_eos,
+        );
+        let stream = py.detach(|| model.generate(&prompt, &options));
+        let stream = stream.map_err(|error| raise(py, error))?;
+        Ok(Stream::of_model(stream, self.parameters, prompt.len()))
+    }
+
+    /// A session: a cache of its own, to feed tokens and generate step by step.
+    ///
+    /// Raises MissingError for an encoder, which generates nothing.
+    fn session(&self, py: Python<'_>) -> PyResult<Session> {
+        let session = self.get(py)?.session().map_err(|error| raise(py, error))?;
+        Ok(Session::new(session, self.parameters))
+    }
+
+    /// The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder
+    /// (D).
+    ///
+    /// `ids`: one row, [T], or several of any lengths, [B, T]: sequences of int, or arrays of any
+    /// integer type.
+    ///
+    /// Returns float32, C-contiguous: [T, V] or [T, D] for one row, [B, T, V] or [B, T, D] for B
+    /// rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
+    ///
+    /// Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
+    /// window, DeviceError.
+    fn forward(&self, py: Python<'_>, ids: Rows) -> PyResult<Array<f32>> {
+        let model = self.get(py)?;
+        let (rows, single) = match ids {
+            Rows::One(row) => (vec![row], true),
+            Rows::Many(rows) => (rows, false),
+        };
+        let tokens = rows.iter().map(Vec::len).sum();
+        let long = is_long(self.parameters, tokens);
+        let output = run(py, long, &CancelToken::new(), || model.forward(&rows))?;
+        let shape = output.shape();
+        let shape = if single { shape[1..].to_vec() } else { shape.to_vec() };
+        Ok(Array { values: output.into_vec(), shape })
+    }
+
+    /// Compares this model on its device with the same files on the CPU, on a few tokens: the
+    /// largest difference, and after which step it arose.
+    ///
+    /// Raises as `open`, and DeviceError.
+    fn verify(&self, py: Python<'_>) -> PyResult<Verification> {
+        let model = self.get(py)?;
+        let found = py.detach(|| model.verify());
+        found.map(Verification::from).map_err(|error| raise(py, error))
+    }
+
+    /// Lets the weights go; later calls raise ClosedError. Sessions and streams that still are
+    /// there keep the weights until they go. Closing twice does nothing.
+    fn close(&self, py: Python<'_>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let model = inner.take();
+        drop(inner);
+        py.detach(|| drop(model));
+    }
+
+    /// Whether the model was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().get(slf.py())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception: "object") -> "None")]
+    fn __exit__(&self, py: Python<'_>, _exception: Bound<'_, PyAny>) {
+        self.close(py);
+    }
+
+    /// The tokenizer.
+    ///
+    /// Raises MissingError when the files have none.
+    #[getter]
+    fn tokenizer(&self, py: Python<'_>) -> PyResult<Tokenizer> {
+        let model = self.get(py)?;
+        match model.tokenizer() {
+            Some(tokenizer) => Ok(tokenizer.clone().into()),
+            None => Err(raise(
+                py,
+                emberform::Error::Missing {
+                    call: "tokenizer",
+                    what: "a tokenizer in the model's files".to_string(),
+                },
+            )),
+        }
+    }
+
+    /// What the network is made of; prints as one page.
+    #[getter]
+    fn spec(&self, py: Python<'_>) -> PyResult<Spec> {
+        Ok(self.get(py)?.spec().into())
+    }
+
+    /// The family: `model_type` of Hugging Face configs.
+    #[getter]
+    fn family(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.get(py)?.family().to_string())
+    }
+
+    /// The folder or file that was opened, absolute.
+    #[getter]
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The device that computes.
+    #[getter]
+    fn device(&self, py: Python<'_>) -> PyResult<DeviceInfo> {
+        Ok(self.get(py)?.device().into())
+    }
+
+    /// The prompts that the folder has for embedding, by name.
+    #[getter]
+    fn prompts(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        let model = self.get(py)?;
+        Ok(model.prompts().map(|(name, text)| (name.to_string(), text.to_string())).collect())
+    }
+
+    /// Size of an embedding (D).
+    #[getter]
+    fn width(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.get(py)?.width())
+    }
+
+    /// The most tokens of a text that `embed` keeps.
+    #[getter]
+    fn max_tokens(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.get(py)?.max_tokens())
+    }
+
+    /// The chat template of the files, as they have it; None without one.
+    #[getter]
+    fn chat_template(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.get(py)?.chat_template().map(String::from))
+    }
+
+    /// The tensors of the files, by name.
+    #[getter]
+    fn tensors(&self, py: Python<'_>) -> PyResult<Vec<TensorInfo>> {
+        Ok(self.get(py)?.tensors().iter().map(TensorInfo::from).collect())
+    }
+
+    /// Parameters in all: the numbers of the files' tensors.
+    #[getter]
+    fn parameters(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.get(py)?.parameters())
+    }
+
+    /// The memory that the model takes, and its sessions would.
+    #[getter]
+    fn memory(&self, py: Python<'_>) -> PyResult<Memory> {
+        Ok(self.get(py)?.memory().into())
+    }
+
+    fn __repr__(&self) -> String {
+        match &*self.inner.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(model) => format!("<Model {model}>"),
+            None => format!("<Model closed: {}>", self.path.display()),
+        }
+    }
+
+    #[pyo3(signature = () -> "tuple[object, ...]")]
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (&Path,))> {
+        self.get(py)?;
+        let module = py.import("emberform")?;
+        let options = PyDict::new(py);
+        options.set_item("device", &self.device)?;
+        let open = py.import("functools")?.call_method(
+            "partial",
+            (module.getattr("open")?,),
+            Some(&options),
+        )?;
+        Ok((open, (&self.path,)))
+    }
+
+    /// Nothing in it changes, so a copy is itself.
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Nothing in it changes, so a copy is itself.
+    fn __deepcopy__(slf: Py<Self>, _memo: Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+}

@@ -1,0 +1,56 @@
+"""What the tests share: where models are, and models that are opened once."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import emberform
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+MODELS = ROOT / "models"
+MINILM = MODELS / "minilm"
+GEMMA = MODELS / "gemma3-270m-q4_k_m.gguf"
+QWEN = MODELS / "qwen25-coder-0.5b-q4_k_m.gguf"
+
+
+def run_program(program: str, *arguments: str, timeout: float = 120) -> str:
+    """Runs a program in a Python of its own and gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Iterator[emberform.Model]:
+    with emberform.open(MINILM, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Iterator[emberform.Model]:
+    with emberform.open(GEMMA, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[emberform.Model]:
+    """A small embedder with a tokenizer, of random weights."""
+    with emberform.open(GOLDEN / "st-prompts", device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder() -> Iterator[emberform.Model]:
+    """A small decoder with a tokenizer, of random weights."""
+    with emberform.open(GOLDEN / "st-decoder", device="cpu") as model:
+        yield model

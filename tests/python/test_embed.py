@@ -1,0 +1,125 @@
+"""Embedding: numbers, shapes, options, progress."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emberform
+from conftest import GOLDEN, MINILM
+
+TEXTS = ["a cat sat", "a dog lay", "bond yields rose"]
+
+
+def test_the_numbers_are_those_of_sentence_transformers(minilm: emberform.Model) -> None:
+    recorded = json.loads((GOLDEN / "minilm.json").read_text())
+    with (GOLDEN / "minilm.safetensors").open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start, end = json.loads(file.read(length))["embeddings"]["data_offsets"]
+        file.seek(8 + length + start)
+        wanted = np.frombuffer(file.read(end - start), np.float32).reshape(-1, 384)
+    found = minilm.embed(recorded["texts"])
+    # The bar of the Rust tests for this file.
+    assert np.abs(found - wanted).max() < 2e-5
+
+
+def test_shape_type_and_order(minilm: emberform.Model) -> None:
+    vectors = minilm.embed(TEXTS)
+    assert vectors.shape == (3, minilm.width) and vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous and vectors.flags.writeable
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    one = minilm.embed(TEXTS[1])
+    assert one.shape == (384,)
+    assert np.abs(one - vectors[1]).max() < 1e-5
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+    assert minilm.embed([]).shape == (0, 384)
+    assert minilm.embed([""]).shape == (1, 384)
+
+
+def test_any_iterable_of_text(minilm: emberform.Model) -> None:
+    wanted = minilm.embed(TEXTS)
+    for given in (tuple(TEXTS), iter(TEXTS), np.array(TEXTS), {text: 0 for text in TEXTS}):
+        assert np.array_equal(minilm.embed(given), wanted)
+
+
+def test_results_live_on(minilm: emberform.Model) -> None:
+    with emberform.open(MINILM, device="cpu") as model:
+        vectors = model.embed(TEXTS)
+    assert np.array_equal(vectors, minilm.embed(TEXTS))
+    vectors += 1  # it is ours
+
+
+def test_options(tiny: emberform.Model) -> None:
+    expected = json.loads((GOLDEN / "st-prompts" / "expected.json").read_text())
+    assert expected["prompts"].items() <= tiny.prompts.items()
+    name = "query"
+    plain = tiny.embed("a text", prompt="")
+    prompted = tiny.embed("a text", prompt_name=name)
+    assert not np.array_equal(plain, prompted)
+    assert np.array_equal(prompted, tiny.embed("a text", prompt=tiny.prompts[name]))
+    raw = tiny.embed("a text", prompt="", normalize=False)
+    assert np.allclose(raw / np.linalg.norm(raw), plain, atol=1e-6)
+    assert tiny.embed("a text", dimensions=4).shape == (4,)
+    assert not np.array_equal(tiny.embed("a text", pooling="max"), tiny.embed("a text", pooling="cls"))
+    long = "one two three four five six"
+    cut = tiny.embed(long, max_tokens=4, prompt="")
+    assert not np.array_equal(cut, tiny.embed(long, prompt=""))
+    assert np.array_equal(cut, tiny.embed(long + " seven eight", max_tokens=4, prompt=""))
+    singles = tiny.embed([long, "a text"], batch_tokens=1)
+    assert np.abs(singles - tiny.embed([long, "a text"])).max() < 1e-5
+
+
+def test_progress(tiny: emberform.Model) -> None:
+    heard: list[tuple[int, int]] = []
+    texts = [f"text number {i}" for i in range(50)]
+    tiny.embed(texts, batch_tokens=64, progress=lambda done, of: heard.append((done, of)))
+    assert len(heard) > 2 and heard[-1] == (50, 50)
+    assert [done for done, _ in heard] == sorted({done for done, _ in heard})
+
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, of: int) -> None:
+        heard.append((done, of))
+        raise Enough
+
+    heard.clear()
+    with pytest.raises(Enough):
+        tiny.embed(texts, batch_tokens=64, progress=stop)
+    assert len(heard) == 1
+    assert tiny.embed(texts).shape == (50, tiny.width)
+
+
+def test_a_bar_when_it_is_asked_for(tiny: emberform.Model, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.embed(["a", "b"], progress=False)
+    assert capsys.readouterr().err == ""
+    tiny.embed([f"text {i}" for i in range(20)], progress=True)
+    assert "20/20" in capsys.readouterr().err
+
+
+def test_what_a_model_says_of_itself(minilm: emberform.Model) -> None:
+    assert repr(minilm).startswith('<Model bert "minilm": 6 layers, width 384')
+    assert str(minilm) == repr(minilm)
+    assert minilm.family == "bert" and minilm.path == MINILM.resolve() and not minilm.closed
+    assert minilm.device.id == "cpu" and minilm.device.kind == "cpu"
+    spec = minilm.spec
+    assert (spec.layers, spec.width, spec.heads, spec.has_logits) == (6, 384, 12, False)
+    assert len(str(spec).splitlines()) > 8 and "384" in str(spec)
+    tensor = minilm.tensors[0]
+    assert tensor.bytes > 0 and tensor.shape and tensor.name in repr(tensor)
+    assert minilm.parameters == sum(int(np.prod(tensor.shape)) for tensor in minilm.tensors)
+    assert minilm.memory.weights > 4 * 22_000_000 and "MB" in str(minilm.memory)
+    assert minilm.max_tokens == 256
+    verification = minilm.verify()
+    assert verification.passed and verification.first_wrong is None
+    assert verification.steps[0].name == "embed" and "agrees" in str(verification)
+    assert any(device.auto for device in emberform.devices())
+    assert emberform.build_info()["version"] == emberform.__version__
+
+
+def test_a_path_is_any_path(tiny: emberform.Model) -> None:
+    for path in (str(tiny.path), tiny.path):
+        with emberform.open(path, device="cpu") as model:
+            assert model.width == tiny.width
+    assert isinstance(tiny.path, Path)
