@@ -156,7 +156,7 @@ impl fmt::Display for Dtype {
 }
 
 /// `text` for an error's message: quoted with backticks, escaped, cut after 80 characters.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     let mut characters = text.chars();
     for c in characters.by_ref().take(80) {

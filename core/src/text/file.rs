@@ -25,11 +25,67 @@ use super::unigram::MAX_PIECE;
 use super::wordpiece::{Letters, WordPiece};
 use super::{pre, spelling, vocabulary};
 use crate::error::{Error, Result};
+use crate::load::file::quote;
 
 /// The largest `tokenizer.json` that is read, in bytes. The largest published ones have 40 MB.
 pub(crate) const MAX_FILE: u64 = 256 << 20;
 
 pub(crate) const FORMAT: &str = "tokenizer.json";
+
+/// The error of a JSON parser with the place in words: the keys that lead to it.
+fn at_path(bytes: &[u8], error: &serde_json::Error) -> String {
+    let before: usize = bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(error.line().max(1) - 1)
+        .map(<[u8]>::len)
+        .sum();
+    let end = (before + error.column().max(1) - 1).min(bytes.len());
+    // Of each value that is open: the key it is at, or the place in a list.
+    let mut path: Vec<Result<&[u8], usize>> = Vec::new();
+    let (mut at, mut text) = (0, &bytes[..0]);
+    while at < end {
+        match bytes[at] {
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += 1 + usize::from(bytes[at] == b'\\');
+                }
+                text = &bytes[start..at.min(bytes.len())];
+            }
+            // Deeper than any parser here goes.
+            b'{' | b'[' if path.len() == 256 => break,
+            b'{' => path.push(Ok(b"")),
+            b'[' => path.push(Err(0)),
+            b'}' | b']' => _ = path.pop(),
+            b':' => {
+                if let Some(key @ Ok(_)) = path.last_mut() {
+                    *key = Ok(text);
+                }
+            }
+            b',' => {
+                if let Some(Err(place)) = path.last_mut() {
+                    *place += 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let mut words = String::new();
+    for step in path {
+        match step {
+            Ok(b"") => {}
+            Ok(key) => {
+                let dot = if words.is_empty() { "" } else { "." };
+                let key: String = String::from_utf8_lossy(key).chars().take(64).collect();
+                words.push_str(&format!("{dot}{key}"));
+            }
+            Err(place) => words.push_str(&format!("[{place}]")),
+        }
+    }
+    if words.is_empty() { error.to_string() } else { format!("`{words}`: {error}") }
+}
 
 /// A string of the file, borrowed where it has no escapes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,7 +258,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
                         Ok(Merge(Text(Cow::Borrowed(left)), Text(Cow::Borrowed(right))))
                     }
                     _ => Err(E::custom(format!(
-                        "`model.merges` has `{text}`; two tokens and a space would be right"
+                        "`model.merges` has {}; two tokens and a space would be right",
+                        quote(text)
                     ))),
                 }
             }
@@ -216,7 +273,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
                         Text(Cow::Owned(right.to_owned())),
                     )),
                     _ => Err(E::custom(format!(
-                        "`model.merges` has `{text}`; two tokens and a space would be right"
+                        "`model.merges` has {}; two tokens and a space would be right",
+                        quote(text)
                     ))),
                 }
             }
@@ -245,7 +303,7 @@ pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Inner> {
     }
     let fail = |problem: String| Error::format(path, FORMAT, problem);
     let mut parts: Parts<'_> =
-        serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| fail(at_path(bytes, &error)))?;
     let mut table = Table::new(&mut parts).map_err(&fail)?;
     guard::tokens(&parts, &table).map_err(&fail)?;
     let rule = rule(&parts.decoder);

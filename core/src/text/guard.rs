@@ -12,6 +12,7 @@ use super::file::{Merge, ModelPart, Parts, Table};
 use super::normal::Charsmap;
 use super::unigram::MAX_PIECE;
 use super::wordpiece::MAX_WORD;
+use crate::load::file::quote;
 
 /// What a chain of replacements may multiply a text by.
 const MAX_GROWTH: u64 = 1024;
@@ -27,7 +28,7 @@ type Check = Result<(), String>;
 /// Checks that hold for every file, whatever it runs on.
 pub(crate) fn tokens(parts: &Parts<'_>, table: &Table<'_>) -> Check {
     let model = &parts.model;
-    if table.tokens.is_empty() {
+    if table.tokens.is_empty() || model.vocab.0.is_empty() {
         return Err("`model.vocab` is empty".into());
     }
     if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
@@ -56,7 +57,8 @@ pub(crate) fn max_word(model: &ModelPart<'_>) -> Result<usize, String> {
 pub(crate) fn bad_merge(merges: &[Merge<'_>], at: usize) -> String {
     let (left, right) =
         merges.get(at).map_or(("", ""), |Merge(left, right)| (left.0.as_ref(), right.0.as_ref()));
-    format!("`model.merges[{at}]` is `{left} {right}`; two tokens that make a third would be right")
+    let merge = quote(&format!("{left} {right}"));
+    format!("`model.merges[{at}]` is {merge}; two tokens that make a third would be right")
 }
 
 /// Checks for files that the crate runs.

@@ -27,6 +27,7 @@ use super::unigram::{MAX_PIECE, Unigram};
 use super::wordpiece::{Letters, WordPiece};
 use super::{pre, spelling};
 use crate::error::{Error, Result};
+use crate::load::file::quote;
 
 /// What the metadata of a GGUF file says about its tokenizer, each field under the key of its
 /// name unless noted.
@@ -540,7 +541,10 @@ impl<'a> Builder<'a> {
             let merge = merges.get(rank).copied().unwrap_or_default();
             self.error(
                 "merges",
-                format!("[{rank}] is `{merge}`; two tokens that make a third would be right"),
+                format!(
+                    "[{rank}] is {}; two tokens that make a third would be right",
+                    quote(merge)
+                ),
             )
         })
     }

@@ -1,0 +1,74 @@
+//! Runs the stories of `tests/stories.json` and writes their results, to the last bit:
+//! `stories ROOT OUT.json`, as `tests/python/stories.py` does. Every language must write the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use emberform::{Device, EmbedOptions, GenerateOptions, Model, Result};
+use serde_json::{Value, json};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [root, out] = &words[..] else { panic!("stories ROOT OUT.json") };
+    let root = Path::new(root);
+    let stories = std::fs::read(root.join("tests/stories.json")).expect("the stories");
+    let stories: Value = serde_json::from_slice(&stories).expect("JSON");
+    let mut models: BTreeMap<String, Model> = BTreeMap::new();
+    let mut model = |story: &Value| -> Result<Model> {
+        let name = text(&story["model"]);
+        if !models.contains_key(&name) {
+            let opened = Model::options().device(Device::Cpu).open(root.join(&name))?;
+            models.insert(name.clone(), opened);
+        }
+        Ok(models[&name].clone())
+    };
+    let (mut embed, mut tokenize, mut generate) = (vec![], vec![], vec![]);
+    for story in list(&stories["embed"]) {
+        let texts: Vec<String> = list(&story["texts"]).iter().map(text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut options = EmbedOptions::default();
+        if let Some(name) = story["prompt_name"].as_str() {
+            options = options.prompt_name(name);
+        }
+        let vectors = model(story)?.embed_with(&texts, &options)?;
+        let rows: Vec<String> = vectors.rows().map(bits).collect();
+        embed.push(json!({"model": story["model"], "bits": rows}));
+    }
+    for story in list(&stories["tokenize"]) {
+        let model = model(story)?;
+        let tokenizer = model.tokenizer().expect("a tokenizer");
+        let encode = |words: &Value| Ok(tokenizer.encode(&text(words), true)?.ids);
+        let ids = list(&story["texts"]).iter().map(encode).collect::<Result<Vec<_>>>()?;
+        tokenize.push(json!({"model": story["model"], "ids": ids}));
+    }
+    for story in list(&stories["generate"]) {
+        let options = GenerateOptions::default()
+            .max_tokens(story["max_tokens"].as_u64().expect("a number") as usize)
+            .temperature(story["temperature"].as_f64().expect("a number") as f32)
+            .seed(story["seed"].as_u64().expect("a number"));
+        let (mut ids, mut logprobs) = (vec![], vec![]);
+        for piece in model(story)?.generate(&text(&story["prompt"]), &options)? {
+            if let Some(token) = piece?.token {
+                ids.push(token.id);
+                logprobs.push(token.logprob);
+            }
+        }
+        let logprobs = bits(&logprobs);
+        generate.push(json!({"model": story["model"], "ids": ids, "logprobs": logprobs}));
+    }
+    let results = json!({"embed": embed, "tokenize": tokenize, "generate": generate});
+    std::fs::write(out, results.to_string()).expect("the results written");
+    Ok(())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_string()
+}
+
+fn bits(values: &[f32]) -> String {
+    values.iter().map(|value| format!("{:08x}", value.to_bits())).collect()
+}
