@@ -39,7 +39,7 @@ fn at_path(bytes: &[u8], error: &serde_json::Error) -> String {
         .take(error.line().max(1) - 1)
         .map(<[u8]>::len)
         .sum();
-    let end = (before + error.column().max(1) - 1).min(bytes.len());
+    let end = (before + error.column()).min(bytes.len());
     // Of each value that is open: the key it is at, or the place in a list.
     let mut path: Vec<Result<&[u8], usize>> = Vec::new();
     let (mut at, mut text) = (0, &bytes[..0]);
