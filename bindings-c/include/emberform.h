@@ -1,0 +1,867 @@
+/* emberform.h - transformers in your program.     Made by bindings-c/header; do not edit.
+ *
+ * Reading order: status, log, devices, models, tokenizers, cancel tokens, embedding, generating,
+ * sessions.
+ *
+ * Conventions (they hold for every function below)
+ *   Errors     Functions that can fail return an ember_status and take an `ember_error *error` last,
+ *              which may be NULL. On failure no other output is written. The few that return
+ *              something else say what they return for a handle that is none.
+ *   Handles    What comes out through `ember_X **x_out` is yours: give it to its _free function
+ *              once, in any order; what uses another object keeps it alive. _free(NULL) does
+ *              nothing. A handle is no address: one that was freed, one of another kind and any
+ *              other pointer are EMBER_ERROR_ARGUMENT, and freeing them does nothing.
+ *   Threads    `const` handle: callable from any number of threads at once.
+ *              Other handles: one thread at a time; a second one is refused with
+ *              EMBER_ERROR_ARGUMENT. A handle may be freed while another thread is in a call with
+ *              it; that call ends as always. Nothing is thread-local. After fork(), the child
+ *              cannot use models that the parent opened.
+ *   Text in    UTF-8. Names, paths and choices end with a NUL. Texts to work on have a length in
+ *              bytes, or EMBER_NUL for "up to the NUL", and may then hold NULs themselves.
+ *   Text out   UTF-8, never half a character. An `ember_text` is borrowed and has no NUL at its
+ *              end: see `len`, copy to keep. How long it lives is said where it comes from.
+ *   Arrays     row-major, yours; lengths count elements, not bytes. `out` arrays may not overlap
+ *              anything else that is passed.
+ *   Options    Start from the struct's _INIT and change what you want. Such structs grow at the
+ *              end only; a program compiled with an older header goes on working. NULL for
+ *              `options` is all defaults.
+ *   Results    Structs that are filled in are passed with their sizeof, for the same reason.
+ *   Callbacks  get their `void *user` first, and must neither throw nor longjmp.
+ *
+ * Nothing here prints, exits, reads environment variables or touches the network.
+ */
+#ifndef EMBERFORM_H
+#define EMBERFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header; ember_version() is that of the library. */
+#define EMBER_VERSION "0.1.0"
+#define EMBER_VERSION_MAJOR 0
+#define EMBER_VERSION_MINOR 1
+#define EMBER_VERSION_PATCH 0
+
+/* The binary interface of this header; ember_abi() is that of the library. */
+#define EMBER_ABI 1
+
+/* A length that says: up to the first NUL. */
+#define EMBER_NUL ((size_t)-1)
+
+/* A field of options that is left to the model's files, then to the library. */
+#define EMBER_UNSET (-1)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- STATUS, ERRORS, TEXT, VERSION -----------------------------------------------------------
+ * What every other section speaks of.
+ */
+// What a call came to. Below 100 is success, 100 and above is an error. Numbers are never reused;
+// those from 100 to 189 are the codes of the other languages too.
+typedef enum ember_status {
+  // It worked.
+  EMBER_OK = 0,
+  // Not an error: there is nothing more, the stream has ended.
+  EMBER_DONE = 1,
+  // An argument is NULL, too short, out of range, no UTF-8, a handle that is freed or of another
+  // kind, or a handle that another thread is using.
+  EMBER_ERROR_ARGUMENT = 100,
+  // A file could not be opened or read.
+  EMBER_ERROR_IO = 101,
+  // The bytes of a file are not what its format says.
+  EMBER_ERROR_FORMAT = 102,
+  // A key of the model's configuration is missing or makes no sense.
+  EMBER_ERROR_CONFIG = 103,
+  // Something that this library does not know, such as a model's family.
+  EMBER_ERROR_UNSUPPORTED = 104,
+  // Names or shapes of the weights do not fit the configuration.
+  EMBER_ERROR_WEIGHTS = 105,
+  // The device is absent, lost or out of memory.
+  EMBER_ERROR_DEVICE = 106,
+  // More tokens than the model's window holds.
+  EMBER_ERROR_TOO_LONG = 107,
+  // The caller asked to stop.
+  EMBER_ERROR_CANCELLED = 108,
+  // The model lacks a part that this call needs, such as a tokenizer.
+  EMBER_ERROR_MISSING = 109,
+  // The model gave a number that is not finite.
+  EMBER_ERROR_NOT_FINITE = 110,
+  // There is not enough memory for the result of this call.
+  EMBER_ERROR_OUT_OF_MEMORY = 198,
+  // A bug in this library: please report the message.
+  EMBER_ERROR_PANIC = 199,
+} ember_status;
+
+// What went wrong, in the caller's memory: nothing to free. A call that gets one always fills it,
+// with EMBER_OK or EMBER_DONE and an empty message where nothing went wrong.
+typedef struct ember_error {
+  // What the call returned.
+  enum ember_status status;
+  // One sentence in UTF-8, ended by a NUL: what, where, and what would have been right. A longer
+  // one is cut.
+  char message[508];
+} ember_error;
+
+// Borrowed text: UTF-8, `len` bytes, NOT ended by a NUL. How long it lives is said where it is
+// handed out. An empty text has length 0 and a pointer that is not NULL.
+typedef struct ember_text {
+  // The first byte.
+  const char *data;
+  // Bytes.
+  size_t len;
+} ember_text;
+
+// The version of the library that is running, such as `0.1.0`, ended by a NUL; compare it with
+// EMBER_VERSION, that of this header.
+const char *ember_version(void);
+
+// The number of the binary interface of the library that is running. A program that was compiled
+// with the same EMBER_ABI can use it.
+uint32_t ember_abi(void);
+
+/* ---- LOG -------------------------------------------------------------------------------------
+ * The library is silent until it is given a function.
+ */
+// How grave a message is.
+typedef enum ember_log_level {
+  // Something failed.
+  EMBER_LOG_ERROR = 1,
+  // Something that the caller should know.
+  EMBER_LOG_WARN = 2,
+  // What the library does, such as which device it chose and why.
+  EMBER_LOG_INFO = 3,
+  // For its developers.
+  EMBER_LOG_DEBUG = 4,
+} ember_log_level;
+
+// Takes a message, which lives until the function returns. It is called on any thread, also on
+// several at once; it must not throw, and must not call this library.
+typedef void (*ember_log_function)(void *user, enum ember_log_level level, ember_text message);
+
+// Sets the function that gets messages up to `level` (an ember_log_level), once in the life of the
+// process. `user` is handed on to it.
+//
+// Errors: EMBER_ERROR_ARGUMENT when it was set before, for NULL and for an unknown level.
+ember_status ember_log_set(ember_log_function function,
+                           void *user,
+                           uint32_t level,
+                           ember_error *error);
+
+/* ---- DEVICES ---------------------------------------------------------------------------------
+ * Where a model computes is chosen by a word: `auto` (a real GPU where there is one, else the
+ * CPU), `cpu`, `gpu`, `gpu:1`, or `gpu:<part of its name>`.
+ */
+// The devices of this machine.
+typedef struct ember_devices ember_devices;
+
+// A device.
+typedef struct ember_device_info {
+  // How it is asked for: `cpu` or `gpu:<number>`.
+  ember_text id;
+  // The name its driver gives; `cpu` for the CPU.
+  ember_text name;
+  // `cpu`, `discrete`, `integrated`, `virtual`, `software` or `unknown`.
+  ember_text kind;
+  // The interface it is driven by, such as `Vulkan`; `native` for the CPU.
+  ember_text api;
+  // The driver's name and version, as far as it gives them.
+  ember_text driver;
+  // Why `auto` takes it or passes it over.
+  ember_text why;
+  // Bytes of memory; 0 where the driver does not tell.
+  uint64_t memory;
+  // Whether `auto` takes it.
+  bool is_auto;
+} ember_device_info;
+
+// Lists the devices of this machine: the GPUs in the order of their numbers, then the CPU.
+ember_status ember_devices_list(struct ember_devices **devices_out, ember_error *error);
+
+// How many there are; 0 for a handle that is none.
+size_t ember_devices_count(const struct ember_devices *devices);
+
+// Device number `index`; its texts live as long as `devices`. `info_size` is
+// `sizeof(ember_device_info)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such device.
+ember_status ember_devices_get(const struct ember_devices *devices,
+                               size_t index,
+                               struct ember_device_info *info_out,
+                               size_t info_size,
+                               ember_error *error);
+
+// Frees the list.
+void ember_devices_free(struct ember_devices *devices);
+
+/* ---- MODELS ----------------------------------------------------------------------------------
+ * A model is opened once and shared by all threads.
+ */
+// An open model: weights on a device, tokenizer, settings.
+typedef struct ember_model ember_model;
+
+// A comparison of a model's device with the CPU.
+typedef struct ember_verification ember_verification;
+
+// What is chosen when a model is opened.
+typedef struct ember_open_options {
+  // `sizeof(ember_open_options)`; EMBER_OPEN_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:<part of a name>`; NULL is `auto`.
+  const char *device;
+} ember_open_options;
+
+/* Everything unset. */
+#define EMBER_OPEN_OPTIONS_INIT { sizeof(ember_open_options), NULL }
+
+// What a model is.
+typedef struct ember_model_info {
+  // One line: family, name, layers, width, parameters, format, device.
+  ember_text description;
+  // The family: `model_type` of Hugging Face configurations.
+  ember_text family;
+  // The folder or file that was opened.
+  ember_text path;
+  // Numbers of an embedding (D).
+  size_t width;
+  // Numbers a token that ember_model_forward gives: the vocabulary (V) of a decoder, the width
+  // of an encoder's hidden states.
+  size_t output_width;
+  // Token ids are below this (V).
+  size_t vocab;
+  // Most tokens of a sequence.
+  size_t window;
+  // Blocks (L).
+  size_t layers;
+  // Parameters in all.
+  size_t parameters;
+  // Most tokens of a text that embedding keeps unless told otherwise.
+  size_t max_tokens;
+  // Tensors of the files: see ember_model_tensor.
+  size_t tensors;
+  // Prompts by name that the files have for embedding: see ember_model_prompt.
+  size_t prompts;
+  // Whether there is a tokenizer; without one a model takes token ids only.
+  bool has_tokenizer;
+  // Whether it continues text: a decoder. An encoder only embeds.
+  bool generates;
+} ember_model_info;
+
+// A tensor of the model's files.
+typedef struct ember_tensor_info {
+  // Its name in this library.
+  ember_text name;
+  // How its numbers are stored, such as `F32` or `Q4_K`.
+  ember_text format;
+  // Its sizes, output size first.
+  const size_t *shape;
+  // How many sizes.
+  size_t rank;
+  // Bytes that it takes.
+  size_t bytes;
+} ember_tensor_info;
+
+// The difference after one step of the network.
+typedef struct ember_step {
+  // `embed`, `blocks.0`, ..., `norm`, `logits`.
+  ember_text name;
+  // The largest absolute difference from the CPU.
+  float difference;
+  // The largest absolute number on the CPU, to judge it by.
+  float scale;
+} ember_step;
+
+// Opens a model: a Hugging Face folder or a GGUF file, `path` ended by a NUL. `options` may be
+// NULL. Files are mapped, not read: leave them as they are while the model is open.
+//
+// Errors: EMBER_ERROR_IO when a file cannot be read; EMBER_ERROR_FORMAT, _CONFIG, _UNSUPPORTED
+// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there.
+ember_status ember_model_open(const char *path,
+                              const struct ember_open_options *options,
+                              struct ember_model **model_out,
+                              ember_error *error);
+
+// Frees the handle. The model itself goes when no session, stream or tokenizer uses it.
+void ember_model_free(struct ember_model *model);
+
+// Numbers of an embedding (D); 0 for a handle that is none.
+size_t ember_model_width(const struct ember_model *model);
+
+// Says what the model is; the texts live as long as `model`. `info_size` is
+// `sizeof(ember_model_info)`.
+ember_status ember_model_describe(const struct ember_model *model,
+                                  struct ember_model_info *info_out,
+                                  size_t info_size,
+                                  ember_error *error);
+
+// The device that the model computes on; the texts live as long as `model`.
+ember_status ember_model_device(const struct ember_model *model,
+                                ember_device_info *info_out,
+                                size_t info_size,
+                                ember_error *error);
+
+// What the network is made of, on one page. The text lives as long as `model`.
+ember_status ember_model_spec(const struct ember_model *model,
+                              ember_text *text_out,
+                              ember_error *error);
+
+// What the weights take of memory and what sessions will. The text lives as long as `model`.
+ember_status ember_model_memory(const struct ember_model *model,
+                                ember_text *text_out,
+                                ember_error *error);
+
+// Tensor number `index` of the files, below `ember_model_info.tensors`; what it points to lives
+// as long as `model`.
+ember_status ember_model_tensor(const struct ember_model *model,
+                                size_t index,
+                                struct ember_tensor_info *tensor_out,
+                                size_t tensor_size,
+                                ember_error *error);
+
+// Prompt number `index` that the files have for embedding, below `ember_model_info.prompts`: its
+// name and its text, which live as long as `model`.
+ember_status ember_model_prompt(const struct ember_model *model,
+                                size_t index,
+                                ember_text *name_out,
+                                ember_text *prompt_out,
+                                ember_error *error);
+
+// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
+//
+// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
+// writes [count, T, W] floats to `out`, W = `ember_model_info.output_width`; those beyond a row's
+// length are zeros. `out_len` counts floats.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
+// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_DEVICE.
+ember_status ember_model_forward(const struct ember_model *model,
+                                 const uint32_t *const *rows,
+                                 const size_t *lengths,
+                                 size_t count,
+                                 float *out,
+                                 size_t out_len,
+                                 ember_error *error);
+
+// Compares the model on its device with the same files on the CPU, on a few tokens.
+//
+// Errors: as ember_model_open on the CPU; EMBER_ERROR_DEVICE. A device that computes something
+// else is no error: ask ember_verification_passed.
+ember_status ember_model_verify(const struct ember_model *model,
+                                struct ember_verification **verification_out,
+                                ember_error *error);
+
+// Whether every step is within the tolerance of 32-bit arithmetic; false for a handle that is
+// none.
+bool ember_verification_passed(const struct ember_verification *verification);
+
+// The outcome in a sentence, which lives as long as `verification`.
+ember_status ember_verification_text(const struct ember_verification *verification,
+                                     ember_text *text_out,
+                                     ember_error *error);
+
+// Step number `index`, in the order of the network; its name lives as long as `verification`.
+// EMBER_DONE after the last. `step_size` is `sizeof(ember_step)`.
+ember_status ember_verification_step(const struct ember_verification *verification,
+                                     size_t index,
+                                     struct ember_step *step_out,
+                                     size_t step_size,
+                                     ember_error *error);
+
+// Frees the comparison.
+void ember_verification_free(struct ember_verification *verification);
+
+/* ---- TOKENIZERS ------------------------------------------------------------------------------
+ * Text to token ids and back. Offsets count bytes of the text.
+ */
+// The tokens of one text or of several.
+typedef struct ember_encodings ember_encodings;
+
+// A tokenizer.
+typedef struct ember_tokenizer ember_tokenizer;
+
+// Where a token comes from: bytes `start` up to, not including, `end`.
+typedef struct ember_span {
+  // The first byte.
+  size_t start;
+  // The byte after the last.
+  size_t end;
+} ember_span;
+
+// The tokens of one text. Each array has `len` entries.
+typedef struct ember_encoding {
+  // Token ids.
+  const uint32_t *ids;
+  // Which text of a pair a token is of: 0 or 1.
+  const uint32_t *type_ids;
+  // Where in its text a token comes from; 0 to 0 for tokens that no text stands behind.
+  const struct ember_span *offsets;
+  // Whether a token was put there by the tokenizer rather than by the text.
+  const bool *special;
+  // Tokens.
+  size_t len;
+  // Tokens of the text that were left out to keep to a limit.
+  size_t cut;
+} ember_encoding;
+
+// Opens a `tokenizer.json` by itself, `path` ended by a NUL.
+//
+// Errors: EMBER_ERROR_IO, EMBER_ERROR_FORMAT, EMBER_ERROR_UNSUPPORTED.
+ember_status ember_tokenizer_open(const char *path,
+                                  struct ember_tokenizer **tokenizer_out,
+                                  ember_error *error);
+
+// The model's tokenizer, which stays usable when the model is freed.
+//
+// Errors: EMBER_ERROR_MISSING when the model has none.
+ember_status ember_model_tokenizer(const ember_model *model,
+                                   struct ember_tokenizer **tokenizer_out,
+                                   ember_error *error);
+
+// Frees the tokenizer.
+void ember_tokenizer_free(struct ember_tokenizer *tokenizer);
+
+// Token ids are below this; 0 for a handle that is none.
+size_t ember_tokenizer_len(const struct ember_tokenizer *tokenizer);
+
+// The tokens of a text, as an ember_encodings with one entry. `len` counts bytes or is EMBER_NUL.
+// With `special` the tokens around a text come too, such as `[CLS]` and `[SEP]`; control tokens
+// that are spelled out in the text are found in both cases.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a text over 1 GiB or one that the tokenizer cannot deal with.
+ember_status ember_tokenizer_encode(const struct ember_tokenizer *tokenizer,
+                                    const char *text,
+                                    size_t len,
+                                    bool special,
+                                    struct ember_encodings **encodings_out,
+                                    ember_error *error);
+
+// The tokens of two texts that belong together, as one entry.
+//
+// Errors: as ember_tokenizer_encode.
+ember_status ember_tokenizer_encode_pair(const struct ember_tokenizer *tokenizer,
+                                         const char *a,
+                                         size_t a_len,
+                                         const char *b,
+                                         size_t b_len,
+                                         bool special,
+                                         struct ember_encodings **encodings_out,
+                                         ember_error *error);
+
+// The tokens of many texts, on all cores, one entry each; `lengths` may be NULL when each is ended
+// by a NUL. Each has at most `limit` tokens, or all with EMBER_UNSET.
+//
+// Errors: as ember_tokenizer_encode, and EMBER_ERROR_ARGUMENT for a limit without room for the
+// tokens around a text.
+ember_status ember_tokenizer_encode_batch(const struct ember_tokenizer *tokenizer,
+                                          const char *const *texts,
+                                          const size_t *lengths,
+                                          size_t count,
+                                          bool special,
+                                          size_t limit,
+                                          struct ember_encodings **encodings_out,
+                                          ember_error *error);
+
+// The tokens of a text in windows of at most `limit` tokens, one entry each; each begins with the
+// last `stride` tokens of text of the one before.
+//
+// Errors: as ember_tokenizer_encode_batch, and EMBER_ERROR_ARGUMENT for a stride that leaves no
+// room for a new token.
+ember_status ember_tokenizer_encode_windows(const struct ember_tokenizer *tokenizer,
+                                            const char *text,
+                                            size_t len,
+                                            bool special,
+                                            size_t limit,
+                                            size_t stride,
+                                            struct ember_encodings **encodings_out,
+                                            ember_error *error);
+
+// How many entries there are; 0 for a handle that is none.
+size_t ember_encodings_count(const struct ember_encodings *encodings);
+
+// Entry number `index`; its arrays live as long as `encodings`. `encoding_size` is
+// `sizeof(ember_encoding)`.
+ember_status ember_encodings_get(const struct ember_encodings *encodings,
+                                 size_t index,
+                                 struct ember_encoding *encoding_out,
+                                 size_t encoding_size,
+                                 ember_error *error);
+
+// Frees the tokens.
+void ember_encodings_free(struct ember_encodings *encodings);
+
+// How many tokens ember_tokenizer_encode gives.
+//
+// Errors: as ember_tokenizer_encode.
+ember_status ember_tokenizer_count(const struct ember_tokenizer *tokenizer,
+                                   const char *text,
+                                   size_t len,
+                                   bool special,
+                                   size_t *count_out,
+                                   ember_error *error);
+
+// The text of `count` ids; with `skip_special` without control tokens. Bytes that are no UTF-8
+// become U+FFFD. Writes its length in bytes to `len_out`, and the bytes, without a NUL, to `out`
+// unless that is NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is no token, or when `out` is too short.
+ember_status ember_tokenizer_decode(const struct ember_tokenizer *tokenizer,
+                                    const uint32_t *ids,
+                                    size_t count,
+                                    bool skip_special,
+                                    char *out,
+                                    size_t out_len,
+                                    size_t *len_out,
+                                    ember_error *error);
+
+// The string of a token as the vocabulary writes it; where it goes is as in
+// ember_tokenizer_decode.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is no token, or when `out` is too short.
+ember_status ember_tokenizer_token(const struct ember_tokenizer *tokenizer,
+                                   uint32_t id,
+                                   char *out,
+                                   size_t out_len,
+                                   size_t *len_out,
+                                   ember_error *error);
+
+// The id of a token, written as ember_tokenizer_token writes it. `len` counts bytes or is
+// EMBER_NUL.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such token.
+ember_status ember_tokenizer_id(const struct ember_tokenizer *tokenizer,
+                                const char *token,
+                                size_t len,
+                                uint32_t *id_out,
+                                ember_error *error);
+
+/* ---- CANCEL TOKENS ---------------------------------------------------------------------------
+ * A token stops a long embedding from another thread. Streams and sessions need none: they have a
+ * cancel function of their own.
+ */
+// Stops work that was given this token.
+typedef struct ember_cancel_token ember_cancel_token;
+
+// Makes a token that nothing has been asked of.
+ember_status ember_cancel_token_new(struct ember_cancel_token **token_out, ember_error *error);
+
+// Asks the work to stop; it ends with EMBER_ERROR_CANCELLED. A token stays cancelled. Any thread.
+void ember_cancel_token_cancel(const struct ember_cancel_token *token);
+
+// Frees the token; work that has it goes on.
+void ember_cancel_token_free(struct ember_cancel_token *token);
+
+/* ---- EMBEDDING -------------------------------------------------------------------------------
+ * Texts to vectors, as sentence-transformers computes them for the same folder.
+ */
+// Takes how many texts are done, of how many. It is called on the thread of the embedding; it
+// must not throw.
+typedef void (*ember_progress_function)(void *user, size_t done, size_t count);
+
+// What is chosen about embedding. What is EMBER_UNSET or NULL is as the model's folder says.
+typedef struct ember_embed_options {
+  // `sizeof(ember_embed_options)`; EMBER_EMBED_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Whether vectors have length 1: 0, 1 or EMBER_UNSET.
+  int32_t normalize;
+  // Text put before each text, ended by a NUL.
+  const char *prompt;
+  // Name of one of the folder's prompts: see ember_model_prompt.
+  const char *prompt_name;
+  // How tokens become a vector: `mean`, `cls`, `lasttoken`, `max`, `mean_sqrt_len_tokens`,
+  // `weightedmean`.
+  const char *pooling;
+  // Most tokens of a text, special ones included; the rest is cut.
+  size_t max_tokens;
+  // Keep the first numbers of a vector only.
+  size_t dimensions;
+  // Most tokens of a batch, padding included.
+  size_t batch_tokens;
+  // Stops the work from another thread; NULL for none.
+  const ember_cancel_token *cancel;
+  // Told how far the work is; NULL for none.
+  ember_progress_function progress;
+  // Handed on to `progress`.
+  void *progress_user;
+} ember_embed_options;
+
+/* Everything unset. */
+#define EMBER_EMBED_OPTIONS_INIT \
+    { sizeof(ember_embed_options), EMBER_UNSET, NULL, NULL, NULL, (size_t)EMBER_UNSET, \
+      (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }
+
+// Embeds `count` texts, each ended by a NUL, as the model's folder says. Writes [count, width]
+// floats to `out`, width = ember_model_width(model); `out_len` counts floats. A text without a
+// token, as an empty one can be, gives zeros.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer; EMBER_ERROR_ARGUMENT when `out` is too short or
+// a text is NULL or no UTF-8; EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_embed(const ember_model *model,
+                               const char *const *texts,
+                               size_t count,
+                               float *out,
+                               size_t out_len,
+                               ember_error *error);
+
+// Embeds `count` texts as `options` say, which may be NULL. Text i is `lengths[i]` bytes long;
+// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, where
+// width is ember_model_width(model) unless `dimensions` or `pooling` make it less; it goes to
+// `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
+// `count` numbers. Both may be NULL.
+//
+// Errors: as ember_model_embed; EMBER_ERROR_ARGUMENT for an option out of range;
+// EMBER_ERROR_CANCELLED.
+ember_status ember_model_embed_with(const ember_model *model,
+                                    const char *const *texts,
+                                    const size_t *lengths,
+                                    size_t count,
+                                    const struct ember_embed_options *options,
+                                    float *out,
+                                    size_t out_len,
+                                    size_t *width_out,
+                                    size_t *cut_out,
+                                    ember_error *error);
+
+/* ---- GENERATING TEXT -------------------------------------------------------------------------
+ * A stream gives text piece by piece; each is made when it is asked for.
+ */
+// Text as it is generated.
+typedef struct ember_stream ember_stream;
+
+// What is chosen for a generation. What is EMBER_UNSET is as the model's files advise, else as
+// said here.
+typedef struct ember_generate_options {
+  // `sizeof(ember_generate_options)`; EMBER_GENERATE_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Most tokens to generate; else until the window is full.
+  size_t max_tokens;
+  // What the logits are divided by; 0 always takes the likeliest token. Else 0.
+  float temperature;
+  // Only the likeliest `top_k` tokens are drawn from; 0 is off. Else off.
+  size_t top_k;
+  // Only the likeliest tokens that together have this probability; 1 is off. Else off.
+  float top_p;
+  // Only tokens at least this many times as likely as the likeliest; 0 is off. Else off.
+  float min_p;
+  // Factor against tokens that were there before, above 0; 1 is off. Else off.
+  float repetition_penalty;
+  // Taken off a token's logit for each time it was generated, -2 to 2; 0 is off.
+  float frequency_penalty;
+  // Taken off a token's logit once it was generated, -2 to 2; 0 is off.
+  float presence_penalty;
+  // How many of the last tokens the penalties look at. Else all.
+  size_t penalty_window;
+  // Fixes the draws: same model, device, options and seed, same text. Else a fresh one each time.
+  uint64_t seed;
+  // Texts that end the generation and are not part of it, each ended by a NUL.
+  const char *const *stop;
+  // How many.
+  size_t stop_count;
+  // Tokens that end the generation, besides the model's own.
+  const uint32_t *stop_ids;
+  // How many.
+  size_t stop_id_count;
+  // With each token, as many of the likeliest with their log-probabilities. Else none.
+  size_t logprobs;
+  // Tokens of the prompt that are read at once. Else 512.
+  size_t prefill_chunk;
+  // 1 goes on past the model's end-of-text tokens; else 0.
+  int32_t ignore_eos;
+} ember_generate_options;
+
+/* Everything unset. */
+#define EMBER_GENERATE_OPTIONS_INIT \
+    { sizeof(ember_generate_options), (size_t)EMBER_UNSET, EMBER_UNSET, (size_t)EMBER_UNSET, \
+      EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, 0, 0, (size_t)EMBER_UNSET, \
+      (uint64_t)EMBER_UNSET, NULL, 0, NULL, 0, (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, 0 }
+
+// A token and how likely it was.
+typedef struct ember_logprob {
+  // The token.
+  uint32_t id;
+  // Natural logarithm of its probability.
+  float logprob;
+} ember_logprob;
+
+// A token as it was chosen.
+typedef struct ember_token {
+  // Its number in the vocabulary.
+  uint32_t id;
+  // Natural logarithm of its probability, before penalties, temperature and cuts.
+  float logprob;
+  // The most probable tokens, best first, as many as `logprobs` asks for.
+  const struct ember_logprob *top;
+  // How many.
+  size_t top_len;
+} ember_token;
+
+// Takes a piece, which lives until the function returns; false pauses the stream. It is called on
+// the thread of ember_stream_run. It must not throw, and cannot use the stream but to cancel it.
+typedef bool (*ember_text_function)(void *user, ember_text piece);
+
+// Counts and times of a stream.
+typedef struct ember_stats {
+  // Why it ended: `length`, `stop`, `stop_string`, `window` or `cancelled`, ended by a NUL; NULL
+  // while it goes on and after an error.
+  const char *finish_reason;
+  // Tokens of the prompt that were read.
+  size_t prompt_tokens;
+  // Tokens generated.
+  size_t tokens;
+  // Seconds that reading the prompt took.
+  double prefill_seconds;
+  // Seconds that generating took.
+  double decode_seconds;
+  // Tokens of the prompt read a second; 0 before the first.
+  double prefill_per_second;
+  // Tokens generated a second; 0 before the first.
+  double tokens_per_second;
+} ember_stats;
+
+// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL. `options` may be NULL. The
+// prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer or for an encoder; EMBER_ERROR_TOO_LONG for a
+// prompt longer than the window; EMBER_ERROR_ARGUMENT for an option out of range.
+ember_status ember_model_generate(const ember_model *model,
+                                  const char *prompt,
+                                  size_t len,
+                                  const struct ember_generate_options *options,
+                                  struct ember_stream **stream_out,
+                                  ember_error *error);
+
+// The next piece: whole characters, empty while a character or a possible stop text is not
+// complete. It lives until the next call with this stream. EMBER_DONE at the end, and after an
+// error; then `piece_out` is not written.
+//
+// Errors: EMBER_ERROR_DEVICE, EMBER_ERROR_NOT_FINITE; EMBER_ERROR_ARGUMENT when the stream's
+// session was fed meanwhile or is in use by another thread.
+ember_status ember_stream_next(struct ember_stream *stream,
+                               ember_text *piece_out,
+                               ember_error *error);
+
+// The token behind the last piece; EMBER_DONE when there is none, as before the first piece and
+// for text that the end of the stream released. `top` lives until the next call with this
+// stream. `token_size` is `sizeof(ember_token)`.
+ember_status ember_stream_token(struct ember_stream *stream,
+                                struct ember_token *token_out,
+                                size_t token_size,
+                                ember_error *error);
+
+// All text that is still to come; it lives until the next call with this stream.
+//
+// Errors: as ember_stream_next.
+ember_status ember_stream_text(struct ember_stream *stream,
+                               ember_text *text_out,
+                               ember_error *error);
+
+// Calls `on_text` with each piece up to the end of the stream: EMBER_DONE, or EMBER_OK when
+// `on_text` returned false, after which the stream can be gone on with.
+//
+// Errors: as ember_stream_next.
+ember_status ember_stream_run(struct ember_stream *stream,
+                              ember_text_function on_text,
+                              void *user,
+                              ember_error *error);
+
+// Counts and times so far. `stats_size` is `sizeof(ember_stats)`.
+ember_status ember_stream_stats(struct ember_stream *stream,
+                                struct ember_stats *stats_out,
+                                size_t stats_size,
+                                ember_error *error);
+
+// Stops the stream, also while the prompt is read; it then ends as `cancelled`. May be called from
+// any thread at any time, also while another is inside ember_stream_next.
+void ember_stream_cancel(const struct ember_stream *stream);
+
+// Frees the stream; what is not generated yet will not be.
+void ember_stream_free(struct ember_stream *stream);
+
+/* ---- SESSIONS --------------------------------------------------------------------------------
+ * One sequence of tokens with its cache: fed step by step, asked for logits, continued.
+ */
+// One sequence of tokens with its cache.
+typedef struct ember_session ember_session;
+
+// Makes an empty session, which keeps the model alive. Sessions of one model are independent.
+//
+// Errors: EMBER_ERROR_MISSING for an encoder.
+ember_status ember_model_session(const ember_model *model,
+                                 struct ember_session **session_out,
+                                 ember_error *error);
+
+// Frees the session; streams of it go on.
+void ember_session_free(struct ember_session *session);
+
+// Reads `count` token ids, which join the sequence.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary; EMBER_ERROR_TOO_LONG
+// beyond the window; EMBER_ERROR_CANCELLED; EMBER_ERROR_DEVICE. When it stopped half way the
+// session is empty after.
+ember_status ember_session_feed(struct ember_session *session,
+                                const uint32_t *ids,
+                                size_t count,
+                                ember_error *error);
+
+// Reads a text of `len` bytes, or up to its NUL with EMBER_NUL. The first one of a sequence begins
+// it with the model's opening token where it has one; later ones join as they are.
+//
+// Errors: as ember_session_feed, and EMBER_ERROR_MISSING without a tokenizer.
+ember_status ember_session_feed_text(struct ember_session *session,
+                                     const char *text,
+                                     size_t len,
+                                     ember_error *error);
+
+// Reads `count` token ids and writes the logits after each, [count, V] floats, to `out`.
+//
+// Errors: as ember_session_feed, and EMBER_ERROR_ARGUMENT for too short an `out`.
+ember_status ember_session_forward(struct ember_session *session,
+                                   const uint32_t *ids,
+                                   size_t count,
+                                   float *out,
+                                   size_t out_len,
+                                   ember_error *error);
+
+// The log-odds of each next token after the last one that was fed. Writes their number, V or 0
+// before the first token, to `len_out`, and them to `out` unless that is NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for too short an `out`.
+ember_status ember_session_logits(struct ember_session *session,
+                                  float *out,
+                                  size_t out_len,
+                                  size_t *len_out,
+                                  ember_error *error);
+
+// The tokens so far; where they go is as in ember_session_logits.
+ember_status ember_session_ids(struct ember_session *session,
+                               uint32_t *out,
+                               size_t out_len,
+                               size_t *len_out,
+                               ember_error *error);
+
+// Bytes that keys and values take.
+ember_status ember_session_cache_bytes(struct ember_session *session,
+                                       size_t *bytes_out,
+                                       ember_error *error);
+
+// Forgets all tokens, and that anything was cancelled.
+ember_status ember_session_reset(struct ember_session *session, ember_error *error);
+
+// Generates from where the sequence stands; the tokens made join it. `options` may be NULL. Feed
+// nothing to the session before the stream has ended.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an option out of range or before any token was fed.
+ember_status ember_session_generate(struct ember_session *session,
+                                    const ember_generate_options *options,
+                                    ember_stream **stream_out,
+                                    ember_error *error);
+
+// Stops what the session does, until it is reset. May be called from any thread at any time.
+void ember_session_cancel(const struct ember_session *session);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* EMBERFORM_H */

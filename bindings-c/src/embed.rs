@@ -1,0 +1,161 @@
+//! Embedding
+//!
+//! Texts to vectors, as sentence-transformers computes them for the same folder.
+
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+
+use emberform::EmbedOptions;
+
+use crate::cancel::{Token, ember_cancel_token};
+use crate::handle;
+use crate::model::{Opened, ember_model, product, set_size, set_switch};
+use crate::raw::{self, Options};
+use crate::status::{Outcome, call, ember_error, ember_status};
+
+/// Takes how many texts are done, of how many. It is called on the thread of the embedding; it
+/// must not throw.
+pub type ember_progress_function =
+    Option<extern "C" fn(user: *mut c_void, done: usize, count: usize)>;
+
+/// What is chosen about embedding. What is EMBER_UNSET or NULL is as the model's folder says.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_embed_options {
+    /// `sizeof(ember_embed_options)`; EMBER_EMBED_OPTIONS_INIT sets it.
+    pub struct_size: usize,
+    /// Whether vectors have length 1: 0, 1 or EMBER_UNSET.
+    pub normalize: i32,
+    /// Text put before each text, ended by a NUL.
+    pub prompt: *const c_char,
+    /// Name of one of the folder's prompts: see ember_model_prompt.
+    pub prompt_name: *const c_char,
+    /// How tokens become a vector: `mean`, `cls`, `lasttoken`, `max`, `mean_sqrt_len_tokens`,
+    /// `weightedmean`.
+    pub pooling: *const c_char,
+    /// Most tokens of a text, special ones included; the rest is cut.
+    pub max_tokens: usize,
+    /// Keep the first numbers of a vector only.
+    pub dimensions: usize,
+    /// Most tokens of a batch, padding included.
+    pub batch_tokens: usize,
+    /// Stops the work from another thread; NULL for none.
+    pub cancel: *const ember_cancel_token,
+    /// Told how far the work is; NULL for none.
+    pub progress: ember_progress_function,
+    /// Handed on to `progress`.
+    pub progress_user: *mut c_void,
+}
+
+impl Options for ember_embed_options {
+    const FIRST: usize = offset_of!(Self, progress_user) + size_of::<*mut c_void>();
+    fn defaults() -> Self {
+        ember_embed_options {
+            struct_size: size_of::<Self>(),
+            normalize: -1,
+            prompt: std::ptr::null(),
+            prompt_name: std::ptr::null(),
+            pooling: std::ptr::null(),
+            max_tokens: usize::MAX,
+            dimensions: usize::MAX,
+            batch_tokens: usize::MAX,
+            cancel: std::ptr::null(),
+            progress: None,
+            progress_user: std::ptr::null_mut(),
+        }
+    }
+}
+
+fn convert(given: ember_embed_options) -> Outcome<EmbedOptions> {
+    let mut options = EmbedOptions::default();
+    options.normalize = set_switch("normalize", given.normalize)?;
+    options.prompt = raw::optional_string("prompt", given.prompt)?.map(str::to_string);
+    options.prompt_name =
+        raw::optional_string("prompt_name", given.prompt_name)?.map(str::to_string);
+    options.pooling =
+        raw::optional_string("pooling", given.pooling)?.map(str::parse).transpose()?;
+    options.max_tokens = set_size(given.max_tokens);
+    options.dimensions = set_size(given.dimensions);
+    options.batch_tokens = set_size(given.batch_tokens);
+    if !given.cancel.is_null() {
+        options.cancel = Some(handle::get::<Token>("cancel", given.cancel)?.0.clone());
+    }
+    if let Some(progress) = given.progress {
+        // An address of the caller's, which is not followed here.
+        let user = given.progress_user.expose_provenance();
+        options = options.progress(move |done, count| {
+            progress(std::ptr::with_exposed_provenance_mut(user), done, count)
+        });
+    }
+    Ok(options)
+}
+
+/// Embeds `count` texts, each ended by a NUL, as the model's folder says. Writes [count, width]
+/// floats to `out`, width = ember_model_width(model); `out_len` counts floats. A text without a
+/// token, as an empty one can be, gives zeros.
+///
+/// Errors: EMBER_ERROR_MISSING without a tokenizer; EMBER_ERROR_ARGUMENT when `out` is too short or
+/// a text is NULL or no UTF-8; EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_embed(
+    model: *const ember_model,
+    texts: *const *const c_char,
+    count: usize,
+    out: *mut f32,
+    out_len: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let texts = raw::texts("texts", texts, std::ptr::null(), count)?;
+        let out = raw::buffer("out", out, out_len, product(&[count, opened.model.width()])?)?;
+        out.fill(opened.model.embed(&texts)?.as_slice())
+    })
+}
+
+/// Embeds `count` texts as `options` say, which may be NULL. Text i is `lengths[i]` bytes long;
+/// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, where
+/// width is ember_model_width(model) unless `dimensions` or `pooling` make it less; it goes to
+/// `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
+/// `count` numbers. Both may be NULL.
+///
+/// Errors: as ember_model_embed; EMBER_ERROR_ARGUMENT for an option out of range;
+/// EMBER_ERROR_CANCELLED.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_embed_with(
+    model: *const ember_model,
+    texts: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    options: *const ember_embed_options,
+    out: *mut f32,
+    out_len: usize,
+    width_out: *mut usize,
+    cut_out: *mut usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let texts = raw::texts("texts", texts, lengths, count)?;
+        let options = convert(raw::options(options)?)?;
+        let width = options.dimensions.unwrap_or(1);
+        let out = raw::buffer("out", out, out_len, product(&[count, width])?)?;
+        let cut_out = match cut_out.is_null() {
+            true => None,
+            false => Some(raw::buffer("cut_out", cut_out, count, count)?),
+        };
+        let width_out = match width_out.is_null() {
+            true => None,
+            false => Some(raw::out("width_out", width_out)?),
+        };
+        let embeddings = opened.model.embed_with(&texts, &options)?;
+        out.fill(embeddings.as_slice())?;
+        if let Some(cut_out) = cut_out {
+            cut_out.fill(embeddings.cut())?;
+        }
+        if let Some(width_out) = width_out {
+            width_out.set(embeddings.width());
+        }
+        Ok(())
+    })
+}

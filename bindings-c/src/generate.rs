@@ -1,0 +1,405 @@
+//! Generating text
+//!
+//! A stream gives text piece by piece; each is made when it is asked for.
+
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex};
+
+use emberform::{CancelToken, GenerateOptions, Generation, Piece, Stats};
+
+use crate::handle::{self, Object};
+use crate::model::{Opened, ember_model, set_size, set_switch};
+use crate::raw::{self, Options};
+use crate::session::Sequence;
+use crate::status::{
+    Outcome, answer, argument, call, ember_error, ember_status, ember_status::*, ember_text,
+};
+
+/// Text as it is generated.
+pub struct ember_stream {
+    _opaque: (),
+}
+
+/// What is chosen for a generation. What is EMBER_UNSET is as the model's files advise, else as
+/// said here.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_generate_options {
+    /// `sizeof(ember_generate_options)`; EMBER_GENERATE_OPTIONS_INIT sets it.
+    pub struct_size: usize,
+    /// Most tokens to generate; else until the window is full.
+    pub max_tokens: usize,
+    /// What the logits are divided by; 0 always takes the likeliest token. Else 0.
+    pub temperature: f32,
+    /// Only the likeliest `top_k` tokens are drawn from; 0 is off. Else off.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together have this probability; 1 is off. Else off.
+    pub top_p: f32,
+    /// Only tokens at least this many times as likely as the likeliest; 0 is off. Else off.
+    pub min_p: f32,
+    /// Factor against tokens that were there before, above 0; 1 is off. Else off.
+    pub repetition_penalty: f32,
+    /// Taken off a token's logit for each time it was generated, -2 to 2; 0 is off.
+    pub frequency_penalty: f32,
+    /// Taken off a token's logit once it was generated, -2 to 2; 0 is off.
+    pub presence_penalty: f32,
+    /// How many of the last tokens the penalties look at. Else all.
+    pub penalty_window: usize,
+    /// Fixes the draws: same model, device, options and seed, same text. Else a fresh one each time.
+    pub seed: u64,
+    /// Texts that end the generation and are not part of it, each ended by a NUL.
+    pub stop: *const *const c_char,
+    /// How many.
+    pub stop_count: usize,
+    /// Tokens that end the generation, besides the model's own.
+    pub stop_ids: *const u32,
+    /// How many.
+    pub stop_id_count: usize,
+    /// With each token, as many of the likeliest with their log-probabilities. Else none.
+    pub logprobs: usize,
+    /// Tokens of the prompt that are read at once. Else 512.
+    pub prefill_chunk: usize,
+    /// 1 goes on past the model's end-of-text tokens; else 0.
+    pub ignore_eos: i32,
+}
+
+impl Options for ember_generate_options {
+    const FIRST: usize = offset_of!(Self, ignore_eos) + size_of::<i32>();
+    fn defaults() -> Self {
+        ember_generate_options {
+            struct_size: size_of::<Self>(),
+            max_tokens: usize::MAX,
+            temperature: -1.0,
+            top_k: usize::MAX,
+            top_p: -1.0,
+            min_p: -1.0,
+            repetition_penalty: -1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            penalty_window: usize::MAX,
+            seed: u64::MAX,
+            stop: std::ptr::null(),
+            stop_count: 0,
+            stop_ids: std::ptr::null(),
+            stop_id_count: 0,
+            logprobs: usize::MAX,
+            prefill_chunk: usize::MAX,
+            ignore_eos: 0,
+        }
+    }
+}
+
+/// The caller's options in the core's words.
+pub(crate) fn convert(given: *const ember_generate_options) -> Outcome<GenerateOptions> {
+    let given = raw::options(given)?;
+    let number = |value: f32| (value != -1.0).then_some(value);
+    let mut options = GenerateOptions::default();
+    options.max_tokens = set_size(given.max_tokens);
+    options.temperature = number(given.temperature);
+    options.top_k = set_size(given.top_k);
+    options.top_p = number(given.top_p);
+    options.min_p = number(given.min_p);
+    options.repetition_penalty = number(given.repetition_penalty);
+    options.frequency_penalty = Some(given.frequency_penalty);
+    options.presence_penalty = Some(given.presence_penalty);
+    options.penalty_window = set_size(given.penalty_window);
+    options.seed = (given.seed != u64::MAX).then_some(given.seed);
+    let stop = raw::texts("stop", given.stop, std::ptr::null(), given.stop_count)?;
+    options.stop = stop.into_iter().map(str::to_string).collect();
+    options.stop_ids = raw::slice("stop_ids", given.stop_ids, given.stop_id_count)?.to_vec();
+    options.logprobs = set_size(given.logprobs);
+    options.prefill_chunk = set_size(given.prefill_chunk);
+    options.ignore_eos = set_switch("ignore_eos", given.ignore_eos)?.unwrap_or(false);
+    Ok(options)
+}
+
+/// A token and how likely it was.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_logprob {
+    /// The token.
+    pub id: u32,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+}
+
+/// A token as it was chosen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_token {
+    /// Its number in the vocabulary.
+    pub id: u32,
+    /// Natural logarithm of its probability, before penalties, temperature and cuts.
+    pub logprob: f32,
+    /// The most probable tokens, best first, as many as `logprobs` asks for.
+    pub top: *const ember_logprob,
+    /// How many.
+    pub top_len: usize,
+}
+
+/// Counts and times of a stream.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_stats {
+    /// Why it ended: `length`, `stop`, `stop_string`, `window` or `cancelled`, ended by a NUL; NULL
+    /// while it goes on and after an error.
+    pub finish_reason: *const c_char,
+    /// Tokens of the prompt that were read.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub tokens: usize,
+    /// Seconds that reading the prompt took.
+    pub prefill_seconds: f64,
+    /// Seconds that generating took.
+    pub decode_seconds: f64,
+    /// Tokens of the prompt read a second; 0 before the first.
+    pub prefill_per_second: f64,
+    /// Tokens generated a second; 0 before the first.
+    pub tokens_per_second: f64,
+}
+
+/// Where the pieces come from.
+pub(crate) enum Source {
+    /// A sequence of its own.
+    Own(Box<emberform::Stream<'static>>),
+    /// A session, which can be used again after.
+    Session(Arc<Sequence>, Box<Generation>),
+}
+
+impl Source {
+    fn next(&mut self) -> Outcome<Option<Piece>> {
+        let piece = match self {
+            Source::Own(stream) => stream.next(),
+            Source::Session(sequence, generation) => {
+                generation.next(&mut *handle::lock("session", &sequence.session)?)
+            }
+        };
+        Ok(piece.transpose()?)
+    }
+
+    fn stats(&self) -> (Option<emberform::FinishReason>, Stats) {
+        match self {
+            Source::Own(stream) => (stream.finish_reason(), stream.stats()),
+            Source::Session(_, generation) => (generation.finish_reason(), generation.stats()),
+        }
+    }
+}
+
+/// A source with what a caller may borrow from the last piece.
+struct State {
+    source: Source,
+    piece: Option<Piece>,
+    top: Vec<ember_logprob>,
+    text: String,
+}
+
+impl State {
+    /// The text of the next piece, or nothing at the end.
+    fn next(&mut self) -> Outcome<Option<ember_text>> {
+        self.top.clear();
+        self.piece = None;
+        let Some(piece) = self.source.next()? else {
+            return Ok(None);
+        };
+        if let Some(token) = &piece.token {
+            self.top.extend(token.top.iter().map(|&(id, logprob)| ember_logprob { id, logprob }));
+        }
+        let piece = self.piece.insert(piece);
+        Ok(Some(ember_text::of(&piece.text)))
+    }
+}
+
+struct Stream {
+    state: Mutex<State>,
+    cancel: CancelToken,
+}
+
+impl Object for Stream {
+    type C = ember_stream;
+    const NAME: &'static str = "ember_stream";
+}
+
+/// Hands a stream out.
+pub(crate) fn give(
+    out: raw::Out<*mut ember_stream>,
+    source: Source,
+    cancel: CancelToken,
+) -> Outcome {
+    let state = State { source, piece: None, top: Vec::new(), text: String::new() };
+    handle::give(out, Stream { state: Mutex::new(state), cancel })
+}
+
+/// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL. `options` may be NULL. The
+/// prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
+///
+/// Errors: EMBER_ERROR_MISSING without a tokenizer or for an encoder; EMBER_ERROR_TOO_LONG for a
+/// prompt longer than the window; EMBER_ERROR_ARGUMENT for an option out of range.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_generate(
+    model: *const ember_model,
+    prompt: *const c_char,
+    len: usize,
+    options: *const ember_generate_options,
+    stream_out: *mut *mut ember_stream,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let prompt = raw::text("prompt", prompt, len)?;
+        let options = convert(options)?;
+        let out = raw::out("stream_out", stream_out)?;
+        let stream = opened.model.generate(prompt, &options)?;
+        let cancel = stream.cancel_token();
+        give(out, Source::Own(Box::new(stream)), cancel)
+    })
+}
+
+/// The next piece: whole characters, empty while a character or a possible stop text is not
+/// complete. It lives until the next call with this stream. EMBER_DONE at the end, and after an
+/// error; then `piece_out` is not written.
+///
+/// Errors: EMBER_ERROR_DEVICE, EMBER_ERROR_NOT_FINITE; EMBER_ERROR_ARGUMENT when the stream's
+/// session was fed meanwhile or is in use by another thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_next(
+    stream: *mut ember_stream,
+    piece_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let stream = handle::get::<Stream>("stream", stream)?;
+        let mut state = handle::lock("stream", &stream.state)?;
+        let out = raw::out("piece_out", piece_out)?;
+        let Some(text) = state.next()? else {
+            return Ok(EMBER_DONE);
+        };
+        out.set(text);
+        Ok(EMBER_OK)
+    })
+}
+
+/// The token behind the last piece; EMBER_DONE when there is none, as before the first piece and
+/// for text that the end of the stream released. `top` lives until the next call with this
+/// stream. `token_size` is `sizeof(ember_token)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_token(
+    stream: *mut ember_stream,
+    token_out: *mut ember_token,
+    token_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let stream = handle::get::<Stream>("stream", stream)?;
+        let state = handle::lock("stream", &stream.state)?;
+        let out = raw::sized_out("token_out", token_out, token_size)?;
+        let Some(token) = state.piece.as_ref().and_then(|piece| piece.token.as_ref()) else {
+            return Ok(EMBER_DONE);
+        };
+        let (top, top_len) = (state.top.as_ptr(), state.top.len());
+        out.set(ember_token { id: token.id, logprob: token.logprob, top, top_len });
+        Ok(EMBER_OK)
+    })
+}
+
+/// All text that is still to come; it lives until the next call with this stream.
+///
+/// Errors: as ember_stream_next.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_text(
+    stream: *mut ember_stream,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let stream = handle::get::<Stream>("stream", stream)?;
+        let mut state = handle::lock("stream", &stream.state)?;
+        let out = raw::out("text_out", text_out)?;
+        state.text.clear();
+        while state.next()?.is_some() {
+            let piece = state.piece.take().map(|piece| piece.text).unwrap_or_default();
+            state.text.push_str(&piece);
+        }
+        out.set(ember_text::of(&state.text));
+        Ok(())
+    })
+}
+
+/// Takes a piece, which lives until the function returns; false pauses the stream. It is called on
+/// the thread of ember_stream_run. It must not throw, and cannot use the stream but to cancel it.
+pub type ember_text_function = Option<extern "C" fn(user: *mut c_void, piece: ember_text) -> bool>;
+
+/// Calls `on_text` with each piece up to the end of the stream: EMBER_DONE, or EMBER_OK when
+/// `on_text` returned false, after which the stream can be gone on with.
+///
+/// Errors: as ember_stream_next.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_run(
+    stream: *mut ember_stream,
+    on_text: ember_text_function,
+    user: *mut c_void,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let stream = handle::get::<Stream>("stream", stream)?;
+        let on_text = on_text.ok_or_else(|| argument("on_text", "is NULL"))?;
+        let mut state = handle::lock("stream", &stream.state)?;
+        while let Some(text) = state.next()? {
+            if !on_text(user, text) {
+                return Ok(EMBER_OK);
+            }
+        }
+        Ok(EMBER_DONE)
+    })
+}
+
+/// Counts and times so far. `stats_size` is `sizeof(ember_stats)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_stats(
+    stream: *mut ember_stream,
+    stats_out: *mut ember_stats,
+    stats_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let stream = handle::get::<Stream>("stream", stream)?;
+        let state = handle::lock("stream", &stream.state)?;
+        let out = raw::sized_out("stats_out", stats_out, stats_size)?;
+        let (finish, stats) = state.source.stats();
+        let finish_reason = match finish.map(emberform::FinishReason::as_str) {
+            None => std::ptr::null(),
+            Some("length") => c"length".as_ptr(),
+            Some("stop") => c"stop".as_ptr(),
+            Some("stop_string") => c"stop_string".as_ptr(),
+            Some("window") => c"window".as_ptr(),
+            Some("cancelled") => c"cancelled".as_ptr(),
+            Some(_) => c"other".as_ptr(),
+        };
+        out.set(ember_stats {
+            finish_reason,
+            prompt_tokens: stats.prompt_tokens,
+            tokens: stats.tokens,
+            prefill_seconds: stats.prefill.as_secs_f64(),
+            decode_seconds: stats.decode.as_secs_f64(),
+            prefill_per_second: stats.prefill_per_second(),
+            tokens_per_second: stats.tokens_per_second(),
+        });
+        Ok(())
+    })
+}
+
+/// Stops the stream, also while the prompt is read; it then ends as `cancelled`. May be called from
+/// any thread at any time, also while another is inside ember_stream_next.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_cancel(stream: *const ember_stream) {
+    answer((), || {
+        handle::get::<Stream>("stream", stream)?.cancel.cancel();
+        Ok(())
+    })
+}
+
+/// Frees the stream; what is not generated yet will not be.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_stream_free(stream: *mut ember_stream) {
+    handle::free::<Stream>(stream)
+}

@@ -1,0 +1,212 @@
+//! Handles: what a C caller holds instead of an object.
+//!
+//! A handle is a number in the clothes of a pointer, and nobody follows it: an index into a table and
+//! the generation of that place. So a handle that was freed, one of another kind and a pointer from
+//! elsewhere are errors, and freeing one while another thread is inside a call is safe: the call
+//! has a share of the object.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+
+use crate::raw;
+use crate::status::{Fault, Outcome, argument, ember_status};
+
+/// What a handle of C's type `C` stands for.
+pub(crate) trait Object: Any + Send + Sync + Sized {
+    /// The opaque type in the header.
+    type C;
+    /// The type's name there.
+    const NAME: &'static str;
+}
+
+/// A place of the table.
+struct Place {
+    generation: u32,
+    object: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// All objects that a caller holds.
+struct Table {
+    places: Vec<Place>,
+    free: Vec<usize>,
+}
+
+static TABLE: RwLock<Table> = RwLock::new(Table { places: Vec::new(), free: Vec::new() });
+
+/// Bits of a handle that are the index, above the lowest bit. That one is set in every handle, so
+/// that no address of an object in memory is one.
+const INDEX_BITS: u32 = usize::BITS / 2 - 1;
+
+/// The last generation; a place that has had it is not used again.
+const LAST: u32 = if usize::BITS == 64 { u32::MAX } else { u16::MAX as u32 };
+
+fn encode(index: usize, generation: u32) -> usize {
+    ((generation as usize) << (INDEX_BITS + 1)) | (index << 1) | 1
+}
+
+fn decode(handle: usize) -> Option<(usize, u32)> {
+    let index = (handle >> 1) & ((1 << INDEX_BITS) - 1);
+    (handle & 1 == 1).then_some((index, (handle >> (INDEX_BITS + 1)) as u32))
+}
+
+/// Puts an object into the table.
+fn insert(object: Arc<dyn Any + Send + Sync>) -> Outcome<usize> {
+    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(index) = table.free.pop() {
+        let place = &mut table.places[index];
+        place.object = Some(object);
+        return Ok(encode(index, place.generation));
+    }
+    let index = table.places.len();
+    if index >= 1 << INDEX_BITS {
+        return Err(argument("handle", format!("would be one of {index}; free some first")));
+    }
+    table.places.push(Place { generation: 1, object: Some(object) });
+    Ok(encode(index, 1))
+}
+
+/// The object of a handle, shared with the table.
+fn find(handle: usize) -> Option<Arc<dyn Any + Send + Sync>> {
+    let (index, generation) = decode(handle)?;
+    let table = TABLE.read().unwrap_or_else(PoisonError::into_inner);
+    let place = table.places.get(index).filter(|place| place.generation == generation)?;
+    place.object.clone()
+}
+
+/// Takes an object out of the table; the handle is then no handle any more.
+fn remove(handle: usize) -> Option<Arc<dyn Any + Send + Sync>> {
+    let (index, generation) = decode(handle)?;
+    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
+    let place = table.places.get_mut(index).filter(|place| place.generation == generation)?;
+    let object = place.object.take()?;
+    if place.generation < LAST {
+        place.generation += 1;
+        table.free.push(index);
+    }
+    Some(object)
+}
+
+/// Hands an object out as a handle.
+pub(crate) fn give<O: Object>(out: raw::Out<*mut O::C>, object: O) -> Outcome {
+    let handle = insert(Arc::new(object))?;
+    out.set(std::ptr::without_provenance_mut(handle));
+    Ok(())
+}
+
+/// The object of a handle.
+pub(crate) fn get<O: Object>(name: &str, handle: *const O::C) -> Outcome<Arc<O>> {
+    if handle.is_null() {
+        return Err(argument(name, "is NULL"));
+    }
+    let Some(object) = find(handle.addr()) else {
+        let problem = format!("is no {}: it was freed, or never was one", O::NAME);
+        return Err(argument(name, problem));
+    };
+    object.downcast().map_err(|_| argument(name, format!("is a handle, but no {}", O::NAME)))
+}
+
+/// Frees a handle. NULL, a freed handle and one of another kind are left alone.
+pub(crate) fn free<O: Object>(handle: *mut O::C) {
+    crate::status::answer((), || {
+        if handle.is_null() {
+            return Ok(());
+        }
+        match get::<O>("handle", handle) {
+            Ok(_) => drop(remove(handle.addr())),
+            Err(fault) => ::log::error!("a handle was not freed: {}", fault.message),
+        }
+        Ok(())
+    });
+}
+
+/// Locks what a non-const handle stands for; a second thread is refused, not kept waiting.
+pub(crate) fn lock<'a, T>(name: &str, mutex: &'a Mutex<T>) -> Outcome<MutexGuard<'a, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::WouldBlock) => Err(argument(
+            name,
+            "is in use by another thread or by the call that runs this callback",
+        )),
+        Err(TryLockError::Poisoned(_)) => Err(Fault {
+            status: ember_status::EMBER_ERROR_PANIC,
+            message: format!("`{name}` was left half way by a bug in an earlier call; free it"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Apple(u32);
+    struct Pear;
+    impl Object for Apple {
+        type C = u64;
+        const NAME: &'static str = "apple";
+    }
+    impl Object for Pear {
+        type C = u64;
+        const NAME: &'static str = "pear";
+    }
+
+    fn new<O: Object<C = u64>>(object: O) -> *mut u64 {
+        let mut handle = std::ptr::null_mut();
+        give(raw::out("handle", &raw mut handle).unwrap(), object).unwrap();
+        handle
+    }
+
+    fn problem<O: Object<C = u64>>(handle: *const u64) -> String {
+        get::<O>("fruit", handle).err().map(|fault| fault.message).unwrap_or_default()
+    }
+
+    #[test]
+    fn only_live_handles_of_the_right_kind_are_objects() {
+        let apple = new(Apple(7));
+        assert_eq!(get::<Apple>("fruit", apple).unwrap().0, 7);
+        assert_eq!(problem::<Pear>(apple), "`fruit` is a handle, but no pear");
+        assert_eq!(problem::<Apple>(std::ptr::null()), "`fruit` is NULL");
+        let here = 0u64;
+        for foreign in
+            [&raw const here, std::ptr::without_provenance(1), apple.wrapping_byte_add(2)]
+        {
+            assert!(problem::<Apple>(foreign).contains("never was one"));
+        }
+        free::<Pear>(apple);
+        assert_eq!(get::<Apple>("fruit", apple).unwrap().0, 7);
+        free::<Apple>(apple);
+        free::<Apple>(apple);
+        assert!(problem::<Apple>(apple).contains("it was freed"));
+        // The place is used again, the handle is not.
+        let pears: Vec<*mut u64> = (0..100).map(|_| new(Pear)).collect();
+        assert!(problem::<Apple>(apple).contains("it was freed"));
+        assert!(pears.iter().all(|pear| *pear != apple));
+        pears.into_iter().for_each(free::<Pear>);
+    }
+
+    #[test]
+    fn what_is_in_use_outlives_its_handle() {
+        let apple = new(Apple(7));
+        let held = get::<Apple>("fruit", apple).unwrap();
+        free::<Apple>(apple);
+        assert_eq!(held.0, 7);
+    }
+
+    #[test]
+    fn handles_are_numbers_there_and_back() {
+        for (index, generation) in [(0, 1), (1, 1), ((1 << INDEX_BITS) - 1, LAST), (77, 12345)] {
+            let handle = encode(index, generation);
+            assert_eq!(decode(handle), Some((index, generation)));
+            assert_eq!(decode(handle & !1), None);
+        }
+    }
+
+    #[test]
+    fn a_second_user_is_refused() {
+        let mutex = Mutex::new(0);
+        let held = lock("session", &mutex).unwrap();
+        let fault = lock("session", &mutex).unwrap_err();
+        assert_eq!(fault.status, ember_status::EMBER_ERROR_ARGUMENT);
+        drop(held);
+        assert!(lock("session", &mutex).is_ok());
+    }
+}

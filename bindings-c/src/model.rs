@@ -1,0 +1,435 @@
+//! Models
+//!
+//! A model is opened once and shared by all threads.
+
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::sync::OnceLock;
+
+use emberform::{Device, Model, Verification};
+
+use crate::device::{Entry, at, ember_device_info};
+use crate::handle::{self, Object};
+use crate::raw::{self, Options};
+use crate::status::{
+    Outcome, answer, argument, call, ember_error, ember_status, ember_text, out_of_memory,
+};
+
+/// An open model: weights on a device, tokenizer, settings.
+pub struct ember_model {
+    _opaque: (),
+}
+
+/// What is chosen when a model is opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_open_options {
+    /// `sizeof(ember_open_options)`; EMBER_OPEN_OPTIONS_INIT sets it.
+    pub struct_size: usize,
+    /// `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:<part of a name>`; NULL is `auto`.
+    pub device: *const c_char,
+}
+
+impl Options for ember_open_options {
+    const FIRST: usize = offset_of!(Self, device) + size_of::<*const c_char>();
+    fn defaults() -> Self {
+        ember_open_options { struct_size: size_of::<Self>(), device: std::ptr::null() }
+    }
+}
+
+/// What a model is.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_model_info {
+    /// One line: family, name, layers, width, parameters, format, device.
+    pub description: ember_text,
+    /// The family: `model_type` of Hugging Face configurations.
+    pub family: ember_text,
+    /// The folder or file that was opened.
+    pub path: ember_text,
+    /// Numbers of an embedding (D).
+    pub width: usize,
+    /// Numbers a token that ember_model_forward gives: the vocabulary (V) of a decoder, the width
+    /// of an encoder's hidden states.
+    pub output_width: usize,
+    /// Token ids are below this (V).
+    pub vocab: usize,
+    /// Most tokens of a sequence.
+    pub window: usize,
+    /// Blocks (L).
+    pub layers: usize,
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Most tokens of a text that embedding keeps unless told otherwise.
+    pub max_tokens: usize,
+    /// Tensors of the files: see ember_model_tensor.
+    pub tensors: usize,
+    /// Prompts by name that the files have for embedding: see ember_model_prompt.
+    pub prompts: usize,
+    /// Whether there is a tokenizer; without one a model takes token ids only.
+    pub has_tokenizer: bool,
+    /// Whether it continues text: a decoder. An encoder only embeds.
+    pub generates: bool,
+}
+
+/// A tensor of the model's files.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_tensor_info {
+    /// Its name in this library.
+    pub name: ember_text,
+    /// How its numbers are stored, such as `F32` or `Q4_K`.
+    pub format: ember_text,
+    /// Its sizes, output size first.
+    pub shape: *const usize,
+    /// How many sizes.
+    pub rank: usize,
+    /// Bytes that it takes.
+    pub bytes: usize,
+}
+
+/// A model with the words that a caller may borrow.
+pub(crate) struct Opened {
+    pub model: Model,
+    device: Entry,
+    description: String,
+    path: String,
+    spec: OnceLock<String>,
+    memory: OnceLock<String>,
+}
+
+impl Object for Opened {
+    type C = ember_model;
+    const NAME: &'static str = "ember_model";
+}
+
+/// Opens a model: a Hugging Face folder or a GGUF file, `path` ended by a NUL. `options` may be
+/// NULL. Files are mapped, not read: leave them as they are while the model is open.
+///
+/// Errors: EMBER_ERROR_IO when a file cannot be read; EMBER_ERROR_FORMAT, _CONFIG, _UNSUPPORTED
+/// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_open(
+    path: *const c_char,
+    options: *const ember_open_options,
+    model_out: *mut *mut ember_model,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let path = raw::string("path", path)?;
+        let options = raw::options(options)?;
+        let device = match raw::optional_string("device", options.device)? {
+            None => Device::Auto,
+            Some(device) => device.parse()?,
+        };
+        let out = raw::out("model_out", model_out)?;
+        let model = Model::options().device(device).open(path)?;
+        let opened = Opened {
+            device: Entry::new(model.device().clone()),
+            description: model.to_string(),
+            path: model.path().to_string_lossy().into_owned(),
+            spec: OnceLock::new(),
+            memory: OnceLock::new(),
+            model,
+        };
+        handle::give(out, opened)
+    })
+}
+
+/// Frees the handle. The model itself goes when no session, stream or tokenizer uses it.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_free(model: *mut ember_model) {
+    handle::free::<Opened>(model)
+}
+
+/// Numbers of an embedding (D); 0 for a handle that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_width(model: *const ember_model) -> usize {
+    answer(0, || Ok(handle::get::<Opened>("model", model)?.model.width()))
+}
+
+/// Says what the model is; the texts live as long as `model`. `info_size` is
+/// `sizeof(ember_model_info)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_describe(
+    model: *const ember_model,
+    info_out: *mut ember_model_info,
+    info_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let model = &opened.model;
+        let out = raw::sized_out("info_out", info_out, info_size)?;
+        out.set(ember_model_info {
+            description: ember_text::of(&opened.description),
+            family: ember_text::of(model.family()),
+            path: ember_text::of(&opened.path),
+            width: model.width(),
+            output_width: output_width(model),
+            vocab: model.spec().vocab,
+            window: model.spec().window,
+            layers: model.spec().layers.len(),
+            parameters: model.parameters(),
+            max_tokens: model.max_tokens().min(model.spec().window),
+            tensors: model.tensors().len(),
+            prompts: model.prompts().count(),
+            has_tokenizer: model.tokenizer().is_some(),
+            generates: model.decoder().is_some(),
+        });
+        Ok(())
+    })
+}
+
+/// The device that the model computes on; the texts live as long as `model`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_device(
+    model: *const ember_model,
+    info_out: *mut ember_device_info,
+    info_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        raw::sized_out("info_out", info_out, info_size)?.set(opened.device.as_c());
+        Ok(())
+    })
+}
+
+/// What the network is made of, on one page. The text lives as long as `model`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_spec(
+    model: *const ember_model,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let out = raw::out("text_out", text_out)?;
+        let text = opened.spec.get_or_init(|| opened.model.spec().to_string());
+        out.set(ember_text::of(text));
+        Ok(())
+    })
+}
+
+/// What the weights take of memory and what sessions will. The text lives as long as `model`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_memory(
+    model: *const ember_model,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let out = raw::out("text_out", text_out)?;
+        let text = opened.memory.get_or_init(|| opened.model.memory().to_string());
+        out.set(ember_text::of(text));
+        Ok(())
+    })
+}
+
+/// Tensor number `index` of the files, below `ember_model_info.tensors`; what it points to lives
+/// as long as `model`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_tensor(
+    model: *const ember_model,
+    index: usize,
+    tensor_out: *mut ember_tensor_info,
+    tensor_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let out = raw::sized_out("tensor_out", tensor_out, tensor_size)?;
+        let tensor = at("index", opened.model.tensors(), index)?;
+        out.set(ember_tensor_info {
+            name: ember_text::of(&tensor.name),
+            format: ember_text::of(&tensor.format),
+            shape: tensor.shape.as_ptr(),
+            rank: tensor.shape.len(),
+            bytes: tensor.bytes,
+        });
+        Ok(())
+    })
+}
+
+/// Prompt number `index` that the files have for embedding, below `ember_model_info.prompts`: its
+/// name and its text, which live as long as `model`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_prompt(
+    model: *const ember_model,
+    index: usize,
+    name_out: *mut ember_text,
+    prompt_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let name_out = raw::out("name_out", name_out)?;
+        let prompt_out = raw::out("prompt_out", prompt_out)?;
+        let prompts: Vec<(&str, &str)> = opened.model.prompts().collect();
+        let (name, prompt) = at("index", &prompts, index)?;
+        name_out.set(ember_text::of(name));
+        prompt_out.set(ember_text::of(prompt));
+        Ok(())
+    })
+}
+
+/// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
+///
+/// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
+/// writes [count, T, W] floats to `out`, W = `ember_model_info.output_width`; those beyond a row's
+/// length are zeros. `out_len` counts floats.
+///
+/// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
+/// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_DEVICE.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_forward(
+    model: *const ember_model,
+    rows: *const *const u32,
+    lengths: *const usize,
+    count: usize,
+    out: *mut f32,
+    out_len: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let lengths = raw::slice("lengths", lengths, count)?;
+        let pointers = raw::slice("rows", rows, count)?;
+        let mut rows = raw::reserved::<&[u32]>(count)?;
+        for (i, (row, len)) in pointers.iter().zip(lengths).enumerate() {
+            rows.push(raw::slice(&format!("rows[{i}]"), *row, *len)?);
+        }
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let needed = product(&[count, longest, output_width(&opened.model)])?;
+        let out = raw::buffer("out", out, out_len, needed)?;
+        // The core cannot report that an allocation failed: try it here.
+        drop(raw::reserved::<f32>(needed)?);
+        out.fill(opened.model.forward(&rows)?.as_slice())
+    })
+}
+
+/// The product of sizes, or a fault when no memory has so many.
+pub(crate) fn product(sizes: &[usize]) -> Outcome<usize> {
+    let product = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+    product.ok_or_else(|| out_of_memory(u128::MAX))
+}
+
+fn output_width(model: &Model) -> usize {
+    match model.decoder() {
+        Some(_) => model.spec().vocab,
+        None => model.spec().width,
+    }
+}
+
+/// A comparison of a model's device with the CPU.
+pub struct ember_verification {
+    _opaque: (),
+}
+
+/// The difference after one step of the network.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_step {
+    /// `embed`, `blocks.0`, ..., `norm`, `logits`.
+    pub name: ember_text,
+    /// The largest absolute difference from the CPU.
+    pub difference: f32,
+    /// The largest absolute number on the CPU, to judge it by.
+    pub scale: f32,
+}
+
+struct Verified {
+    verification: Verification,
+    text: String,
+}
+
+impl Object for Verified {
+    type C = ember_verification;
+    const NAME: &'static str = "ember_verification";
+}
+
+/// Compares the model on its device with the same files on the CPU, on a few tokens.
+///
+/// Errors: as ember_model_open on the CPU; EMBER_ERROR_DEVICE. A device that computes something
+/// else is no error: ask ember_verification_passed.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_verify(
+    model: *const ember_model,
+    verification_out: *mut *mut ember_verification,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let opened = handle::get::<Opened>("model", model)?;
+        let out = raw::out("verification_out", verification_out)?;
+        let verification = opened.model.verify()?;
+        handle::give(out, Verified { text: verification.to_string(), verification })
+    })
+}
+
+/// Whether every step is within the tolerance of 32-bit arithmetic; false for a handle that is
+/// none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_verification_passed(verification: *const ember_verification) -> bool {
+    answer(false, || {
+        Ok(handle::get::<Verified>("verification", verification)?.verification.passed())
+    })
+}
+
+/// The outcome in a sentence, which lives as long as `verification`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_verification_text(
+    verification: *const ember_verification,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let verified = handle::get::<Verified>("verification", verification)?;
+        raw::out("text_out", text_out)?.set(ember_text::of(&verified.text));
+        Ok(())
+    })
+}
+
+/// Step number `index`, in the order of the network; its name lives as long as `verification`.
+/// EMBER_DONE after the last. `step_size` is `sizeof(ember_step)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_verification_step(
+    verification: *const ember_verification,
+    index: usize,
+    step_out: *mut ember_step,
+    step_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let verified = handle::get::<Verified>("verification", verification)?;
+        let out = raw::sized_out("step_out", step_out, step_size)?;
+        let Some(step) = verified.verification.steps.get(index) else {
+            return Ok(ember_status::EMBER_DONE);
+        };
+        let name = ember_text::of(&step.name);
+        out.set(ember_step { name, difference: step.difference, scale: step.scale });
+        Ok(ember_status::EMBER_OK)
+    })
+}
+
+/// Frees the comparison.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_verification_free(verification: *mut ember_verification) {
+    handle::free::<Verified>(verification)
+}
+
+/// A size that the caller may leave to the model: `EMBER_UNSET` in the header.
+pub(crate) fn set_size(value: usize) -> Option<usize> {
+    (value != usize::MAX).then_some(value)
+}
+
+/// A switch that the caller may leave to the model.
+pub(crate) fn set_switch(name: &str, value: i32) -> Outcome<Option<bool>> {
+    match value {
+        -1 => Ok(None),
+        0 => Ok(Some(false)),
+        1 => Ok(Some(true)),
+        _ => Err(argument(name, format!("is {value}, not 0, 1 or EMBER_UNSET"))),
+    }
+}
