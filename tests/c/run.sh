@@ -143,6 +143,15 @@ stories() {
 [ -x "${CARGO_TARGET_DIR:-target}/release/stories" ] || cargo build --release --bin stories
 check "the stories in Rust, C and C++" stories
 
+# What a call costs over the core's own, printed and not judged: machines are busy.
+# shellcheck disable=SC2086
+check "compile bench.c" gcc -std=gnu11 -O1 -Wall -Wextra -Werror tests/c/bench.c -o "$work/bench" $use -lemberform
+calls=(tests/golden/st-prompts tests/golden/st-decoder "a cat sat" 1000)
+check "the benchmark" "$work/bench" "${calls[@]}"
+echo "least and median ns of a call, C:    $(cat "$work/out")"
+core=${CARGO_TARGET_DIR:-target}/release/examples/core_call
+if [ -x "$core" ]; then echo "least and median ns of a call, core: $("$core" "${calls[@]}")"; fi
+
 # Examples, compiled and run.
 for name in embed generate inspect; do
     # shellcheck disable=SC2086
