@@ -27,6 +27,7 @@
 //! build one from a [`nn::Spec`] and train it with burn.
 #![recursion_limit = "256"]
 
+mod chat;
 mod device;
 mod embed;
 mod error;
@@ -43,6 +44,7 @@ mod scratch;
 mod text;
 mod verify;
 
+pub use chat::{Chat, ChatStream, Message, Role, Variable};
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
 pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
 pub use error::{Code, Error, Result};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
+use crate::chat::{Chat, Message, Prompter, Variable};
 use crate::device::{self, Device, DeviceInfo};
 use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared};
 use crate::error::{Error, Result};
@@ -35,7 +36,7 @@ struct Inner {
     tokenizer: Option<Tokenizer>,
     embedder: Embedder,
     defaults: Defaults,
-    chat_template: Option<String>,
+    chat: Prompter,
     tensors: Vec<TensorInfo>,
     device: burn::tensor::Device,
     info: DeviceInfo,
@@ -293,7 +294,7 @@ impl Model {
                 net,
                 tokenizer: checkpoint.tokenizer,
                 defaults: checkpoint.defaults,
-                chat_template: checkpoint.chat_template,
+                chat: checkpoint.chat,
                 device,
                 info,
                 lost: AtomicBool::new(false),
@@ -428,6 +429,42 @@ impl Model {
         self.session()?.into_stream(ids, options)
     }
 
+    /// The text that the model's chat template makes of messages, up to where the model answers.
+    ///
+    /// It holds its special tokens as text: encode it without further ones.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a template, [`Error::Argument`] for messages that the template
+    /// refuses, [`Error::Format`] and [`Error::Unsupported`] when it is not what it should be.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
+        self.render_prompt("chat_prompt", messages, &[])
+    }
+
+    /// Answers messages: a stream of pieces, made as they are asked for.
+    ///
+    /// For a conversation of several turns, [`chat`](Self::chat) keeps what was read.
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt) and [`generate`](Self::generate).
+    pub fn generate_chat(
+        &self,
+        messages: &[Message],
+        options: &GenerateOptions,
+    ) -> Result<Stream<'static>> {
+        let prompt = self.render_prompt("generate_chat", messages, &[])?;
+        let ids = self.need_tokenizer("generate_chat")?.encode(&prompt, false)?.ids;
+        self.check_room(&ids)?;
+        self.session()?.into_stream(ids, options)
+    }
+
+    /// A conversation: messages and a session of its own.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an encoder, or without a tokenizer or a chat template.
+    pub fn chat(&self) -> Result<Chat> {
+        Chat::new(self)
+    }
+
     /// A session: a cache of its own, to feed tokens and generate step by step.
     ///
     /// # Errors
@@ -505,7 +542,7 @@ impl Model {
 
     /// The chat template of the files, as they have it.
     pub fn chat_template(&self) -> Option<&str> {
-        self.inner.chat_template.as_deref()
+        self.inner.chat.source()
     }
 
     /// The tensors of the files, by name.
@@ -547,6 +584,29 @@ impl Model {
                 false => "a tokenizer: the file has no `tokenizer.ggml.model`".to_string(),
             },
         })
+    }
+
+    /// Messages as the prompt that the chat template makes of them.
+    pub(crate) fn render_prompt(
+        &self,
+        call: &'static str,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+    ) -> Result<String> {
+        self.inner.chat.render(call, messages, variables)
+    }
+
+    /// Refuses a model without a chat template, or with one that cannot be read.
+    pub(crate) fn check_template(&self, call: &'static str) -> Result<()> {
+        self.inner.chat.template(call).map(|_| ())
+    }
+
+    /// Refuses a prompt that leaves no room for an answer.
+    pub(crate) fn check_room(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::argument("messages", "make a prompt without a token"));
+        }
+        self.check_length(ids.len() + 1)
     }
 
     pub(crate) fn need_decoder(&self, call: &'static str) -> Result<&GptDecoder> {

@@ -29,6 +29,11 @@ impl CancelToken {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Forgets that it was asked, for the next work that listens to the same token.
+    pub(crate) fn rearm(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -75,6 +80,25 @@ impl Session {
         self.ids.clear();
         self.logits.clear();
         self.cancel = CancelToken::default();
+    }
+
+    /// Goes back to the first `len` tokens, or stays where it is when it has no more.
+    ///
+    /// What blocks with a sliding window have let go of does not come back: when going back
+    /// needs it, the session is empty after. [`ids`](Self::ids) tell. There are no
+    /// [`logits`](Self::logits) until the next token is fed.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.ids.len() {
+            return;
+        }
+        if len == 0 || !self.cache.truncate(len) {
+            let cancel = self.cancel.clone();
+            self.reset();
+            self.cancel = cancel;
+            return;
+        }
+        self.ids.truncate(len);
+        self.logits.clear();
     }
 
     /// The log-odds of each next token after the last one fed, `[V]`; empty before the first.
@@ -147,11 +171,19 @@ impl Session {
     /// # Errors
     /// As [`generate`](Self::generate).
     pub fn start(&self, options: &GenerateOptions) -> Result<Generation> {
-        if self.ids.is_empty() {
-            return Err(Error::argument("session", "is empty; feed it a prompt first"));
+        if self.logits.is_empty() {
+            let problem = "has nothing to go on from; feed it a token first";
+            return Err(Error::argument("session", problem));
         }
         let resolved = self.resolve(options)?;
         Ok(Generation::new(self, vec![], resolved, true))
+    }
+
+    /// Begins a generation that reads `prompt` first and leaves the session with all tokens.
+    pub(crate) fn begin(&self, prompt: Vec<u32>, options: &GenerateOptions) -> Result<Generation> {
+        self.check(&prompt)?;
+        let resolved = self.resolve(options)?;
+        Ok(Generation::new(self, prompt, resolved, true))
     }
 
     /// A stream that reads `prompt` first and owns the session.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::chat::Prompter;
 use crate::embed::Recipe;
 use crate::error::{Error, Result};
 use crate::family::config::Config;
@@ -53,7 +54,7 @@ pub(crate) struct Checkpoint {
     pub tokenizer: Option<Tokenizer>,
     pub defaults: Defaults,
     pub recipe: Recipe,
-    pub chat_template: Option<String>,
+    pub chat: Prompter,
 }
 
 impl Checkpoint {
@@ -141,7 +142,7 @@ impl Checkpoint {
             tokenizer: None,
             defaults: Defaults::default(),
             recipe: Recipe::default(),
-            chat_template: None,
+            chat: Prompter::default(),
         })
     }
 }
@@ -228,10 +229,7 @@ fn folder(path: &Path) -> Result<Checkpoint> {
         checkpoint.tokenizer = Some(open_tokenizer(&tokenizer_path)?);
     }
     let tokenizer_config = json(&home.join("tokenizer_config.json"))?.unwrap_or_default();
-    checkpoint.chat_template = match tokenizer_config.get("chat_template") {
-        Some(Value::String(template)) => Some(template.clone()),
-        _ => None,
-    };
+    checkpoint.chat = Prompter::of_folder(&home, &tokenizer_config)?;
     let generation_path = home.join("generation_config.json");
     if let Some(values) = json(&generation_path)? {
         checkpoint.defaults = Defaults::from_json(&Value::Object(values))?;
@@ -260,7 +258,7 @@ fn file(path: &Path) -> Result<Checkpoint> {
     checkpoint.recipe = Recipe::from_pooling_type(pooling)?;
     checkpoint.recipe.complete(Some(checkpoint.spec.window), &checkpoint.spec);
     checkpoint.tokenizer = tokenizer(metadata, &gguf.head, path)?;
-    checkpoint.chat_template = metadata.string("tokenizer.chat_template")?.map(str::to_string);
+    checkpoint.chat = Prompter::of_gguf(path, metadata, checkpoint.tokenizer.as_ref())?;
     let mut ends = Vec::new();
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
         if let Some(id) = metadata.u32(&format!("tokenizer.ggml.{key}"))?

@@ -42,6 +42,22 @@ impl Cache {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
 
+    /// Goes back to the first `len` tokens. Not possible, and nothing changes, when a sliding
+    /// window has let go of what it held then.
+    pub(crate) fn truncate(&mut self, len: usize) -> bool {
+        if len > self.len || !self.layers.iter().all(LayerCache::holds_all) {
+            return false;
+        }
+        self.len = len;
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::Full(full) => full.len = len,
+                LayerCache::Rolling(ring) => ring.seen = len,
+            }
+        }
+        true
+    }
+
     /// Counts tokens that every layer has taken in.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.len += tokens;
@@ -96,6 +112,14 @@ impl LayerCache {
         match self {
             LayerCache::Full(full) => full.extend(k, v),
             LayerCache::Rolling(ring) => ring.extend(k, v),
+        }
+    }
+
+    /// Whether every token that was seen is still held.
+    fn holds_all(&self) -> bool {
+        match self {
+            LayerCache::Full(_) => true,
+            LayerCache::Rolling(ring) => ring.seen <= ring.window,
         }
     }
 
