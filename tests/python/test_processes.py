@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -76,13 +75,11 @@ sys.exit("the child hangs")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("what", ["use", "open"])
 def test_fork_says_so_instead_of_hanging(what: str) -> None:
     assert run_program(FORK, str(GOLDEN / "st-prompts"), what, timeout=40) == "unharmed\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_that_opens_first_computes() -> None:
     program = """
 import os, sys
