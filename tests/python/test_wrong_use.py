@@ -71,7 +71,7 @@ CASES: list[tuple[str, Use, type[Exception], str]] = [
     ("a stop id beyond the vocabulary", lambda d, e, t: d.generate(PROMPT, stop_ids=[10**6]), ValueError, "`stop_ids`"),
     ("logprobs beyond the vocabulary", lambda d, e, t: d.generate(PROMPT, logprobs=10**7), ValueError, "`logprobs`"),
     ("prefill_chunk of 0", lambda d, e, t: d.generate(PROMPT, prefill_chunk=0), ValueError, "`prefill_chunk`"),
-    ("generate before a prompt", lambda d, e, t: d.session().generate(), ValueError, "`session` is empty"),
+    ("generate before a prompt", lambda d, e, t: d.session().generate(), ValueError, "`session` has nothing to go on from"),
     ("feed an id beyond the vocabulary", lambda d, e, t: d.session().feed([10**6]), ValueError, "`ids` hold 1000000"),
     ("feed beyond the window", lambda d, e, t: d.session().feed([1] * 10**5), emberform.TooLongError, "100000 tokens"),
     ("forward an id below 0", lambda d, e, t: e.forward([1, -2]), ValueError, "`ids` hold -2"),
