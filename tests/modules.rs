@@ -5,7 +5,8 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use emberform::Error;
 use emberform::nn::spec::{
-    Activation, Head, Layer, Mlp, Norm, Pairing, Place, Position, Rope, Scaling, Span,
+    Activation, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position, QkNorm, Rope, Scales,
+    Scaling, Span,
 };
 use emberform::nn::{BertEncoder, Cache, GptDecoder, Spec, Transformer};
 use emberform_tests::difference;
@@ -52,8 +53,32 @@ fn variants() -> Vec<(&'static str, Spec)> {
         ),
         ("norms after", with(&|s| s.place = Place::After)),
         ("norms around", with(&|s| s.place = Place::Around)),
-        ("layer norm", with(&|s| s.norm = Norm::Layer { eps: 1e-5 })),
-        ("norm on queries and keys", with(&|s| s.attention.qk_norm = Some(s.norm))),
+        ("norms inside", with(&|s| s.place = Place::Inside)),
+        ("side by side, one norm", with(&|s| s.place = Place::Parallel { shared: true })),
+        ("side by side, two norms", with(&|s| s.place = Place::Parallel { shared: false })),
+        ("biases by distance", with(&|s| s.position = Position::Alibi { scale: 1.0 })),
+        ("a block that is not rotated", with(&|s| s.layers[1].rope = LayerRope::None)),
+        (
+            "scaled residuals and logits",
+            with(&|s| s.scales = Scales { residual: Some(0.5), logits: Some(2.0) }),
+        ),
+        ("layer norm without bias", with(&|s| s.norm = Norm::Layer { eps: 1e-5, bias: false })),
+        (
+            "a norm on each head of queries and keys",
+            with(&|s| {
+                s.attention.kv_heads = 2;
+                s.attention.qk_norm = Some(QkNorm::PerHead(Norm::Layer { eps: 1e-5, bias: true }));
+            }),
+        ),
+        (
+            "a norm on whole queries and keys",
+            with(&|s| {
+                s.attention.kv_heads = 2;
+                s.attention.qk_norm = Some(QkNorm::Whole(s.norm));
+            }),
+        ),
+        ("layer norm", with(&|s| s.norm = Norm::Layer { eps: 1e-5, bias: true })),
+        ("norm on queries and keys", with(&|s| s.attention.qk_norm = Some(QkNorm::Shared(s.norm)))),
         ("capped scores", with(&|s| s.attention.softcap = Some(5.0))),
         (
             "a head of its own, capped",
@@ -179,7 +204,7 @@ fn a_spec_that_does_not_fit_names_its_key() {
     refused(&|s| s.attention.heads = 0, "num_attention_heads");
     refused(&|s| s.attention.scale = f64::NAN, "query_pre_attn_scalar");
     refused(&|s| s.norm = Norm::Rms { eps: -1.0 }, "rms_norm_eps");
-    refused(&|s| s.norm = Norm::Layer { eps: f64::NAN }, "layer_norm_eps");
+    refused(&|s| s.norm = Norm::Layer { eps: f64::NAN, bias: true }, "layer_norm_eps");
     refused(&|s| s.layers[0] = Layer::new(Span::Sliding { window: 0 }), "sliding_window");
     refused(&|s| s.position = Position::Learned { count: 0 }, "max_position_embeddings");
     refused(

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Record the tiny checkpoints of tests/golden, their GGUF twins, the block formats and the tiny embedders.
 
-Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [embedders]     (default: all)
+Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [embedders] [NAME of a tiny checkpoint]
+(default: all but single ones)
 
 Everything is deterministic: weights come from numpy generators seeded by the checkpoint's name, and the expected
 numbers from the reference implementations pinned below, in float32 on the CPU with eager attention. A checkpoint's
@@ -164,7 +165,133 @@ TINY = {
                                       rope_local_base_freq=100.0, rope_scaling=dict(factor=8.0, rope_type="linear"),
                                       query_pre_attn_scalar=10, final_logit_softcapping=4.0, torch_dtype="float32")),
 }
+
+# --- decoder families: as small as shows every part of them -----------------------------------------------------------
+SMALLEST = dict(vocab_size=47, num_hidden_layers=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+                torch_dtype="float32")
+
+
+def decoder(kind, cls, **keys):
+    return dict(SMALLEST, model_type=kind, architectures=[cls], **keys)
+
+
+def add(name, cls, kind, keys, **options):
+    TINY[name] = dict(cls=cls, config=decoder(kind, cls, **keys), **options)
+
+
+def without(keys, *names):
+    return {k: v for k, v in keys.items() if k not in names}
+
+
+RMS = dict(rms_norm_eps=1e-5, hidden_act="silu")
+LN = dict(layer_norm_eps=1e-5)
+# one key head, a head that is not width / heads, a window shorter than the prompt
+add("mistral-window", "MistralForCausalLM", "mistral",
+    dict(RMS, hidden_size=20, num_attention_heads=5, num_key_value_heads=1, head_dim=6, intermediate_size=29, sliding_window=6,
+         rope_theta=100.0, tie_word_embeddings=False))
+# no window; its GGUF says llama
+add("mistral-full-f16", "MistralForCausalLM", "mistral",
+    dict(RMS, hidden_size=24, num_attention_heads=6, num_key_value_heads=2, intermediate_size=31, sliding_window=None,
+         rope_theta=1000000.0, tie_word_embeddings=False), dtype=torch.float16, gguf=Q.F16)
+add("qwen3-tied", "Qwen3ForCausalLM", "qwen3",
+    dict(RMS, hidden_size=18, num_attention_heads=6, num_key_value_heads=3, head_dim=8, intermediate_size=29, rope_theta=1000.0,
+         attention_bias=False, use_sliding_window=False, sliding_window=None, max_window_layers=2, tie_word_embeddings=True), gguf=Q.F32)
+# biases, sliding from the second layer on
+add("qwen3-sliding-bf16", "Qwen3ForCausalLM", "qwen3",
+    dict(RMS, hidden_size=16, num_attention_heads=5, num_key_value_heads=1, head_dim=4, intermediate_size=23,
+         rope_parameters=dict(rope_type="default", rope_theta=1000.0), attention_bias=True, use_sliding_window=True, sliding_window=5,
+         max_window_layers=1, tie_word_embeddings=False), dtype=torch.bfloat16)
+# the first release's `gelu`, which means its approximation
+add("gemma-gelu", "GemmaForCausalLM", "gemma",
+    dict(hidden_size=20, num_attention_heads=5, num_key_value_heads=1, head_dim=6, intermediate_size=29, hidden_act="gelu",
+         rms_norm_eps=1e-6, rope_theta=10000.0), gguf=Q.F32)
+add("gemma2-capped", "Gemma2ForCausalLM", "gemma2",
+    dict(hidden_size=20, num_attention_heads=4, num_key_value_heads=2, head_dim=6, intermediate_size=27, num_hidden_layers=3,
+         hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, sliding_window=5, query_pre_attn_scalar=6, rope_theta=10000.0,
+         attn_logit_softcapping=2.0, final_logit_softcapping=3.0), gguf=Q.F32)
+# another score scale, no caps
+add("gemma2-plain-bf16", "Gemma2ForCausalLM", "gemma2",
+    dict(hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=10, intermediate_size=21,
+         hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, sliding_window=5, query_pre_attn_scalar=17, rope_theta=1000.0,
+         attn_logit_softcapping=None, final_logit_softcapping=None), dtype=torch.bfloat16)
+add("smollm3-nope", "SmolLM3ForCausalLM", "smollm3",
+    dict(RMS, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=4, intermediate_size=21,
+         rope_theta=1000.0, rope_scaling=None, attention_bias=False, mlp_bias=False, no_rope_layers=[1, 1, 1, 0], no_rope_layer_interval=4,
+         use_sliding_window=False, sliding_window=None), gguf=Q.F32)
+add("olmo2", "Olmo2ForCausalLM", "olmo2",
+    dict(RMS, hidden_size=24, num_attention_heads=6, num_key_value_heads=3, intermediate_size=29, rope_theta=1000.0, attention_bias=False,
+         tie_word_embeddings=False), gguf=Q.F32)
+add("granite", "GraniteForCausalLM", "granite",
+    dict(RMS, hidden_size=20, num_attention_heads=5, num_key_value_heads=1, intermediate_size=27, rope_theta=1000.0, attention_bias=False,
+         mlp_bias=False, tie_word_embeddings=True, embedding_multiplier=3.0, attention_multiplier=0.3, residual_multiplier=0.7,
+         logits_scaling=1.7), gguf=Q.F32)
+# norms on queries and keys with a scale a head
+add("cohere-normed", "CohereForCausalLM", "cohere",
+    dict(LN, hidden_act="silu", hidden_size=24, num_attention_heads=6, num_key_value_heads=3, intermediate_size=29, rope_theta=1000.0,
+         use_qk_norm=True, logit_scale=0.6), gguf=Q.F32)
+add("cohere-plain-f16", "CohereForCausalLM", "cohere",
+    dict(LN, hidden_act="silu", hidden_size=20, num_attention_heads=5, num_key_value_heads=1, intermediate_size=27, rope_theta=1000.0,
+         attention_bias=True, logit_scale=0.6), dtype=torch.float16)
+add("cohere2", "Cohere2ForCausalLM", "cohere2",
+    dict(LN, hidden_act="silu", hidden_size=16, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=4, intermediate_size=21,
+         rope_theta=1000.0, rotary_pct=1.0, sliding_window=5, sliding_window_pattern=4, logit_scale=0.6), gguf=Q.F32)
+add("stablelm", "StableLmForCausalLM", "stablelm",
+    dict(LN, hidden_act="silu", hidden_size=20, num_attention_heads=2, num_key_value_heads=2, intermediate_size=27, rope_theta=1000.0,
+         partial_rotary_factor=0.4, use_qkv_bias=True, tie_word_embeddings=False), gguf=Q.F32)
+add("stablelm-parallel", "StableLmForCausalLM", "stablelm",
+    dict(LN, hidden_act="silu", hidden_size=24, num_attention_heads=4, num_key_value_heads=2, intermediate_size=27, rope_theta=1000.0,
+         partial_rotary_factor=0.75, qk_layernorm=True, use_parallel_residual=True, tie_word_embeddings=False), gguf=Q.F32)
+add("starcoder2", "Starcoder2ForCausalLM", "starcoder2",
+    dict(norm_epsilon=1e-5, hidden_act="gelu_pytorch_tanh", hidden_size=20, num_attention_heads=5, num_key_value_heads=1,
+         intermediate_size=41, rope_theta=1000.0, use_bias=True, sliding_window=None), gguf=Q.F32)
+add("starcoder2-window-bf16", "Starcoder2ForCausalLM", "starcoder2",
+    dict(norm_epsilon=1e-5, hidden_act="gelu_pytorch_tanh", hidden_size=16, num_attention_heads=4, num_key_value_heads=2,
+         intermediate_size=29, rope_theta=1000.0, use_bias=False, sliding_window=5, tie_word_embeddings=False), dtype=torch.bfloat16)
+add("phi", "PhiForCausalLM", "phi",
+    dict(LN, hidden_act="gelu_new", hidden_size=20, num_attention_heads=2, intermediate_size=80, num_hidden_layers=1, rope_theta=10000.0,
+         partial_rotary_factor=0.4, tie_word_embeddings=False), gguf=Q.F32)
+add("phi-normed", "PhiForCausalLM", "phi",
+    dict(LN, hidden_act="gelu_new", hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=29, rope_theta=1000.0,
+         partial_rotary_factor=0.5, qk_layernorm=True, tie_word_embeddings=False))
+add("phi3-window", "Phi3ForCausalLM", "phi3",
+    dict(RMS, hidden_size=24, num_attention_heads=4, num_key_value_heads=2, intermediate_size=27, original_max_position_embeddings=64,
+         rope_theta=1000.0, rope_scaling=None, sliding_window=7, tie_word_embeddings=False), gguf=Q.F32)
+add("gpt-neox", "GPTNeoXForCausalLM", "gpt_neox",
+    dict(LN, hidden_act="gelu", hidden_size=24, num_attention_heads=3, intermediate_size=41, rotary_pct=0.25, rotary_emb_base=10000,
+         use_parallel_residual=True, tie_word_embeddings=False), rename=[("lm_head.", "embed_out.")], gguf=Q.F32)
+# its head under the name that transformers 5 writes
+add("gpt-neox-sequential", "GPTNeoXForCausalLM", "gpt_neox",
+    dict(LN, hidden_act="gelu_new", hidden_size=20, num_attention_heads=5, intermediate_size=29, rotary_pct=1.0, rotary_emb_base=10000,
+         use_parallel_residual=False, attention_bias=False, tie_word_embeddings=False))
+GPTJ = dict(n_embd=20, n_head=2, n_layer=2, n_positions=64, layer_norm_epsilon=1e-5)
+TINY["gptj"] = dict(cls="GPTJForCausalLM", config=dict(
+    without(SMALLEST, "num_hidden_layers", "max_position_embeddings"), model_type="gptj", architectures=["GPTJForCausalLM"], **GPTJ,
+    n_inner=None, rotary_dim=4, activation_function="gelu_new", tie_word_embeddings=False))
+TINY["gpt-neo"] = dict(cls="GPTNeoForCausalLM", config=dict(
+    without(SMALLEST, "num_hidden_layers"), model_type="gpt_neo", architectures=["GPTNeoForCausalLM"], hidden_size=20, num_heads=4,
+    num_layers=3, intermediate_size=None, attention_types=[[["global", "local"], 1], [["local"], 1]], window_size=5,
+    activation_function="gelu_new", layer_norm_epsilon=1e-5))
+OPT = dict(hidden_size=20, num_attention_heads=4, ffn_dim=29, activation_function="relu", word_embed_proj_dim=20)
+add("opt", "OPTForCausalLM", "opt", dict(OPT, do_layer_norm_before=True))
+add("opt-after", "OPTForCausalLM", "opt", dict(OPT, do_layer_norm_before=False, activation_function="gelu"), dtype=torch.float16)
+# six heads: not a power of two
+TINY["bloom"] = dict(cls="BloomForCausalLM", gguf=Q.F32, config=dict(
+    without(SMALLEST, "num_hidden_layers", "max_position_embeddings"), model_type="bloom", architectures=["BloomForCausalLM"],
+    n_embed=24, n_layer=2, num_attention_heads=6, seq_length=64, layer_norm_epsilon=1e-5, apply_residual_connection_post_layernorm=False))
+FALCON = dict(hidden_size=20, layer_norm_epsilon=1e-5)
+add("falcon-7b", "FalconForCausalLM", "falcon",
+    dict(FALCON, num_attention_heads=5, alibi=False, bias=False, multi_query=True, new_decoder_architecture=False, parallel_attn=True), gguf=Q.F32)
+add("falcon-40b", "FalconForCausalLM", "falcon",
+    dict(FALCON, hidden_size=24, num_attention_heads=6, num_kv_heads=2, alibi=False, bias=False, new_decoder_architecture=True), gguf=Q.F32)
+# not eager: this version of transformers adds the distance twice there, in the scores and in the mask
+add("falcon-rw", "FalconForCausalLM", "falcon",
+    dict(FALCON, num_attention_heads=5, alibi=True, bias=True, multi_query=False, new_decoder_architecture=False, parallel_attn=False,
+         num_hidden_layers=1), attention="sdpa")
+TINY["openai-gpt"] = dict(cls="OpenAIGPTLMHeadModel", config=dict(
+    without(SMALLEST, "num_hidden_layers", "max_position_embeddings"), model_type="openai-gpt", architectures=["OpenAIGPTLMHeadModel"],
+    **dict(GPTJ, n_head=4), afn="gelu"))
 LENGTHS = [21, 1, 13]
+GEMMAS = ("gemma", "gemma2", "gemma3_text")
 
 
 def random_weight(rng, name, shape, family):
@@ -172,7 +299,7 @@ def random_weight(rng, name, shape, family):
     x = rng.standard_normal(shape).astype(np.float32)
     norm = "norm" in name.lower() or ".ln_" in name or name.startswith("ln_")
     if norm and name.endswith(("weight", "gamma")):
-        return x * 0.3 if family == "gemma3_text" else 1.0 + x * 0.3
+        return x * 0.3 if family in GEMMAS else 1.0 + x * 0.3
     if name.endswith("bias") or norm:
         return x * 0.2
     if "embed_tokens" in name or "wte" in name or "word_embeddings" in name:
@@ -180,10 +307,10 @@ def random_weight(rng, name, shape, family):
     return x * 0.25
 
 
-def load_reference(cls, folder, allowed=()):
+def load_reference(cls, folder, allowed=(), attention="eager"):
     import transformers
 
-    model, info = getattr(transformers, cls).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    model, info = getattr(transformers, cls).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True)
     missing = [k for k in info["missing_keys"] if not k.startswith(allowed)]
     assert not missing and not info["mismatched_keys"], (folder, missing, info["mismatched_keys"])
     return model.eval(), info
@@ -223,10 +350,11 @@ def expected(name, config, model, folder):
     save_file({k: v.contiguous() for k, v in out.items()}, folder / "expected.safetensors")
 
 
-def record_tiny():
-    for name, spec in TINY.items():
+def record_tiny(names=TINY):
+    for name in names:
         import transformers
 
+        spec = TINY[name]
         config, folder, rng = spec["config"], HERE / name, generator(name)
         shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "config.json", config)
@@ -254,7 +382,7 @@ def record_tiny():
         if prefix := spec.get("strip"):
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
         save_checkpoint(folder, tensors, spec.get("shards", 1))
-        model, _ = load_reference(spec["cls"], folder, ("pooler.",) if "drop" in spec else ())
+        model, _ = load_reference(spec["cls"], folder, ("pooler.",) if "drop" in spec else (), spec.get("attention", "eager"))
         expected(name, config, model, folder)
         if spec.get("gguf") is not None:
             write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
@@ -281,7 +409,14 @@ def save_checkpoint(folder, tensors, shards=1):
 # Names by gguf-py's own table; keys, permutations and adjustments as llama.cpp's converter makes them.
 
 ARCH = {"bert": gguf.MODEL_ARCH.BERT, "gpt2": gguf.MODEL_ARCH.GPT2, "llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2,
-        "gemma3_text": gguf.MODEL_ARCH.GEMMA3}
+        "gemma3_text": gguf.MODEL_ARCH.GEMMA3, "mistral": gguf.MODEL_ARCH.LLAMA, "qwen3": gguf.MODEL_ARCH.QWEN3,
+        "gemma": gguf.MODEL_ARCH.GEMMA, "gemma2": gguf.MODEL_ARCH.GEMMA2, "smollm3": gguf.MODEL_ARCH.SMOLLM3,
+        "olmo2": gguf.MODEL_ARCH.OLMO2, "granite": gguf.MODEL_ARCH.GRANITE, "cohere": gguf.MODEL_ARCH.COMMAND_R,
+        "cohere2": gguf.MODEL_ARCH.COHERE2, "stablelm": gguf.MODEL_ARCH.STABLELM, "starcoder2": gguf.MODEL_ARCH.STARCODER2,
+        "phi": gguf.MODEL_ARCH.PHI2, "phi3": gguf.MODEL_ARCH.PHI3, "gpt_neox": gguf.MODEL_ARCH.GPTNEOX, "bloom": gguf.MODEL_ARCH.BLOOM,
+        "falcon": gguf.MODEL_ARCH.FALCON}
+# llama.cpp rotates neighbours in these, so their queries and keys are permuted
+PERMUTED = ("llama", "mistral", "smollm3", "granite")
 
 
 def canonical(tensors, config):
@@ -304,26 +439,43 @@ def unpermute(weight, heads):
     return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
+def ungroup(value, heads, groups):
+    """Rows of queries, then keys, then values, from those of each key head with its query heads."""
+    rows = value.reshape(groups, heads // groups + 2, -1, *value.shape[1:])
+    parts = rows[:, :-2], rows[:, -2], rows[:, -1]
+    return np.concatenate([part.reshape(-1, *value.shape[1:]) for part in parts])
+
+
 def gguf_tensors(config, tensors):
     """{name in the GGUF: float32 array} for a checkpoint."""
     family = config["model_type"]
     names = gguf.get_tensor_name_map(ARCH[family], config.get("num_hidden_layers", config.get("n_layer")))
-    out = {}
+    heads = config.get("num_attention_heads")
+    out, stacked = {}, {}
     for key, value in tensors.items():
+        if ".norms." in key:  # one vector a head
+            stem, _, number = key.removesuffix(".weight").rpartition(".norms.")
+            stacked.setdefault(stem, {})[int(number)] = value
+            continue
+        if "query_key_value" in key:
+            groups = heads if family != "falcon" else config.get("num_kv_heads", 1)
+            value = ungroup(value, heads, groups)
         if family == "gpt2" and key.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
             value = value.T
-        if family == "llama":
+        if family in PERMUTED:
             if key.endswith(("q_proj.weight", "q_proj.bias")):
                 value = permute(value, config["num_attention_heads"])
             if key.endswith(("k_proj.weight", "k_proj.bias")):
                 value = permute(value, config.get("num_key_value_heads", config["num_attention_heads"]))
-        if family == "gemma3_text" and key.endswith("norm.weight"):
+        if family in GEMMAS and key.endswith("norm.weight"):
             value = value + np.float32(1.0)
-        new = names.get_name(key, (".weight", ".bias"))
+        new = names.get_name(key.removeprefix("transformer.") if family == "bloom" else key, (".weight", ".bias"))
         if new is None and family == "gpt2":  # the bare layout
             new = names.get_name("transformer." + key, (".weight", ".bias"))
         assert new is not None, key
         out[new] = np.ascontiguousarray(value)
+    for stem, parts in stacked.items():
+        out[names.get_name(stem) + ".weight"] = np.stack([parts[i] for i in range(len(parts))])
     if family == "llama" and (factors := llama3_factors(config)) is not None:
         out["rope_freqs.weight"] = factors
     return out
@@ -361,11 +513,22 @@ def gguf_metadata(w, c):
         w.add_layer_norm_eps(c["layer_norm_epsilon"])
         return
     heads = c["num_attention_heads"]
-    w.add_block_count(c["num_hidden_layers"])
-    w.add_context_length(c["max_position_embeddings"])
-    w.add_embedding_length(c["hidden_size"])
-    w.add_feed_forward_length(c["intermediate_size"])
+    width = c.get("hidden_size", c.get("n_embed"))
+    w.add_block_count(c.get("num_hidden_layers", c.get("n_layer")))
+    w.add_context_length(2048 if family == "falcon" else c.get("max_position_embeddings", c.get("seq_length")))
+    w.add_embedding_length(width)
+    w.add_feed_forward_length(c.get("intermediate_size", 4 * width))
     w.add_head_count(heads)
+    if family in ("phi", "bloom", "falcon", "gpt_neox"):
+        w.add_layer_norm_eps(c.get("layer_norm_eps", c.get("layer_norm_epsilon")))
+        if family == "gpt_neox":
+            w.add_rope_dimension_count(int(c["rotary_pct"] * (width // heads)))
+            w.add_parallel_residual(c["use_parallel_residual"])
+            return  # this one leaves out the base of the rotation and the key heads
+        w.add_head_count_kv(c.get("num_kv_heads", 1) if family == "falcon" else heads)
+        if family == "phi":
+            w.add_rope_dimension_count(int(c["partial_rotary_factor"] * width) // heads)
+        return
     if family == "bert":
         w.add_layer_norm_eps(c["layer_norm_eps"])
         w.add_causal_attention(False)
@@ -373,18 +536,43 @@ def gguf_metadata(w, c):
         w.add_token_type_count(c["type_vocab_size"])
         return
     w.add_head_count_kv(c.get("num_key_value_heads", heads))
-    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    if "rms_norm_eps" in c:
+        w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    else:
+        w.add_layer_norm_eps(c.get("layer_norm_eps", c.get("norm_epsilon")))
+    if family in ("cohere", "cohere2"):
+        w.add_logit_scale(c["logit_scale"])
+        w.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    if family == "granite":
+        w.add_attention_scale(c["attention_multiplier"])
+        w.add_embedding_scale(c["embedding_multiplier"])
+        w.add_residual_scale(c["residual_multiplier"])
+        w.add_logit_scale(c["logits_scaling"])
+    if family == "stablelm":
+        w.add_rope_dimension_count(int(c["partial_rotary_factor"] * (width // heads)))
+        w.add_parallel_residual(c.get("use_parallel_residual", True))
+    if family == "phi3":
+        w.add_rope_scaling_orig_ctx_len(c["original_max_position_embeddings"])
+        w.add_rope_dimension_count(int(c.get("partial_rotary_factor", 1.0) * width) // heads)
+    if family in ("phi3", "cohere2", "gemma2"):
+        w.add_sliding_window(c["sliding_window"] or 0)
+    if family == "cohere2":
+        w.add_vocab_size(c["vocab_size"])
+        w.add_rope_dimension_count(int(c["rotary_pct"] * (width // heads)))
+    if family == "gemma2":
+        w.add_attn_logit_softcapping(c["attn_logit_softcapping"])
+        w.add_final_logit_softcapping(c["final_logit_softcapping"])
     rope = c.get("rope_parameters") or c.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type"))
     if kind == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
-    if (theta := rope.get("rope_theta", c.get("rope_theta"))) is not None:
+    if (theta := rope.get("rope_theta", c.get("rope_theta"))) is not None and family not in ("gemma", "gemma2"):
         w.add_rope_freq_base(theta)
     if "head_dim" in c:
         w.add_key_length(c["head_dim"])
         w.add_value_length(c["head_dim"])
-    if family == "llama":
+    if family in PERMUTED:
         w.add_vocab_size(c["vocab_size"])
         w.add_rope_dimension_count(c.get("head_dim") or c["hidden_size"] // heads)
     if family == "gemma3_text":
@@ -551,6 +739,8 @@ def main():
             import embedders
 
             embedders.record()
+        elif what in TINY:
+            record_tiny([what])
         else:
             {"tiny": record_tiny, "quantized": record_quantized, "blocks": record_blocks}[what]()
 

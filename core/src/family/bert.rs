@@ -62,10 +62,11 @@ fn spec(config: &Config) -> Result<Spec> {
             activation: activation(config, Activation::Gelu)?,
             bias: true,
         },
-        norm: Norm::Layer { eps: config.f64("layer_norm_eps")?.unwrap_or(1e-12) },
+        norm: Norm::Layer { eps: config.f64("layer_norm_eps")?.unwrap_or(1e-12), bias: true },
         place: Place::After,
         layers: vec![Layer::new(Span::Bidirectional); layer_count(config)?],
         last_norm: false,
         head: if config.has("pooler.weight") { Head::Pooler } else { Head::None },
+        scales: Scales::default(),
     })
 }

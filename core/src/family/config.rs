@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::load::{Stored, Tensors};
 
 /// Other spellings of keys, as older or other exports have them.
 const ALIASES: &[(&str, &[&str])] = &[
-    ("hidden_size", &["n_embd", "d_model"]),
-    ("num_hidden_layers", &["n_layer", "n_layers"]),
-    ("num_attention_heads", &["n_head", "n_heads"]),
-    ("max_position_embeddings", &["n_positions", "n_ctx"]),
-    ("intermediate_size", &["n_inner"]),
-    ("layer_norm_eps", &["layer_norm_epsilon"]),
-    ("hidden_act", &["hidden_activation", "activation_function"]),
+    ("hidden_size", &["n_embd", "n_embed", "d_model"]),
+    ("num_hidden_layers", &["n_layer", "n_layers", "num_layers"]),
+    ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
+    ("num_key_value_heads", &["num_kv_heads", "n_head_kv"]),
+    ("max_position_embeddings", &["n_positions", "n_ctx", "seq_length"]),
+    ("intermediate_size", &["n_inner", "ffn_dim", "ffn_hidden_size"]),
+    ("layer_norm_eps", &["layer_norm_epsilon", "norm_epsilon"]),
+    ("hidden_act", &["hidden_activation", "activation_function", "activation"]),
+    ("rope_theta", &["rotary_emb_base"]),
+    ("partial_rotary_factor", &["rotary_pct", "rope_pct"]),
     ("sliding_window_pattern", &["_sliding_window_pattern"]),
 ];
 
@@ -52,12 +55,17 @@ impl Config {
     }
 
     /// A copy in which a missing `key` has a value.
-    pub(crate) fn with_default(&self, key: &str, value: usize) -> Config {
+    pub(crate) fn with_default(&self, key: &str, value: impl Into<Value>) -> Config {
         let mut copy = self.clone();
         if self.value(key).is_none() {
-            copy.values.insert(key.to_string(), json!(value));
+            copy.values.insert(key.to_string(), value.into());
         }
         copy
+    }
+
+    /// Whether the file has `key`, be it with null for a value.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// Whether it came from a GGUF file.
@@ -139,6 +147,20 @@ impl Config {
     pub(crate) fn string(&self, key: &str) -> Result<Option<&str>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(key, value, "text"))
+    }
+
+    /// A list of any values.
+    pub(crate) fn list(&self, key: &str) -> Result<Option<&Vec<Value>>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_array().map(Some).ok_or_else(|| self.wrong(key, value, "a list"))
+    }
+
+    /// A list of whole numbers that are not negative.
+    pub(crate) fn usizes(&self, key: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
+        let list = value.as_array().and_then(|list| list.iter().map(number).collect());
+        list.map(Some).ok_or_else(|| self.wrong(key, value, "a list of whole numbers from 0"))
     }
 
     /// A list of texts.

@@ -15,6 +15,24 @@ pub(crate) enum Fixup {
     Transpose(&'static [&'static str]),
     /// Queries, keys and values stand in one matrix, in that order of rows.
     SplitQkv,
+    /// Hugging Face only: in that matrix, the rows of each key head and its query heads stand
+    /// together. GGUF has them in the order that [`SplitQkv`](Self::SplitQkv) takes.
+    GatherQkv,
+    /// Gate and up of the MLP stand in one matrix, called `mlp.gate_up`, or `mlp.up` in GGUF.
+    SplitGateUp,
+    /// Vectors that stand one by one, with a number behind their name, belong together.
+    Join(&'static [&'static str]),
+    /// Vectors stand as `[heads, size]`.
+    Flatten(&'static [&'static str]),
+    /// The first rows of a matrix are never used.
+    DropRows(&'static str, usize),
+    /// Where `when` is there, names stand for others, in this order.
+    Rename {
+        /// The part whose presence tells.
+        when: &'static str,
+        /// From and to.
+        pairs: &'static [(&'static str, &'static str)],
+    },
     /// Hugging Face only: norms hold their scale minus 1. GGUF has the 1 added.
     AddOne(&'static [&'static str]),
 }
@@ -23,11 +41,18 @@ impl Fixup {
     /// Changes the tensors it names.
     pub(crate) fn apply(&self, tensors: &mut Tensors, spec: &Spec, gguf: bool) -> Result<()> {
         match self {
-            Fixup::Transpose(names) if !gguf => each(tensors, names, "weight", transpose),
-            Fixup::AddOne(names) if !gguf => each(tensors, names, "weight", add_one),
+            Fixup::Transpose(names) if !gguf => each(tensors, names, "weight", transpose)?,
+            Fixup::AddOne(names) if !gguf => each(tensors, names, "weight", add_one)?,
+            Fixup::GatherQkv if !gguf => gather_qkv(tensors, spec),
             Fixup::SplitQkv => split_qkv(tensors, spec),
-            Fixup::Transpose(_) | Fixup::AddOne(_) => Ok(()),
+            Fixup::SplitGateUp => split_gate_up(tensors, spec),
+            Fixup::Join(names) => join(tensors, names),
+            Fixup::Flatten(names) => flatten(tensors, names),
+            Fixup::DropRows(name, rows) => drop_rows(tensors, name, *rows),
+            Fixup::Rename { when, pairs } => rename(tensors, when, pairs),
+            Fixup::Transpose(_) | Fixup::AddOne(_) | Fixup::GatherQkv => {}
         }
+        Ok(())
     }
 }
 
@@ -82,36 +107,130 @@ fn transpose(stored: &Stored) -> Option<Stored> {
 
 fn add_one(stored: &Stored) -> Option<Stored> {
     let values: Vec<f32> = stored.floats()?.into_iter().map(|x| x + 1.0).collect();
-    Some(Stored {
-        dtype: Dtype::Weight(Format::F32),
-        shape: stored.shape.clone(),
-        bytes: Bytes::from(bytemuck::cast_slice(&values).to_vec()),
-    })
+    Some(Stored { shape: stored.shape.clone(), ..vector(&values) })
 }
 
-fn split_qkv(tensors: &mut Tensors, spec: &Spec) -> Result<()> {
+/// The names with `part` between block and suffix.
+fn named(tensors: &Tensors, part: &str) -> Vec<String> {
+    tensors.keys().filter(|name| name.contains(part)).cloned().collect()
+}
+
+/// Takes a fused tensor of `sizes` rows apart; leaves it in place when it does not fit: the report
+/// then names it with its shape.
+fn split(tensors: &mut Tensors, name: &str, part: &str, sides: &[(&str, usize)]) {
+    let rows: usize = sides.iter().map(|(_, rows)| rows).sum();
+    let Some(stored) = tensors.get(name).cloned() else { return };
+    if stored.shape.first() != Some(&rows) || !stored.bytes.len().is_multiple_of(rows.max(1)) {
+        return;
+    }
+    let (row, mut start) = (stored.bytes.len() / rows.max(1), 0);
+    tensors.remove(name);
+    for (side, rows) in sides {
+        let mut shape = stored.shape.clone();
+        shape[0] = *rows;
+        let bytes = stored.bytes.slice(start * row..(start + rows) * row);
+        tensors.insert(name.replace(part, side), Stored { dtype: stored.dtype, shape, bytes });
+        start += rows;
+    }
+}
+
+fn split_qkv(tensors: &mut Tensors, spec: &Spec) {
     let attention = &spec.attention;
     let (q, kv) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-    let fused: Vec<String> =
-        tensors.keys().filter(|name| name.contains(".attn.qkv.")).cloned().collect();
-    for name in fused {
-        let Some(stored) = tensors.get(&name) else { continue };
-        // Left in place when it does not fit: the report then names it with its shape.
-        if stored.shape.first() != Some(&(q + 2 * kv))
-            || !stored.bytes.len().is_multiple_of(q + 2 * kv)
-        {
-            continue;
+    for name in named(tensors, ".attn.qkv.") {
+        let sides = [(".attn.q.", q), (".attn.k.", kv), (".attn.v.", kv)];
+        split(tensors, &name, ".attn.qkv.", &sides);
+    }
+}
+
+fn gather_qkv(tensors: &mut Tensors, spec: &Spec) {
+    let attention = &spec.attention;
+    let (kv, head_dim) = (attention.kv_heads, attention.head_dim);
+    let each = attention.heads / kv; // query heads of a key head
+    let rows = (attention.heads + 2 * kv) * head_dim;
+    for name in named(tensors, ".attn.qkv.") {
+        let Some(stored) = tensors.get_mut(&name) else { continue };
+        if stored.shape.first() != Some(&rows) || !stored.bytes.len().is_multiple_of(rows.max(1)) {
+            continue; // the report on shapes says what is wrong
         }
-        let row = stored.bytes.len() / (q + 2 * kv);
-        let stored = stored.clone();
-        tensors.remove(&name);
-        for (side, start, rows) in [("q", 0, q), ("k", q, kv), ("v", q + kv, kv)] {
-            let mut shape = stored.shape.clone();
-            shape[0] = rows;
-            let bytes = stored.bytes.slice(start * row..(start + rows) * row);
-            let name = name.replace(".attn.qkv.", &format!(".attn.{side}."));
-            tensors.insert(name, Stored { dtype: stored.dtype, shape, bytes });
+        let head = stored.bytes.len() / rows.max(1) * head_dim;
+        let mut bytes = Vec::with_capacity(stored.bytes.len());
+        for part in [0..each, each..each + 1, each + 1..each + 2] {
+            for group in 0..kv {
+                let start = group * (each + 2);
+                let (from, to) = (start + part.start, start + part.end);
+                bytes.extend_from_slice(&stored.bytes[from * head..to * head]);
+            }
+        }
+        stored.bytes = bytes.into();
+    }
+}
+
+fn split_gate_up(tensors: &mut Tensors, spec: &Spec) {
+    let ffn = spec.mlp.ffn();
+    let sides = [(".mlp.gate.", ffn), (".mlp.up.", ffn)];
+    for part in [".mlp.gate_up.", ".mlp.up."] {
+        for name in named(tensors, part) {
+            split(tensors, &name, part, &sides);
         }
     }
-    Ok(())
+}
+
+fn join(tensors: &mut Tensors, parts: &[&str]) {
+    let firsts: Vec<String> =
+        parts.iter().flat_map(|part| named(tensors, &format!(".{part}.0."))).collect();
+    for first in firsts {
+        let Some((stem, suffix)) = first.rsplit_once(".0.") else { continue };
+        let numbered = |j: usize| format!("{stem}.{j}.{suffix}");
+        let mut values = Vec::new();
+        for j in 0.. {
+            let Some(more) = tensors.get(&numbered(j)).and_then(Stored::floats) else { break };
+            tensors.remove(&numbered(j));
+            values.extend(more);
+        }
+        tensors.insert(format!("{stem}.{suffix}"), vector(&values));
+    }
+}
+
+/// Numbers as a stored tensor.
+fn vector(values: &[f32]) -> Stored {
+    Stored {
+        dtype: Dtype::Weight(Format::F32),
+        shape: vec![values.len()],
+        bytes: Bytes::from(bytemuck::cast_slice(values).to_vec()),
+    }
+}
+
+fn flatten(tensors: &mut Tensors, names: &[&str]) {
+    for (name, stored) in tensors.iter_mut() {
+        let wanted = ["weight", "bias"].iter().find_map(|suffix| part(name, suffix));
+        if let (true, &[heads, size]) =
+            (wanted.is_some_and(|part| names.contains(&part)), stored.shape.as_slice())
+            && let Some(all) = heads.checked_mul(size)
+        {
+            stored.shape = vec![all];
+        }
+    }
+}
+
+fn drop_rows(tensors: &mut Tensors, name: &str, count: usize) {
+    let Some(stored) = tensors.get_mut(&format!("{name}.weight")) else { return };
+    let Some(&rows) = stored.shape.first() else { return };
+    if rows > count && stored.bytes.len().is_multiple_of(rows) {
+        stored.bytes = stored.bytes.slice(count * (stored.bytes.len() / rows)..);
+        stored.shape[0] = rows - count;
+    }
+}
+
+fn rename(tensors: &mut Tensors, when: &str, pairs: &[(&str, &str)]) {
+    if named(tensors, &format!(".{when}.")).is_empty() {
+        return;
+    }
+    for (from, to) in pairs {
+        for name in named(tensors, &format!(".{from}.")) {
+            if let Some(stored) = tensors.remove(&name) {
+                tensors.insert(name.replace(&format!(".{from}."), &format!(".{to}.")), stored);
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ pub(super) static FAMILY: Family = Family {
     gguf: &["gemma3"],
     spec,
     prefixes: &["language_model.model.", "model.language_model.", "language_model.", "model."],
-    tensors: &[NAMES, llama::NAMES],
+    tensors: &[gemma2::NAMES, qwen3::NAMES, llama::NAMES],
     fixups: &[Fixup::AddOne(&[
         "attn_norm",
         "attn_post_norm",
@@ -22,20 +22,8 @@ pub(super) static FAMILY: Family = Family {
     ignored: &["vision_tower.*", "multi_modal_projector.*"],
 };
 
-const NAMES: Names = &[
-    ("layers.{i}.post_attention_layernorm", "blocks.{i}.attn_post_norm"),
-    ("layers.{i}.pre_feedforward_layernorm", "blocks.{i}.mlp_norm"),
-    ("layers.{i}.post_feedforward_layernorm", "blocks.{i}.mlp_post_norm"),
-    ("layers.{i}.self_attn.q_norm", "blocks.{i}.attn.q_norm"),
-    ("layers.{i}.self_attn.k_norm", "blocks.{i}.attn.k_norm"),
-];
-
 fn spec(config: &Config) -> Result<Spec> {
-    // Exports leave out what equals the published 4B model's defaults.
-    let base = llama::spec(&config.with_default("head_dim", 256))?;
-    if config.bool("use_bidirectional_attention")? == Some(true) {
-        return Err(unknown("setting", "use_bidirectional_attention", &["false"]));
-    }
+    let base = gemma::spec(config)?;
     let head_dim = base.attention.head_dim;
     let window = config.usize("sliding_window")?.unwrap_or(4096);
     let pattern = config.usize("sliding_window_pattern")?.unwrap_or(6).max(1);
@@ -54,17 +42,16 @@ fn spec(config: &Config) -> Result<Spec> {
         layers(config, base.layers.len(), Some(window), |i| !(i + 1).is_multiple_of(pattern))?;
     for layer in &mut layers {
         if matches!(layer.span, Span::Sliding { .. }) {
-            layer.rope = Some(local.clone());
+            layer.rope = LayerRope::Own(local.clone());
         }
     }
-    let scalar = config.f64("query_pre_attn_scalar")?.unwrap_or(head_dim as f64);
+    let scale = gemma::scale(config, &base, head_dim as f64, 62)?;
     Ok(Spec {
         window: config.usize("max_position_embeddings")?.unwrap_or(131_072),
-        embed: Embed { scale: Some((base.width as f64).sqrt()), ..base.embed },
         position: Position::Rope(full),
         attention: Attention {
-            qk_norm: Some(base.norm),
-            scale: scalar.powf(-0.5),
+            qk_norm: Some(QkNorm::Shared(base.norm)),
+            scale,
             softcap: config.f64("attn_logit_softcapping")?,
             ..base.attention
         },

@@ -28,18 +28,36 @@ const NAMES: Names = &[
 ];
 
 fn spec(config: &Config) -> Result<Spec> {
-    let (width, heads) = (config.need_usize("hidden_size")?, head_count(config)?);
-    let head_dim = head_dim(config, width, heads)?;
+    let base = blocks(config, Defaults { window: 1024, activation: Activation::GeluTanh })?;
     let scale = match config.bool("scale_attn_weights")? {
         Some(false) => 1.0,
-        _ => (head_dim as f64).powf(-0.5),
+        _ => base.attention.scale,
     };
     let inverse = config.bool("scale_attn_by_inverse_layer_idx")?.unwrap_or(false);
     let layer = |i: usize| Layer {
         scale: inverse.then_some(scale / (i + 1) as f64),
         ..Layer::new(Span::Causal)
     };
-    let window = config.usize("max_position_embeddings")?.unwrap_or(1024);
+    Ok(Spec {
+        attention: Attention { scale, ..base.attention },
+        layers: (0..base.layers.len()).map(layer).collect(),
+        ..base
+    })
+}
+
+/// What the GPTs leave out of their configs.
+pub(super) struct Defaults {
+    /// Longest sequence.
+    pub window: usize,
+    /// The activation of the MLP.
+    pub activation: Activation,
+}
+
+/// The spec that the GPTs start from: pre-norm with layer norms, learned positions, plain MLP.
+pub(super) fn blocks(config: &Config, defaults: Defaults) -> Result<Spec> {
+    let (width, heads) = (config.need_usize("hidden_size")?, head_count(config)?);
+    let head_dim = head_dim(config, width, heads)?;
+    let window = config.usize("max_position_embeddings")?.unwrap_or(defaults.window);
     Ok(Spec {
         vocab: config.vocab()?,
         width,
@@ -53,18 +71,19 @@ fn spec(config: &Config) -> Result<Spec> {
             qkv_bias: true,
             out_bias: true,
             qk_norm: None,
-            scale,
+            scale: (head_dim as f64).powf(-0.5),
             softcap: None,
         },
         mlp: Mlp::Plain {
             ffn: config.usize("intermediate_size")?.unwrap_or(width.saturating_mul(4)),
-            activation: activation(config, Activation::GeluTanh)?,
+            activation: activation(config, defaults.activation)?,
             bias: true,
         },
-        norm: Norm::Layer { eps: config.f64("layer_norm_eps")?.unwrap_or(1e-5) },
+        norm: layer_norm(config, true)?,
         place: Place::Before,
-        layers: (0..layer_count(config)?).map(layer).collect(),
+        layers: vec![Layer::new(Span::Causal); layer_count(config)?],
         last_norm: true,
         head: head(config, None)?,
+        scales: Scales::default(),
     })
 }

@@ -6,15 +6,7 @@ use super::*;
 pub(super) static FAMILY: Family = Family {
     names: &["llama"],
     gguf: &["llama"],
-    spec: |config| {
-        let mut spec = spec(config)?;
-        // GGUF keeps the rows of queries and keys as the paper pairs them. Rotating that way
-        // leaves the file's bytes in place; unpermuting would copy both matrices.
-        if let (Position::Rope(rope), true) = (&mut spec.position, config.is_gguf()) {
-            rope.pairing = Pairing::Adjacent;
-        }
-        Ok(spec)
-    },
+    spec: |config| Ok(paired(config, spec(config)?)),
     prefixes: &["model."],
     tensors: &[NAMES],
     fixups: &[],
@@ -70,5 +62,6 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         layers: vec![Layer::new(Span::Causal); layers],
         last_norm: true,
         head: head(config, None)?,
+        scales: Scales::default(),
     })
 }

@@ -5,14 +5,34 @@
 //! architecture is one small file and one line in [`FAMILIES`].
 
 mod bert;
+mod bloom;
+mod cohere;
+mod cohere2;
 pub(crate) mod config;
+mod falcon;
 pub(crate) mod fixup;
+mod gemma;
+mod gemma2;
 mod gemma3;
 pub(crate) mod gguf;
 mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
+mod gptj;
+mod granite;
 mod llama;
+mod mistral;
 pub(crate) mod names;
+mod olmo2;
+mod openai_gpt;
+mod opt;
+mod phi;
+mod phi3;
 mod qwen2;
+mod qwen3;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 
 use config::Config;
 use fixup::Fixup;
@@ -21,8 +41,8 @@ use names::Names;
 use crate::error::{Error, Result};
 use crate::nn::Spec;
 use crate::nn::spec::{
-    Activation, Attention, Embed, Head, Layer, Mlp, Norm, Pairing, Place, Position, Rope, Scaling,
-    Span,
+    Activation, Attention, Embed, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position,
+    QkNorm, Rope, Scales, Scaling, Span,
 };
 
 /// A line of models that share their blocks and their names.
@@ -44,12 +64,38 @@ pub(crate) struct Family {
 }
 
 /// Every family that opens.
-pub(crate) static FAMILIES: [&Family; 5] =
-    [&bert::FAMILY, &gemma3::FAMILY, &gpt2::FAMILY, &llama::FAMILY, &qwen2::FAMILY];
+pub(crate) static FAMILIES: &[&Family] = &[
+    &bert::FAMILY,
+    &bloom::FAMILY,
+    &cohere::FAMILY,
+    &cohere2::FAMILY,
+    &falcon::FAMILY,
+    &gemma::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &gpt2::FAMILY,
+    &gpt_neo::FAMILY,
+    &gpt_neox::FAMILY,
+    &gptj::FAMILY,
+    &granite::FAMILY,
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &olmo2::FAMILY,
+    &openai_gpt::FAMILY,
+    &opt::FAMILY,
+    &phi::FAMILY,
+    &phi3::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &smollm3::FAMILY,
+    &stablelm::FAMILY,
+    &starcoder2::FAMILY,
+];
 
 /// The family of a `model_type`.
 pub(crate) fn by_model_type(name: &str) -> Result<&'static Family> {
-    FAMILIES.into_iter().find(|family| family.names.contains(&name)).ok_or_else(|| {
+    let mut families = FAMILIES.iter().copied();
+    families.find(|family| family.names.contains(&name)).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.names).copied().collect();
         unknown("model type", name, &known)
     })
@@ -57,7 +103,8 @@ pub(crate) fn by_model_type(name: &str) -> Result<&'static Family> {
 
 /// The family of a GGUF file's `general.architecture`.
 pub(crate) fn by_architecture(name: &str) -> Result<&'static Family> {
-    FAMILIES.into_iter().find(|family| family.gguf.contains(&name)).ok_or_else(|| {
+    let mut families = FAMILIES.iter().copied();
+    families.find(|family| family.gguf.contains(&name)).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.gguf).copied().collect();
         unknown("architecture", name, &known)
     })
@@ -82,6 +129,25 @@ fn activation(config: &Config, default: Activation) -> Result<Activation> {
             return Err(unknown("activation", other, &known));
         }
     })
+}
+
+/// A layer norm with the config's eps.
+fn layer_norm(config: &Config, bias: bool) -> Result<Norm> {
+    Ok(Norm::Layer { eps: config.f64("layer_norm_eps")?.unwrap_or(1e-5), bias })
+}
+
+/// What a token sees: the last `window` tokens, or all before.
+fn span(window: Option<usize>) -> Span {
+    window.map_or(Span::Causal, |window| Span::Sliding { window })
+}
+
+/// For architectures whose GGUF files keep the rows of queries and keys as the paper pairs them.
+/// Rotating that way leaves the file's bytes in place; unpermuting would copy both matrices.
+fn paired(config: &Config, mut spec: Spec) -> Spec {
+    if let (Position::Rope(rope), true) = (&mut spec.position, config.is_gguf()) {
+        rope.pairing = Pairing::Adjacent;
+    }
+    spec
 }
 
 /// The rotation that a config describes: of all layers, or of the layers called `kind`.

@@ -1,24 +1,28 @@
-//! Tables of names with `{i}` for a block's number: exact, first match wins, read both ways.
+//! Tables of names with `{i}` for a block's number and `{j}` for that of a part in it: exact, first
+//! match wins, read both ways.
 
 /// Pairs of (checkpoint's name, our name), without `.weight` and `.bias`.
 pub(crate) type Names = &'static [(&'static str, &'static str)];
 
-/// The number that stands where `pattern` has `{i}`; `Some(None)` for an equal name without one.
-fn fit(pattern: &str, name: &str) -> Option<Option<usize>> {
-    let Some((before, after)) = pattern.split_once("{i}") else {
-        return (pattern == name).then_some(None);
-    };
-    let digits = name.strip_prefix(before)?.strip_suffix(after)?;
-    // Only the plain form of a number, so that two names never mean one tensor.
-    let number: usize = digits.parse().ok()?;
-    (number.to_string() == digits).then_some(Some(number))
+/// The numbers that stand where `pattern` has `{i}` and `{j}`; 0 for one that it has not.
+fn fit(pattern: &str, name: &str) -> Option<[usize; 2]> {
+    let (mut pattern, mut name, mut numbers) = (pattern, name, [0; 2]);
+    for (place, number) in ["{i}", "{j}"].into_iter().zip(&mut numbers) {
+        let Some((before, after)) = pattern.split_once(place) else { continue };
+        let rest = name.strip_prefix(before)?;
+        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        // Only the plain form of a number, so that two names never mean one tensor.
+        *number = digits.parse().ok()?;
+        if number.to_string() != digits {
+            return None;
+        }
+        (pattern, name) = (after, &rest[digits.len()..]);
+    }
+    (pattern == name).then_some(numbers)
 }
 
-fn fill(pattern: &str, number: Option<usize>) -> String {
-    match number {
-        Some(number) => pattern.replace("{i}", &number.to_string()),
-        None => pattern.to_string(),
-    }
+fn fill(pattern: &str, [i, j]: [usize; 2]) -> String {
+    pattern.replace("{i}", &i.to_string()).replace("{j}", &j.to_string())
 }
 
 /// Splits `a.b.weight` into `a.b` and `weight`. Norms of old exports say `gamma` and `beta`.
@@ -37,8 +41,8 @@ pub(crate) fn ours(tables: &[Names], prefixes: &[&str], name: &str) -> Option<St
     let bare = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
     for stem in bare.into_iter().chain([stem]) {
         for (theirs, ours) in tables.iter().copied().flatten() {
-            if let Some(number) = fit(theirs, stem) {
-                return Some(format!("{}.{suffix}", fill(ours, number)));
+            if let Some(numbers) = fit(theirs, stem) {
+                return Some(format!("{}.{suffix}", fill(ours, numbers)));
             }
         }
     }
@@ -49,7 +53,7 @@ pub(crate) fn ours(tables: &[Names], prefixes: &[&str], name: &str) -> Option<St
 pub(crate) fn theirs(tables: &[Names], name: &str) -> Option<String> {
     let (stem, suffix) = suffix(name)?;
     tables.iter().copied().flatten().find_map(|(theirs, ours)| {
-        fit(ours, stem).map(|number| format!("{}.{suffix}", fill(theirs, number)))
+        fit(ours, stem).map(|numbers| format!("{}.{suffix}", fill(theirs, numbers)))
     })
 }
 
@@ -109,7 +113,7 @@ mod tests {
         for (tables, prefixes) in tables {
             for (pattern, _) in tables.iter().copied().flatten() {
                 for suffix in ["weight", "bias"] {
-                    let name = format!("{}.{suffix}", fill(pattern, Some(17)));
+                    let name = format!("{}.{suffix}", fill(pattern, [17, 5]));
                     let mine = ours(tables, prefixes, &name).unwrap();
                     // A table before may claim our name for another spelling; that one must lead
                     // back to the same tensor.
@@ -126,7 +130,9 @@ mod tests {
 
     #[test]
     fn numbers_have_one_spelling() {
-        assert_eq!(fit("h.{i}.x", "h.12.x"), Some(Some(12)));
+        assert_eq!(fit("h.{i}.x", "h.12.x"), Some([12, 0]));
+        assert_eq!(fit("h.{i}.x.{j}", "h.12.x.3"), Some([12, 3]));
+        assert_eq!(fit("h.x", "h.x"), Some([0, 0]));
         for bad in ["h.012.x", "h.+1.x", "h..x", "h.x", "h.1.y", "h.99999999999999999999999.x"] {
             assert_eq!(fit("h.{i}.x", bad), None, "{bad}");
         }

@@ -13,7 +13,7 @@ pub(super) static FAMILY: Family = Family {
     ignored: llama::FAMILY.ignored,
 };
 
-fn spec(config: &Config) -> Result<Spec> {
+pub(super) fn spec(config: &Config) -> Result<Spec> {
     let base = llama::spec(config)?;
     // Sliding starts after the first `max_window_layers` blocks, and only when switched on.
     let slides = config.bool("use_sliding_window")?.unwrap_or(false);

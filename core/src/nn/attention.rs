@@ -1,5 +1,5 @@
-//! Attention: multi-head, grouped-query and multi-query, with rotary positions, a norm on
-//! queries and keys, soft-capped scores, and keys and values from a cache.
+//! Attention: multi-head, grouped-query and multi-query, with rotary positions or a bias on
+//! scores, a norm on queries and keys, soft-capped scores, and keys and values from a cache.
 //!
 //! ```text
 //! x [B, T, D] -> q [B, H, T, C], k and v [B, K, T, C] -> norm, rotate -> cache [B, K, S, C]
@@ -14,7 +14,7 @@ use super::linear::Proj;
 use super::norm::Norm;
 use super::position::Angles;
 use super::source::Source;
-use super::spec;
+use super::spec::{self, QkNorm};
 use crate::error::Result;
 
 /// The projections of one attention.
@@ -28,12 +28,23 @@ pub struct Attention {
     pub v: Proj,
     /// `[D, H C]`
     pub out: Proj,
-    /// Norm over a head of queries, `[C]`.
+    /// Norm over queries: `[C]`, or `[H C]` where it spans more than a head or differs by head.
     pub q_norm: Option<Norm>,
-    /// Norm over a head of keys, `[C]`.
+    /// Norm over keys: `[C]`, or `[K C]`.
     pub k_norm: Option<Norm>,
     #[module(skip)]
     spec: spec::Attention,
+}
+
+/// What a pass knows of the places of its tokens, made once for all blocks that share it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places<'a> {
+    /// The rotation of queries and keys.
+    pub angles: Option<&'a Angles>,
+    /// Added to scores, `[1, H, T or 1, S]`.
+    pub bias: Option<&'a Tensor<4>>,
+    /// `true` hides a key from a query, `[B or 1, 1, T or 1, S]`.
+    pub hidden: Option<&'a Tensor<4, Bool>>,
 }
 
 impl Attention {
@@ -44,13 +55,17 @@ impl Attention {
         spec: &spec::Attention,
     ) -> Result<Self> {
         let (inner, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let mut norm = |side: &str| match spec.qk_norm {
+        let mut norm = |side: &str, inner: usize| match spec.qk_norm {
             Some(kind) => {
-                Norm::build(source, &format!("{name}.{side}_norm"), spec.head_dim, kind).map(Some)
+                let size = match kind {
+                    QkNorm::Shared(_) => spec.head_dim,
+                    QkNorm::PerHead(_) | QkNorm::Whole(_) => inner,
+                };
+                Norm::build(source, &format!("{name}.{side}_norm"), size, kind.norm()).map(Some)
             }
             None => Ok(None),
         };
-        let (q_norm, k_norm) = (norm("q")?, norm("k")?);
+        let (q_norm, k_norm) = (norm("q", inner)?, norm("k", kv)?);
         Ok(Attention {
             q: Proj::build(source, &format!("{name}.q"), [inner, width], spec.qkv_bias)?,
             k: Proj::build(source, &format!("{name}.k"), [kv, width], spec.qkv_bias)?,
@@ -62,17 +77,16 @@ impl Attention {
         })
     }
 
-    /// Lets every token look at those that `hidden` does not hide.
+    /// Lets every token look at those that `places.hidden` does not hide.
     ///
-    /// With a cache, the new keys and values join those it holds, and `hidden` covers both.
+    /// With a cache, the new keys and values join those it holds, and `places` covers both.
     ///
     /// # Shapes
-    /// `x: [B, T, D]`, `hidden: [B or 1, 1, T or 1, S]` -> `[B, T, D]`
+    /// `x: [B, T, D]` -> `[B, T, D]`
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        angles: Option<&Angles>,
-        hidden: Option<&Tensor<4, Bool>>,
+        places: Places<'_>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
@@ -81,24 +95,26 @@ impl Attention {
             let [_, _, inner] = y.dims();
             y.reshape([b, t, inner / c, c]).swap_dims(1, 2) // [B, H or K, T, C]
         };
-        let place = |y: Tensor<4>, norm: &Option<Norm>| {
-            let y = match norm {
-                Some(norm) => norm.forward(y),
-                None => y,
+        let place = |y: Tensor<3>, norm: &Option<Norm>| {
+            let y = match (norm, self.spec.qk_norm) {
+                (Some(norm), Some(QkNorm::Shared(_))) => norm.forward(split(y)),
+                (Some(norm), Some(QkNorm::PerHead(_))) => norm.forward_heads(split(y)),
+                (Some(norm), _) => split(norm.forward(y)),
+                (None, _) => split(y),
             };
-            match angles {
+            match places.angles {
                 Some(angles) => angles.rotate(y),
                 None => y,
             }
         };
-        let q = place(split(self.q.forward(x.clone())), &self.q_norm);
-        let k = place(split(self.k.forward(x.clone())), &self.k_norm);
+        let q = place(self.q.forward(x.clone()), &self.q_norm);
+        let k = place(self.k.forward(x.clone()), &self.k_norm);
         let v = split(self.v.forward(x));
         let (k, v) = match cache {
             Some(cache) => cache.extend(k, v), // [B, K, S, C]
             None => (k, v),
         };
-        let y = attend(q, k, v, hidden, self.spec.scale, self.spec.softcap);
+        let y = attend(q, k, v, places, self.spec.scale, self.spec.softcap);
         self.out.forward(y.swap_dims(1, 2).reshape([b, t, heads * c]))
     }
 }
@@ -106,12 +122,12 @@ impl Attention {
 /// `softmax(scale q k^T) v`, heads of queries sharing those of keys in order.
 ///
 /// # Shapes
-/// `q: [B, H, T, C]`, `k, v: [B, K, S, C]`, `hidden: [B or 1, 1, T or 1, S]` -> `[B, H, T, C]`
+/// `q: [B, H, T, C]`, `k, v: [B, K, S, C]` -> `[B, H, T, C]`
 fn attend(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
-    hidden: Option<&Tensor<4, Bool>>,
+    places: Places<'_>,
     scale: f64,
     softcap: Option<f64>,
 ) -> Tensor<4> {
@@ -123,7 +139,11 @@ fn attend(
         Some(cap) => activation::tanh(scores / cap) * cap,
         None => scores,
     };
-    let scores = match hidden {
+    let scores = match places.bias {
+        Some(bias) => scores + bias.clone(),
+        None => scores,
+    };
+    let scores = match places.hidden {
         // A finite bottom: a row that sees nothing (an empty text of a batch) stays a number.
         Some(hidden) => scores.mask_fill(hidden.clone().expand([b, h, t, s]), -1e30),
         None => scores,

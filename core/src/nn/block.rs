@@ -4,16 +4,17 @@
 //! Before   x + attn(norm(x))          x + mlp(norm(x))
 //! After    norm(x + attn(x))          norm(x + mlp(x))
 //! Around   x + norm(attn(norm(x)))    x + norm(mlp(norm(x)))
+//! Inside   x + norm(attn(x))          x + norm(mlp(x))
+//! Parallel x + attn(norm(x)) + mlp(norm(x))
 //! ```
 
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
-use super::attention::Attention;
+use super::attention::{Attention, Places};
 use super::cache::LayerCache;
 use super::mlp::Mlp;
 use super::norm::Norm;
-use super::position::Angles;
 use super::source::Source;
 use super::spec::{self, Place, Spec};
 use crate::error::Result;
@@ -21,20 +22,24 @@ use crate::error::Result;
 /// Attention, MLP and their norms.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Norm before the attention, or after its residual with [`Place::After`].
-    pub attn_norm: Norm,
+    /// Norm before the attention, or after its residual with [`Place::After`]; none with
+    /// [`Place::Inside`].
+    pub attn_norm: Option<Norm>,
     /// The attention.
     pub attn: Attention,
-    /// Norm between the attention and its residual, with [`Place::Around`].
+    /// Norm between the attention and its residual, with [`Place::Around`] and [`Place::Inside`].
     pub attn_post_norm: Option<Norm>,
-    /// Norm before the MLP, or after its residual with [`Place::After`].
-    pub mlp_norm: Norm,
+    /// Norm before the MLP, or after its residual with [`Place::After`]; none with
+    /// [`Place::Inside`], or where the MLP reads the attention's.
+    pub mlp_norm: Option<Norm>,
     /// The MLP.
     pub mlp: Mlp,
-    /// Norm between the MLP and its residual, with [`Place::Around`].
+    /// Norm between the MLP and its residual, with [`Place::Around`] and [`Place::Inside`].
     pub mlp_post_norm: Option<Norm>,
     #[module(skip)]
     place: Place,
+    #[module(skip)]
+    scale: Option<f64>,
 }
 
 impl Block {
@@ -49,17 +54,21 @@ impl Block {
             true => Norm::build(source, &format!("{name}.{part}"), width, spec.norm).map(Some),
             false => Ok(None),
         };
-        let around = spec.place == Place::Around;
-        let attn_post_norm = norm(around, "attn_post_norm")?;
-        let mlp_post_norm = norm(around, "mlp_post_norm")?;
+        let post = matches!(spec.place, Place::Around | Place::Inside);
+        let attn_norm = norm(spec.place != Place::Inside, "attn_norm")?;
+        let attn_post_norm = norm(post, "attn_post_norm")?;
+        let none = matches!(spec.place, Place::Inside | Place::Parallel { shared: true });
+        let mlp_norm = norm(!none, "mlp_norm")?;
+        let mlp_post_norm = norm(post, "mlp_post_norm")?;
         Ok(Block {
-            attn_norm: Norm::build(source, &format!("{name}.attn_norm"), width, spec.norm)?,
+            attn_norm,
             attn: Attention::build(source, &format!("{name}.attn"), width, &attention)?,
             attn_post_norm,
-            mlp_norm: Norm::build(source, &format!("{name}.mlp_norm"), width, spec.norm)?,
+            mlp_norm,
             mlp: Mlp::build(source, &format!("{name}.mlp"), width, &spec.mlp)?,
             mlp_post_norm,
             place: spec.place,
+            scale: spec.scales.residual,
         })
     }
 
@@ -68,23 +77,36 @@ impl Block {
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        angles: Option<&Angles>,
-        hidden: Option<&Tensor<4, Bool>>,
+        places: Places<'_>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        if self.place == Place::After {
-            let y = self.attn.forward(x.clone(), angles, hidden, cache);
-            let x = self.attn_norm.forward(x + y);
-            let y = self.mlp.forward(x.clone());
-            return self.mlp_norm.forward(x + y);
-        }
-        let post = |norm: &Option<Norm>, y: Tensor<3>| match norm {
+        let norm = |norm: &Option<Norm>, y: Tensor<3>| match norm {
             Some(norm) => norm.forward(y),
             None => y,
         };
-        let y = self.attn.forward(self.attn_norm.forward(x.clone()), angles, hidden, cache);
-        let x = x + post(&self.attn_post_norm, y);
-        let y = self.mlp.forward(self.mlp_norm.forward(x.clone()));
-        x + post(&self.mlp_post_norm, y)
+        let scaled = |y: Tensor<3>| match self.scale {
+            Some(scale) => y * scale,
+            None => y,
+        };
+        match self.place {
+            Place::After => {
+                let y = self.attn.forward(x.clone(), places, cache);
+                let x = norm(&self.attn_norm, x + scaled(y));
+                let y = self.mlp.forward(x.clone());
+                norm(&self.mlp_norm, x + scaled(y))
+            }
+            Place::Parallel { shared } => {
+                let y = norm(&self.attn_norm, x.clone());
+                let z = if shared { y.clone() } else { norm(&self.mlp_norm, x.clone()) };
+                let y = self.attn.forward(y, places, cache) + self.mlp.forward(z);
+                x + scaled(y)
+            }
+            Place::Before | Place::Around | Place::Inside => {
+                let y = self.attn.forward(norm(&self.attn_norm, x.clone()), places, cache);
+                let x = x + scaled(norm(&self.attn_post_norm, y));
+                let y = self.mlp.forward(norm(&self.mlp_norm, x.clone()));
+                x + scaled(norm(&self.mlp_post_norm, y))
+            }
+        }
     }
 }

@@ -89,6 +89,10 @@ impl GptDecoder {
                 logits.reshape([b, t, vocab])
             }
         };
+        let logits = match self.transformer.spec().scales.logits {
+            Some(scale) => logits * scale,
+            None => logits,
+        };
         match self.transformer.spec().head {
             Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } => {
                 activation::tanh(logits / cap) * cap

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct Norm {
     /// Scale, `[D]`.
     pub gamma: Param<Tensor<1>>,
-    /// Shift, `[D]`; a layer norm has it.
+    /// Shift, `[D]`; most layer norms have it.
     pub beta: Option<Param<Tensor<1>>>,
     #[module(skip)]
     kind: spec::Norm,
@@ -26,7 +26,7 @@ impl Norm {
         width: usize,
         kind: spec::Norm,
     ) -> Result<Self> {
-        let shift = matches!(kind, spec::Norm::Layer { .. });
+        let shift = matches!(kind, spec::Norm::Layer { bias: true, .. });
         Ok(Norm {
             gamma: source.vector(&format!("{name}.weight"), width, Start::Ones)?,
             beta: source.optional(shift, &format!("{name}.bias"), width)?,
@@ -41,13 +41,32 @@ impl Norm {
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let gamma = self.gamma.val();
         match self.kind {
-            spec::Norm::Layer { eps } => {
+            spec::Norm::Layer { eps, .. } => {
                 layer_norm(x, gamma, self.beta.as_ref().map(|beta| beta.val()), eps)
             }
             spec::Norm::Rms { eps } => {
                 let mean = x.clone().square().mean_dim(N - 1); // [.., 1]
                 x * (mean + eps).sqrt().recip() * gamma.unsqueeze()
             }
+        }
+    }
+
+    /// Normalizes each head by itself, each with its part of the scale.
+    ///
+    /// # Shapes
+    /// `x: [B, H, T, C]`, the scale `[H C]` -> `[B, H, T, C]`
+    pub(crate) fn forward_heads(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, h, _, c] = x.dims();
+        let x = match self.kind {
+            spec::Norm::Layer { .. } => x.clone() - x.mean_dim(3),
+            spec::Norm::Rms { .. } => x,
+        };
+        let mean = x.clone().square().mean_dim(3); // [B, H, T, 1]
+        let by_head = |values: &Param<Tensor<1>>| values.val().reshape([1, h, 1, c]);
+        let y = x * (mean + self.kind.eps()).sqrt().recip() * by_head(&self.gamma);
+        match &self.beta {
+            Some(beta) => y + by_head(beta),
+            None => y,
         }
     }
 }

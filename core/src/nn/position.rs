@@ -1,4 +1,6 @@
-//! Places in the sequence as numbers: sinusoidal vectors and rotary angles.
+//! Places in the sequence as numbers: sinusoidal vectors, rotary angles, biases by distance.
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -19,6 +21,35 @@ pub(crate) fn sinusoidal(start: usize, t: usize, width: usize, device: &Device) 
         }
     }
     Tensor::from_data(TensorData::new(values, [t, width]), device)
+}
+
+/// The rate of each head, `[H]`: a geometric row from `2^(-8 / n)` for the largest power of two
+/// `n` that is not above `heads`, then every other rate of the row for `2 n` (arXiv:2108.12409,
+/// and the authors' code for other numbers of heads).
+fn slopes(heads: usize) -> Vec<f32> {
+    let row = |n: usize, i: usize| 2f64.powf(-8.0 * i as f64 / n as f64) as f32;
+    let n = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    let rest = (0..heads - n).map(|i| row(2 * n, 2 * i + 1));
+    (1..=n).map(|i| row(n, i)).chain(rest).collect()
+}
+
+/// What ALiBi adds to scores: the distance from query to key, times the head's rate, below zero.
+///
+/// # Shapes
+/// T queries, S keys -> `[1, H, T, S]`
+pub(crate) fn alibi(
+    heads: usize,
+    scale: f64,
+    queries: Range<usize>,
+    keys: &[usize],
+    device: &Device,
+) -> Tensor<4> {
+    let rates: Vec<f32> = slopes(heads).into_iter().map(|rate| rate * scale as f32).collect();
+    let far = |query: usize| keys.iter().map(move |key| -(query.abs_diff(*key) as f32));
+    let far: Vec<f32> = queries.clone().flat_map(far).collect();
+    let far = TensorData::new(far, [1, 1, queries.len(), keys.len()]);
+    let rates = TensorData::new(rates, [1, heads, 1, 1]);
+    Tensor::from_data(far, device) * Tensor::from_data(rates, device)
 }
 
 /// Cosines and sines of the angles of one forward pass, shared by all blocks with the same rope.

@@ -35,6 +35,18 @@ pub struct Spec {
     pub last_norm: bool,
     /// What stands on top.
     pub head: Head,
+    /// Constants that what blocks add, and logits, are multiplied by.
+    pub scales: Scales,
+}
+
+/// Constants that some models multiply by, so that one rate of learning suits every width
+/// (arXiv:2203.03466); `None` is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Scales {
+    /// Of what attention and MLP add to the residual stream.
+    pub residual: Option<f64>,
+    /// Of the logits, before they are capped.
+    pub logits: Option<f64>,
 }
 
 /// What is added to, or done to, the token embeddings.
@@ -62,6 +74,13 @@ pub enum Position {
     Sinusoidal,
     /// Queries and keys rotated by their place (RoFormer, arXiv:2104.09864).
     Rope(Rope),
+    /// Scores fall with the distance between query and key, each head at its own rate (ALiBi,
+    /// arXiv:2108.12409).
+    Alibi {
+        /// What the paper's rates are multiplied by: 1 in the paper; the scale of scores where a
+        /// model adds the distance before it scales.
+        scale: f64,
+    },
 }
 
 /// A rotation of queries and keys by their place.
@@ -125,12 +144,23 @@ pub struct Attention {
     pub qkv_bias: bool,
     /// Whether the output projection has a bias.
     pub out_bias: bool,
-    /// Norm over each head of queries and keys, before rotation (arXiv:2010.04245).
-    pub qk_norm: Option<Norm>,
+    /// Norm over queries and keys, before rotation (arXiv:2010.04245).
+    pub qk_norm: Option<QkNorm>,
     /// What scores are multiplied by; usually `head_dim.powf(-0.5)`.
     pub scale: f64,
     /// Scores are bent below this bound by `cap * tanh(score / cap)` (Gemma 2, arXiv:2408.00118).
     pub softcap: Option<f64>,
+}
+
+/// What a norm over queries and keys spans.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum QkNorm {
+    /// Each head by itself; all heads share one scale `[C]`.
+    Shared(Norm),
+    /// Each head by itself, with a scale of its own: `[H, C]` (Command R+).
+    PerHead(Norm),
+    /// All heads as one vector `[H C]` (OLMo 2, arXiv:2501.00656).
+    Whole(Norm),
 }
 
 /// The feed-forward part of a block.
@@ -172,10 +202,12 @@ pub enum Activation {
 /// A normalization over the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Norm {
-    /// Mean and variance, with scale and shift (arXiv:1607.06450).
+    /// Mean and variance, with a scale (arXiv:1607.06450).
     Layer {
         /// Added to the variance.
         eps: f64,
+        /// Whether it also has a shift, as in the paper.
+        bias: bool,
     },
     /// Root mean square, with scale (arXiv:1910.07467).
     Rms {
@@ -193,6 +225,14 @@ pub enum Place {
     After,
     /// `x + norm(f(norm(x)))` (Gemma 2, arXiv:2408.00118).
     Around,
+    /// `x + norm(f(x))` (OLMo 2, arXiv:2501.00656).
+    Inside,
+    /// `x + attn(norm(x)) + mlp(norm(x))`: both read the block's input (GPT-J; PaLM,
+    /// arXiv:2204.02311).
+    Parallel {
+        /// Whether both read one norm; else each has its own (GPT-NeoX, arXiv:2204.06745).
+        shared: bool,
+    },
 }
 
 /// Where one block differs from the next.
@@ -200,8 +240,8 @@ pub enum Place {
 pub struct Layer {
     /// Which tokens a token sees.
     pub span: Span,
-    /// A rotation of its own instead of the spec's.
-    pub rope: Option<Rope>,
+    /// How queries and keys are rotated here.
+    pub rope: LayerRope,
     /// A scale of scores of its own instead of the attention's.
     pub scale: Option<f64>,
 }
@@ -209,8 +249,19 @@ pub struct Layer {
 impl Layer {
     /// A block that differs from the others in nothing but what it sees.
     pub fn new(span: Span) -> Layer {
-        Layer { span, rope: None, scale: None }
+        Layer { span, rope: LayerRope::Shared, scale: None }
     }
+}
+
+/// How one block rotates queries and keys, in a model that rotates them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerRope {
+    /// As the spec's position says.
+    Shared,
+    /// By a rotation of its own.
+    Own(Rope),
+    /// Not at all: the causal mask alone orders tokens here (NoPE, arXiv:2305.19466).
+    None,
 }
 
 /// Which tokens a token sees.
@@ -252,7 +303,16 @@ impl Norm {
     /// What is added under the root.
     pub fn eps(self) -> f64 {
         match self {
-            Norm::Layer { eps } | Norm::Rms { eps } => eps,
+            Norm::Layer { eps, .. } | Norm::Rms { eps } => eps,
+        }
+    }
+}
+
+impl QkNorm {
+    /// The norm, whatever it spans.
+    pub fn norm(self) -> Norm {
+        match self {
+            QkNorm::Shared(norm) | QkNorm::PerHead(norm) | QkNorm::Whole(norm) => norm,
         }
     }
 }
@@ -299,13 +359,14 @@ impl Spec {
             layers: vec![Layer::new(Span::Causal); layers],
             last_norm: true,
             head: Head::Tied { softcap: None },
+            scales: Scales::default(),
         }
     }
 
     /// A bidirectional encoder as BERT has it (arXiv:1810.04805): post-norm, learned positions,
     /// plain GELU, two segment types.
     pub fn encoder(vocab: usize, width: usize, layers: usize, heads: usize, ffn: usize) -> Spec {
-        let norm = Norm::Layer { eps: 1e-12 };
+        let norm = Norm::Layer { eps: 1e-12, bias: true };
         Spec {
             window: 512,
             embed: Embed { scale: None, types: 2, norm: true },
@@ -327,10 +388,11 @@ impl Spec {
 
     /// The rotation of block `i`, if queries and keys are rotated there.
     pub fn rope(&self, i: usize) -> Option<&Rope> {
-        match (&self.position, self.layers.get(i).and_then(|layer| layer.rope.as_ref())) {
-            (Position::Rope(_), Some(own)) => Some(own),
-            (Position::Rope(shared), None) => Some(shared),
-            _ => None,
+        let Position::Rope(shared) = &self.position else { return None };
+        match &self.layers.get(i)?.rope {
+            LayerRope::Shared => Some(shared),
+            LayerRope::Own(own) => Some(own),
+            LayerRope::None => None,
         }
     }
 
@@ -393,7 +455,7 @@ impl Spec {
         };
         eps(self.norm)?;
         if let Some(norm) = attention.qk_norm {
-            eps(norm)?;
+            eps(norm.norm())?;
         }
         for scale in self.layers.iter().filter_map(|layer| layer.scale).chain([attention.scale]) {
             positive("query_pre_attn_scalar", scale)?;
@@ -405,8 +467,16 @@ impl Spec {
         {
             positive("final_logit_softcapping", cap)?;
         }
-        if let Some(scale) = self.embed.scale {
-            positive("embedding_multiplier", scale)?;
+        let scales = [
+            ("embedding_multiplier", self.embed.scale),
+            ("residual_multiplier", self.scales.residual),
+            ("logit_scale", self.scales.logits),
+        ];
+        for (key, scale) in scales {
+            scale.map_or(Ok(()), |scale| positive(key, scale))?;
+        }
+        if let Position::Alibi { scale } = self.position {
+            positive("alibi", scale)?;
         }
         if let Position::Learned { count } = self.position {
             size("max_position_embeddings", count, 1 << 24)?;
@@ -417,7 +487,7 @@ impl Spec {
             }
             if let Some(rope) = self.rope(i) {
                 rope.validate(attention.head_dim)?;
-            } else if layer.rope.is_some() {
+            } else if matches!(layer.rope, LayerRope::Own(_)) {
                 return Err(Error::config(
                     "layer_types",
                     "gives a rotation to a block of a model without one",
@@ -496,7 +566,8 @@ impl fmt::Display for Rope {
 impl fmt::Display for Norm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Norm::Layer { eps } => write!(f, "layer norm, eps {eps:e}"),
+            Norm::Layer { eps, bias: true } => write!(f, "layer norm, eps {eps:e}"),
+            Norm::Layer { eps, bias: false } => write!(f, "layer norm without bias, eps {eps:e}"),
             Norm::Rms { eps } => write!(f, "RMS norm, eps {eps:e}"),
         }
     }
@@ -542,7 +613,7 @@ impl fmt::Display for Spec {
                 writeln!(f, "  + embed.positions                  [{count}, {d}]")?
             }
             Position::Sinusoidal => writeln!(f, "  + sines and cosines of the place")?,
-            Position::None | Position::Rope(_) => {}
+            Position::None | Position::Rope(_) | Position::Alibi { .. } => {}
         }
         if self.embed.types > 0 {
             writeln!(f, "  + embed.types                      [{}, {d}]", self.embed.types)?;
@@ -560,9 +631,14 @@ impl fmt::Display for Spec {
             } else {
                 writeln!(f, "blocks.{start} to {}", end - 1)?;
             }
-            let before = self.place != Place::After;
+            let norm =
+                |f: &mut fmt::Formatter<'_>, name: &str| writeln!(f, "  {name:<34} {}", self.norm);
+            let before =
+                matches!(self.place, Place::Before | Place::Around | Place::Parallel { .. });
+            let inside = matches!(self.place, Place::Around | Place::Inside);
+            let parallel = matches!(self.place, Place::Parallel { .. });
             if before {
-                writeln!(f, "  attn_norm                          {}", self.norm)?;
+                norm(f, "attn_norm")?;
             }
             writeln!(
                 f,
@@ -573,11 +649,22 @@ impl fmt::Display for Spec {
                 a.head_dim,
                 bias(a.qkv_bias)
             )?;
-            if let Some(norm) = a.qk_norm {
-                writeln!(f, "  attn.q_norm, k_norm                {norm}, each head")?;
+            if let Some(kind) = a.qk_norm {
+                let over = match kind {
+                    QkNorm::Shared(_) => "each head",
+                    QkNorm::PerHead(_) => "each head with a scale of its own",
+                    QkNorm::Whole(_) => "all heads as one",
+                };
+                writeln!(f, "  attn.q_norm, k_norm                {}, {over}", kind.norm())?;
             }
             if let Some(rope) = self.rope(start) {
                 writeln!(f, "  attn                               {rope}")?;
+            }
+            if let Position::Alibi { scale } = self.position {
+                writeln!(
+                    f,
+                    "  attn                               - distance by head (ALiBi) * {scale:.4}"
+                )?;
             }
             write!(
                 f,
@@ -595,11 +682,26 @@ impl fmt::Display for Spec {
                 a.heads * a.head_dim,
                 bias(a.out_bias)
             )?;
-            if self.place == Place::Around {
-                writeln!(f, "  attn_post_norm                     {}", self.norm)?;
+            if inside {
+                norm(f, "attn_post_norm")?;
             }
-            writeln!(f, "  + residual")?;
-            writeln!(f, "  {:<34} {}", if before { "mlp_norm" } else { "attn_norm" }, self.norm)?;
+            let residual = |f: &mut fmt::Formatter<'_>| match self.scales.residual {
+                Some(scale) => writeln!(f, "  * {scale:.4} + residual"),
+                None => writeln!(f, "  + residual"),
+            };
+            if !parallel {
+                residual(f)?;
+            }
+            match self.place {
+                Place::Before | Place::Around | Place::Parallel { shared: false } => {
+                    norm(f, "mlp_norm")?
+                }
+                Place::After => norm(f, "attn_norm")?,
+                Place::Inside => {}
+                Place::Parallel { shared: true } => {
+                    writeln!(f, "  beside it, of the same norm")?;
+                }
+            }
             match &self.mlp {
                 Mlp::Plain { ffn, activation, bias: b } => {
                     writeln!(
@@ -616,12 +718,12 @@ impl fmt::Display for Spec {
                     )?;
                 }
             }
-            if self.place == Place::Around {
-                writeln!(f, "  mlp_post_norm                      {}", self.norm)?;
+            if inside {
+                norm(f, "mlp_post_norm")?;
             }
-            writeln!(f, "  + residual")?;
-            if !before {
-                writeln!(f, "  mlp_norm                           {}", self.norm)?;
+            residual(f)?;
+            if self.place == Place::After {
+                norm(f, "mlp_norm")?;
             }
             start = end;
         }
@@ -637,6 +739,9 @@ impl fmt::Display for Spec {
                 let own = matches!(self.head, Head::Own { .. });
                 let name = if own { "head" } else { "embed.tokens" };
                 write!(f, "logits by {name:<27}[B, T, {}]", self.vocab)?;
+                if let Some(scale) = self.scales.logits {
+                    write!(f, ", * {scale:.4}")?;
+                }
                 softcap.map_or(Ok(()), |cap| write!(f, ", capped at {cap}"))
             }
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
+use super::attention::Places;
 use super::block::Block;
 use super::cache::Cache;
 use super::linear::Weight;
 use super::mask;
 use super::norm::Norm;
-use super::position::{Angles, sinusoidal};
+use super::position::{Angles, alibi, sinusoidal};
 use super::source::{Random, Source};
 use super::spec::{Position, Span, Spec};
 use crate::error::Result;
@@ -125,6 +126,7 @@ impl Transformer {
         // Angles and masks are made once for all blocks that share them.
         let mut ropes: Vec<(usize, Angles)> = Vec::new();
         let mut masks: Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)> = Vec::new();
+        let mut biases: Vec<(Vec<usize>, Tensor<4>)> = Vec::new();
         for (i, block) in self.blocks.iter().enumerate() {
             if !go_on(i, &x) {
                 return None;
@@ -141,6 +143,18 @@ impl Transformer {
                 Some(layer) => layer.places(t),
                 None => (0..t).collect(),
             };
+            let bias = match self.spec.position {
+                Position::Alibi { scale } => {
+                    let known = biases.iter().position(|(k, _)| *k == keys);
+                    Some(known.unwrap_or_else(|| {
+                        let heads = self.spec.attention.heads;
+                        let bias = alibi(heads, scale, start..start + t, &keys, &device);
+                        biases.push((keys.clone(), bias));
+                        biases.len() - 1
+                    }))
+                }
+                _ => None,
+            };
             let span = self.spec.layers[i].span;
             let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
             let hidden = known.unwrap_or_else(|| {
@@ -148,8 +162,12 @@ impl Transformer {
                 masks.push((span, keys, mask::either(own, padding.clone())));
                 masks.len() - 1
             });
-            let angles = rope.map(|rope| &ropes[rope].1);
-            x = block.forward(x, angles, masks[hidden].2.as_ref(), layer);
+            let places = Places {
+                angles: rope.map(|rope| &ropes[rope].1),
+                bias: bias.map(|bias| &biases[bias].1),
+                hidden: masks[hidden].2.as_ref(),
+            };
+            x = block.forward(x, places, layer);
         }
         if let Some(cache) = run.cache {
             cache.advance(t);
