@@ -1,8 +1,9 @@
 //! Embeddings against sentence-transformers: all-MiniLM-L6-v2, and small folders with every
 //! pooling, dense layers and prompts.
 
-use emberform::Device;
-use emberform::{EmbedOptions, Error, Model, Pooling};
+use std::time::Instant;
+
+use emberform::{CancelToken, Device, EmbedOptions, Error, Model, Pooling};
 use emberform_tests::{
     devices, difference, golden, model, open, recorded, recorded_json, software_gpu,
 };
@@ -99,9 +100,10 @@ fn order_batches_and_options() {
     let plain =
         model.embed_with(&texts, &EmbedOptions::default().normalize(false)).expect("embeddings");
     assert!((length(plain.get(0).expect("a row")) - 1.0).abs() > 0.1);
-    let short = EmbedOptions::default().dimensions(64).normalize(true);
-    let short = model.embed_with(&texts, &short).expect("embeddings");
+    let options = EmbedOptions::default().dimensions(64).normalize(true);
+    let short = model.embed_with(&texts, &options).expect("embeddings");
     assert_eq!(short.width(), 64);
+    assert_eq!(model.embedding_width(&options).expect("a width"), 64);
     assert!((length(short.get(1).expect("a row")) - 1.0).abs() < 1e-5);
     let first = model.embed_with(&texts, &EmbedOptions::default().pooling(Pooling::First));
     assert!(difference(first.expect("embeddings").as_slice(), together.as_slice()) > 1e-3);
@@ -114,8 +116,48 @@ fn order_batches_and_options() {
     refused(EmbedOptions::default().max_tokens(0), "max_tokens");
     refused(EmbedOptions::default().max_tokens(513), "max_tokens");
     refused(EmbedOptions::default().dimensions(385), "dimensions");
+    assert!(model.embedding_width(&EmbedOptions::default().dimensions(385)).is_err());
     refused(EmbedOptions::default().dimensions(0), "dimensions");
     refused(EmbedOptions::default().batch_tokens(0), "batch_tokens");
+}
+
+#[test]
+fn the_width_is_known_before() {
+    // Three poolings side by side, of which a caller may choose one.
+    let model = open(&golden("st-several-old"), &Device::Cpu);
+    let mut widths = Vec::new();
+    for options in [
+        EmbedOptions::default(),
+        EmbedOptions::default().pooling(Pooling::Mean),
+        EmbedOptions::default().dimensions(3),
+        EmbedOptions::default().dimensions(model.width()).pooling(Pooling::First),
+    ] {
+        let width = model.embedding_width(&options).expect("a width");
+        assert_eq!(model.embed_with(&["a text"], &options).expect("embeddings").width(), width);
+        widths.push(width);
+    }
+    assert_eq!(widths[0], model.width());
+    assert!(widths[1] < widths[0] && widths[2] == 3, "{widths:?}");
+}
+
+#[test]
+fn cancelling_stops_the_tokenizing_too() {
+    let model = open(&model("minilm"), &Device::Cpu);
+    let text = "a text that is tokenized, one among very many of its kind. ".repeat(20);
+    let texts = vec![&text[..]; 10_000];
+    let start = Instant::now();
+    let tokenizer = model.tokenizer().expect("a tokenizer");
+    tokenizer.encode_batch(&texts, true, Some(16)).expect("tokens");
+    let whole = start.elapsed();
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let options = EmbedOptions::default().cancel(cancel);
+    let start = Instant::now();
+    let result = model.embed_with(&texts, &options);
+    let late = start.elapsed();
+    assert!(matches!(result, Err(Error::Cancelled)), "{:?}", result.map(|rows| rows.len()));
+    println!("cancelled after {late:?}; all tokens take {whole:?}");
+    assert!(late < whole / 4, "{late:?} of {whole:?}");
 }
 
 #[test]

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use emberform::Model;
-use emberform_tests::{Recorded, devices, difference, golden, open, recorded};
+use emberform_tests::{Recorded, Scratch, devices, difference, golden, open, recorded};
 
 /// Against the reference, which sums in another order.
 const REFERENCE: f32 = 1e-4;
@@ -218,6 +219,54 @@ fn a_cache_changes_nothing() {
         }
     }
     assert!(seen >= 20, "only {seen} decoders");
+}
+
+#[test]
+fn a_long_row_is_read_in_chunks_that_change_nothing() {
+    // The same weights with a longer window: positions that are turned have no table that ends.
+    for name in ["llama-mqa", "gemma3-pattern", "qwen2-sliding-bf16"] {
+        let folder = Scratch::new().expect("a folder");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(golden(name).join(file), folder.path().join(file)).expect("a copy");
+        }
+        let path = folder.path().join("config.json");
+        let text = std::fs::read_to_string(&path).expect("a config");
+        let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        config["max_position_embeddings"] = 2048.into();
+        std::fs::write(&path, config.to_string()).expect("a config");
+        for (device_name, device) in devices() {
+            // Both kinds of blocks on the software GPU once: it is slow.
+            if device_name != "cpu" && name != "gemma3-pattern" {
+                continue;
+            }
+            let model = open(folder.path(), &device);
+            let long: Vec<u32> = (0..600).map(|i| i * 7 % 83).collect();
+            let rows = [&long[..5], &long, &long[..300]];
+            let output = model.forward(&rows).expect("logits");
+            let decoder = model.decoder().expect("a decoder");
+            let device = decoder.transformer.devices()[0].clone();
+            for (b, row) in rows.iter().enumerate() {
+                let ids: Vec<i32> = row.iter().map(|id| *id as i32).collect();
+                let ids =
+                    Tensor::<2, Int>::from_data(TensorData::new(ids, [1, row.len()]), &device);
+                let wanted = decoder.forward(ids, None).into_data().try_into_vec::<f32>();
+                let wanted = wanted.expect("logits");
+                let found: Vec<f32> = (0..row.len())
+                    .flat_map(|t| output.at(b, t).expect("logits"))
+                    .copied()
+                    .collect();
+                let worst = difference(&found, &wanted);
+                assert!(
+                    worst <= SELF * scale(&wanted),
+                    "{name} on {device_name}, {} tokens: {worst}",
+                    row.len()
+                );
+            }
+            assert!(output.at(0, 5).is_none());
+            let padding = &output.as_slice()[5 * 83..600 * 83];
+            assert!(padding.iter().all(|value| *value == 0.0), "{name}: padding");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use emberform::{Device, Error, FinishReason, GenerateOptions, Model};
+use emberform::{CancelToken, Device, Error, FinishReason, ForwardOptions, GenerateOptions, Model};
 use emberform_tests::{golden, model, open};
 
 fn gemma() -> Model {
@@ -92,6 +92,55 @@ fn cancelling_stops_a_prefill() {
     // One block of a chunk is the longest stretch between two looks at the token.
     println!("cancelled after {late:?}");
     assert!(late < Duration::from_secs(5), "{late:?}");
+}
+
+#[test]
+fn cancelling_stops_a_forward() {
+    let model = gemma();
+    let row: Vec<u32> = (0..1024).map(|i| 1000 + i).collect();
+    let rows = vec![row; 4];
+    let cancel = CancelToken::new();
+    let options = ForwardOptions::default().cancel(cancel.clone());
+    let waiter = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        cancel.cancel();
+        Instant::now()
+    });
+    let result = model.forward_with(&rows, &options);
+    let ended = Instant::now();
+    assert!(matches!(result, Err(Error::Cancelled)), "{:?}", result.map(|output| output.shape()));
+    let late = ended.saturating_duration_since(waiter.join().expect("the waiter"));
+    // A block of some tokens, or some tokens of the head, are the longest stretch between two looks
+    // at the token: 0.2 s at most where nothing else runs.
+    println!("cancelled after {late:?}");
+    assert!(late < Duration::from_secs(2), "{late:?}");
+}
+
+/// As many rows of one token as asked for, which take no memory.
+struct Row;
+
+impl AsRef<[u32]> for Row {
+    fn as_ref(&self) -> &[u32] {
+        &[1]
+    }
+}
+
+#[test]
+fn what_does_not_fit_in_memory_is_an_error() {
+    let model = gemma();
+    let needs = |error: Error, of: &str, more_than: u128| match error {
+        Error::Memory { what, bytes } => {
+            assert!(what == of && bytes > more_than, "{what}, {bytes}")
+        }
+        other => panic!("{other}"),
+    };
+    // More than the addresses of 64-bit processors of today: no system gives that.
+    let window = vec![1; model.spec().window];
+    let rows = vec![&window[..]; 8192];
+    needs(model.forward(&rows).expect_err("too much"), "logits", 1 << 47);
+    let rows = [const { Row }; 1 << 50];
+    needs(model.forward(&rows).expect_err("too much"), "rows", 1 << 53);
+    assert_eq!(model.forward(&[Row, Row]).expect("logits").shape()[..2], [2, 1]);
 }
 
 #[test]

@@ -89,8 +89,8 @@ typedef enum ember_status {
   EMBER_ERROR_MISSING = 109,
   // The model gave a number that is not finite.
   EMBER_ERROR_NOT_FINITE = 110,
-  // There is not enough memory for the result of this call.
-  EMBER_ERROR_OUT_OF_MEMORY = 198,
+  // There is not enough memory for what this call was asked for.
+  EMBER_ERROR_MEMORY = 111,
   // A bug in this library: please report the message.
   EMBER_ERROR_PANIC = 199,
 } ember_status;

@@ -42,8 +42,8 @@ pub enum ember_status {
     EMBER_ERROR_MISSING = 109,
     /// The model gave a number that is not finite.
     EMBER_ERROR_NOT_FINITE = 110,
-    /// There is not enough memory for the result of this call.
-    EMBER_ERROR_OUT_OF_MEMORY = 198,
+    /// There is not enough memory for what this call was asked for.
+    EMBER_ERROR_MEMORY = 111,
     /// A bug in this library: please report the message.
     EMBER_ERROR_PANIC = 199,
 }
@@ -119,7 +119,7 @@ pub(crate) fn argument(name: &str, problem: impl std::fmt::Display) -> Fault {
 /// A fault for want of memory.
 pub(crate) fn out_of_memory(bytes: u128) -> Fault {
     let message = format!("no memory for {bytes} bytes");
-    Fault { status: EMBER_ERROR_OUT_OF_MEMORY, message }
+    Fault { status: EMBER_ERROR_MEMORY, message }
 }
 
 impl From<emberform::Error> for Fault {
@@ -148,6 +148,7 @@ impl From<Code> for ember_status {
             Code::Cancelled => EMBER_ERROR_CANCELLED,
             Code::Missing => EMBER_ERROR_MISSING,
             Code::NotFinite => EMBER_ERROR_NOT_FINITE,
+            Code::Memory => EMBER_ERROR_MEMORY,
             // A code that this binding does not know yet: `tests/c/run.sh` finds it first.
             _ => EMBER_ERROR_PANIC,
         }

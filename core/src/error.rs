@@ -90,6 +90,14 @@ pub enum Error {
         /// The tensor, such as `logits`.
         what: &'static str,
     },
+    /// There is not enough memory for what this call was asked for.
+    #[error("no memory for {bytes} bytes of {what}")]
+    Memory {
+        /// What they were for, such as `logits`.
+        what: &'static str,
+        /// Bytes that were asked for at once.
+        bytes: u128,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -124,6 +132,8 @@ pub enum Code {
     Missing = 109,
     /// [`Error::NotFinite`]
     NotFinite = 110,
+    /// [`Error::Memory`]
+    Memory = 111,
 }
 
 impl Error {
@@ -140,6 +150,7 @@ impl Error {
             Error::TooLong { .. } => Code::TooLong,
             Error::Device { .. } => Code::Device,
             Error::NotFinite { .. } => Code::NotFinite,
+            Error::Memory { .. } => Code::Memory,
             Error::Cancelled => Code::Cancelled,
         }
     }

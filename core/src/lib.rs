@@ -39,6 +39,7 @@ mod load;
 mod model;
 pub mod nn;
 pub mod quant;
+mod reserve;
 #[cfg(test)]
 mod scratch;
 mod text;
@@ -52,6 +53,6 @@ pub use generate::{
     CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats, Stream, Token,
 };
 pub use load::LoadReport;
-pub use model::{Memory, Model, OpenOptions, Output, TensorInfo};
+pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, TensorInfo};
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

@@ -9,13 +9,14 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use crate::chat::{Chat, Message, Prompter, Variable};
 use crate::device::{self, Device, DeviceInfo};
-use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared};
+use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, by_length};
 use crate::error::{Error, Result};
 use crate::generate::{CancelToken, Defaults, GenerateOptions, Session, Stream};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
+use crate::reserve::{reserved, zeros};
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
 
@@ -157,6 +158,29 @@ impl OpenOptions {
         })
     }
 }
+
+/// What a caller chooses about a forward pass.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ForwardOptions {
+    /// Stops the work from another thread.
+    pub cancel: Option<CancelToken>,
+}
+
+impl ForwardOptions {
+    /// Sets [`cancel`](Self#structfield.cancel).
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+}
+
+/// Tokens that [`Model::forward`] takes through a block at once, unless a row of an encoder is
+/// longer: a cancelled call stops after one block at most.
+const FORWARD_TOKENS: usize = 256;
+
+/// Products of the head between two looks at a cancel token.
+const HEAD_WORK: usize = 1 << 31;
 
 /// Numbers for each token of a batch: logits of a decoder, hidden states of an encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -317,18 +341,18 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Missing`] without a tokenizer, [`Error::Argument`] for an option out of range,
-    /// [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device fails,
-    /// [`Error::NotFinite`] when the model's numbers are broken.
+    /// [`Error::Memory`] when there is no room for the result, [`Error::Cancelled`] when asked to
+    /// stop, [`Error::Device`] when the device fails, [`Error::NotFinite`] when the model's numbers
+    /// are broken.
     pub fn embed_with(&self, texts: &[&str], options: &EmbedOptions) -> Result<Embeddings> {
         let tokenizer = self.need_tokenizer("embed")?;
         let embedder = &self.inner.embedder;
-        embedder.check(options)?;
+        let width = self.embedding_width(options)?;
+        let mut values = zeros("embeddings", &[texts.len(), width])?;
         let prepared = embedder.prepare(tokenizer, texts, options, self.inner.spec.window)?;
         for text in &prepared {
             self.check_ids(&text.encoding.ids)?;
         }
-        let width = embedder.width_with(options);
-        let mut values = vec![0.0; texts.len() * width];
         let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
         for batch in embedder.batches(&prepared, options)? {
             let rows = self.embed_batch(&prepared, &batch, options)?;
@@ -360,7 +384,7 @@ impl Model {
         let rows: Vec<_> = batch.iter().map(|i| prepared[*i].row).collect();
         self.guarded(|| {
             let batch = Batch::new(&ids, Some(&types), &self.inner.device);
-            let hidden = self.hidden(batch, options.cancel.as_ref())?;
+            let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
             let embeddings = self.inner.embedder.finish(hidden, &rows, options);
             finite("embeddings", read(embeddings, &self.inner.info)?)
         })
@@ -368,54 +392,112 @@ impl Model {
 
     /// The network's numbers for rows of ids: logits of a decoder, hidden states of an encoder.
     ///
-    /// Rows may differ in length; a row's numbers do not depend on the rows beside it.
+    /// # Shapes
+    /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
+    ///
+    /// # Errors
+    /// As [`forward_with`](Self::forward_with).
+    pub fn forward<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Output> {
+        self.forward_with(rows, &ForwardOptions::default())
+    }
+
+    /// The network's numbers for rows of ids, computed as `options` say.
+    ///
+    /// Rows may differ in length; a row's numbers do not depend on the rows beside it. All numbers
+    /// are kept: a decoder's take 4 V bytes a token.
     ///
     /// # Shapes
     /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
     ///
     /// # Errors
     /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
-    /// than the window, [`Error::Device`] when the device fails.
-    pub fn forward<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Output> {
-        let rows: Vec<&[u32]> = rows.iter().map(AsRef::as_ref).collect();
-        for row in &rows {
+    /// than the window, [`Error::Memory`] when there is no room for the result,
+    /// [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device fails.
+    pub fn forward_with<R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        options: &ForwardOptions,
+    ) -> Result<Output> {
+        let mut ids: Vec<&[u32]> = reserved("rows", &[rows.len()])?;
+        for row in rows.iter().map(AsRef::as_ref) {
             self.check_ids(row)?;
             self.check_length(row.len())?;
+            ids.push(row);
         }
-        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-        let width = match self.inner.spec.has_logits() {
-            true => self.inner.spec.vocab,
-            false => self.inner.spec.width,
-        };
+        let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
         let tokens = lengths.iter().copied().max().unwrap_or(0);
-        if tokens == 0 {
-            return Ok(Output::new(vec![], 0, width, lengths));
-        }
-        let mut values = self.guarded(|| {
-            let batch = Batch::new(&rows, None, &self.inner.device);
-            let hidden = self.hidden(batch, None)?;
-            let values = match &self.inner.net {
-                Net::Encoder(_) => hidden,
-                Net::Decoder(decoder) => decoder.logits(hidden),
+        let (what, width) = match self.inner.spec.has_logits() {
+            true => ("logits", self.inner.spec.vocab),
+            false => ("hidden states", self.inner.spec.width),
+        };
+        let mut values = zeros(what, &[ids.len(), tokens, width])?;
+        for batch in by_length(&lengths, FORWARD_TOKENS) {
+            let rows: Vec<&[u32]> = batch.iter().map(|i| ids[*i]).collect();
+            let mut give = |row: usize, token: usize, numbers: &[f32]| {
+                let start = (batch[row] * tokens + token) * width;
+                values[start..start + numbers.len()].copy_from_slice(numbers);
             };
-            read(values, &self.inner.info)
-        })?;
-        for (row, length) in values.chunks_exact_mut(tokens * width).zip(&lengths) {
-            row[length * width..].fill(0.0);
+            self.guarded(|| self.forward_batch(&rows, options.cancel.as_ref(), &mut give))?;
         }
         Ok(Output::new(values, tokens, width, lengths))
     }
 
-    /// Hidden states after the last norm.
-    fn hidden(&self, batch: Batch, cancel: Option<&CancelToken>) -> Result<Tensor<3>> {
+    /// Runs rows that are one batch; `give` gets the numbers of some tokens of a row, with the
+    /// row's index and the first token's.
+    fn forward_batch(
+        &self,
+        rows: &[&[u32]],
+        cancel: Option<&CancelToken>,
+        give: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<()> {
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let decoder = self.decoder();
+        // A long row of a decoder, alone in its batch, is read through a cache.
+        let chunk = if decoder.is_some() { FORWARD_TOKENS } else { longest.max(1) };
+        let mut cache = (longest > chunk).then(|| cache(self));
+        for start in (0..longest).step_by(chunk) {
+            let part = |row: &&[u32]| start.min(row.len())..(start + chunk).min(row.len());
+            let parts: Vec<&[u32]> = rows.iter().map(|row| &row[part(row)]).collect();
+            let batch = Batch::new(&parts, None, &self.inner.device);
+            let hidden = self.hidden(batch, cache.as_mut(), cancel)?; // [B, T, D]
+            let [b, t, d] = hidden.dims();
+            let piece = match decoder {
+                Some(_) => (HEAD_WORK / (d * self.inner.spec.vocab) / b).clamp(1, t),
+                None => t,
+            };
+            for from in (0..t).step_by(piece) {
+                if cancel.is_some_and(CancelToken::is_cancelled) {
+                    return Err(Error::Cancelled);
+                }
+                let count = piece.min(t - from);
+                let hidden = hidden.clone().narrow(1, from, count);
+                let values = match decoder {
+                    Some(decoder) => decoder.logits(hidden),
+                    None => hidden,
+                };
+                let [_, _, width] = values.dims();
+                let values = read(values, &self.inner.info)?;
+                let rows = values.chunks_exact(count * width).zip(&parts);
+                for (row, (numbers, part)) in rows.enumerate() {
+                    let real = part.len().saturating_sub(from).min(count);
+                    give(row, start + from, &numbers[..real * width]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hidden states after the last norm; the cache, where there is one, takes the tokens in.
+    fn hidden(
+        &self,
+        batch: Batch,
+        cache: Option<&mut Cache>,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Tensor<3>> {
         debug_assert!(batch.tokens > 0);
         let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
-        let run = Run { types: batch.types, kept: batch.kept, cache: None };
-        let transformer = match &self.inner.net {
-            Net::Encoder(encoder) => &encoder.transformer,
-            Net::Decoder(decoder) => &decoder.transformer,
-        };
-        transformer.run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)
+        let run = Run { types: batch.types, kept: batch.kept, cache };
+        self.transformer().run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)
     }
 
     /// Continues a text: a stream of pieces, made as they are asked for.
@@ -533,6 +615,16 @@ impl Model {
     /// Size of an embedding.
     pub fn width(&self) -> usize {
         self.inner.embedder.width
+    }
+
+    /// Size of an embedding with these options, some of which make it less than
+    /// [`width`](Self::width).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for dimensions that the model has not, or a pooling that cannot be chosen.
+    pub fn embedding_width(&self, options: &EmbedOptions) -> Result<usize> {
+        self.inner.embedder.check(options)?;
+        Ok(self.inner.embedder.width_with(options))
     }
 
     /// The most tokens of a text that [`embed`](Self::embed) keeps.

@@ -26,6 +26,7 @@ use crate::load::aligned_copy;
 use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
+use crate::reserve::reserved;
 use crate::text::{Encoding, Tokenizer};
 
 /// What a caller chooses about embedding. The default is what the model's folder says.
@@ -136,6 +137,41 @@ impl EmbedOptions {
 /// Tokens of a batch by default: enough for full speed, few enough for the caches.
 const BATCH_TOKENS: usize = 2048;
 
+/// Bytes of text that are tokenized between two looks at the cancel token: some milliseconds.
+const RUN_BYTES: usize = 256 << 10;
+
+/// Texts in runs of about `RUN_BYTES`, with `extra` bytes more for each.
+fn runs<'a>(mut texts: &'a [&'a str], extra: usize) -> impl Iterator<Item = &'a [&'a str]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |text: &&&str| {
+            let fits = bytes < RUN_BYTES;
+            bytes += text.len() + extra;
+            fits
+        };
+        let count = texts.iter().take_while(fits).count();
+        let (run, rest) = texts.split_at(count);
+        texts = rest;
+        (count > 0).then_some(run)
+    })
+}
+
+/// Rows of like length together, each batch within `bound` tokens with its padding; a longer row is
+/// a batch by itself, and one without tokens is in none. Lists of indices, the longest rows first.
+pub(crate) fn by_length(lengths: &[usize], bound: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).filter(|i| lengths[*i] > 0).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(lengths[*i]));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for i in order {
+        match batches.last_mut() {
+            // The first of a batch is its longest.
+            Some(batch) if (batch.len() + 1) * lengths[batch[0]] <= bound => batch.push(i),
+            _ => batches.push(vec![i]),
+        }
+    }
+    batches
+}
+
 /// Added to the length that vectors are divided by, as PyTorch's `normalize` bounds it.
 const TINY: f32 = 1e-12;
 
@@ -221,13 +257,6 @@ impl Embedder {
             true => text.to_lowercase(),
             false => text.to_string(),
         };
-        let changed: Vec<String>;
-        let texts: Vec<&str> = if self.recipe.lowercase || !prompt.is_empty() {
-            changed = texts.iter().map(|text| case(&format!("{prompt}{text}"))).collect();
-            changed.iter().map(String::as_str).collect()
-        } else {
-            texts.to_vec()
-        };
         let skipped = if prompt.is_empty() || self.recipe.include_prompt {
             0
         } else {
@@ -235,14 +264,25 @@ impl Embedder {
             let alone = tokenizer.encode(&case(&prompt), true)?;
             alone.ids.len() - usize::from(alone.special.last() == Some(&true))
         };
-        let encodings = tokenizer.encode_batch(&texts, true, Some(limit))?;
-        Ok(encodings
-            .into_iter()
-            .map(|encoding| {
+        let mut prepared = reserved("texts", &[texts.len()])?;
+        for run in runs(texts, prompt.len()) {
+            if options.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let changed: Vec<String>;
+            let encodings = if self.recipe.lowercase || !prompt.is_empty() {
+                changed = run.iter().map(|text| case(&format!("{prompt}{text}"))).collect();
+                let run: Vec<&str> = changed.iter().map(String::as_str).collect();
+                tokenizer.encode_batch(&run, true, Some(limit))?
+            } else {
+                tokenizer.encode_batch(run, true, Some(limit))?
+            };
+            prepared.extend(encodings.into_iter().map(|encoding| {
                 let row = Row { tokens: encoding.ids.len(), skipped };
                 Prepared { encoding, row }
-            })
-            .collect())
+            }));
+        }
+        Ok(prepared)
     }
 
     /// The text to put before each text.
@@ -271,19 +311,8 @@ impl Embedder {
         if bound == 0 {
             return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
         }
-        let mut order: Vec<usize> = (0..texts.len()).filter(|i| texts[*i].row.tokens > 0).collect();
-        order.sort_by_key(|i| std::cmp::Reverse(texts[*i].row.tokens));
-        let mut batches: Vec<Vec<usize>> = Vec::new();
-        for i in order {
-            match batches.last_mut() {
-                // The first of a batch is its longest.
-                Some(batch) if (batch.len() + 1) * texts[batch[0]].row.tokens <= bound => {
-                    batch.push(i)
-                }
-                _ => batches.push(vec![i]),
-            }
-        }
-        Ok(batches)
+        let lengths: Vec<usize> = texts.iter().map(|text| text.row.tokens).collect();
+        Ok(by_length(&lengths, bound))
     }
 
     /// Hidden states of a batch to embeddings.

@@ -12,6 +12,7 @@ use super::stop::{FinishReason, Stop, StopStrings};
 use crate::error::{Error, Result};
 use crate::model::{Model, Output, cache, read};
 use crate::nn::{Cache, Run};
+use crate::reserve::reserved;
 use crate::text::DecodeStream;
 
 /// Stops work from another thread. Clones stop the same work.
@@ -141,11 +142,11 @@ impl Session {
     /// T ids -> `[1, T, V]`
     ///
     /// # Errors
-    /// As [`feed`](Self::feed).
+    /// As [`feed`](Self::feed), and [`Error::Memory`], with the session as it was.
     pub fn forward(&mut self, ids: &[u32]) -> Result<Output> {
         self.check(ids)?;
         let vocab = self.model.spec().vocab;
-        let mut values = Vec::with_capacity(ids.len() * vocab);
+        let mut values = reserved("logits", &[ids.len(), vocab])?;
         for part in ids.chunks(PREFILL_CHUNK) {
             values.extend(self.pass(part, true)?);
         }

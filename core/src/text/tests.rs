@@ -157,6 +157,18 @@ fn words_are_framed_cut_and_joined() {
 }
 
 #[test]
+fn windows_that_no_memory_holds_are_an_error() {
+    let tokenizer = open(&words()).unwrap();
+    let windows = tokenizer.encode_windows("it undo it undo", true, 5, 1).unwrap();
+    let ids: Vec<_> = windows.iter().map(|window| &window.ids[..]).collect();
+    assert_eq!(ids, [&[2, 6, 4, 5, 3][..], &[2, 5, 6, 4, 3], &[2, 4, 5, 3]]);
+    // Each token but the first ones begins a window of its own: some hundred terabytes.
+    let text = "it ".repeat(6_000_000);
+    let error = tokenizer.encode_windows(&text, true, 3_000_000, 2_999_997).unwrap_err();
+    assert_eq!(error.code(), Code::Memory, "{error}");
+}
+
+#[test]
 fn bytes_come_back_as_they_were() {
     let tokenizer = open(&bytes()).unwrap();
     assert_eq!(tokenizer.encode(" the", true).unwrap().ids, [257, u32::from(b'e')]);

@@ -28,6 +28,7 @@ use super::wordpiece::WordPiece;
 use super::{file, spelling};
 use crate::error::{Error, Result};
 use crate::load;
+use crate::reserve::reserved;
 
 /// The longest text that is encoded in one call, in bytes.
 const MAX_TEXT: usize = 1 << 30;
@@ -65,6 +66,17 @@ pub struct Encoding {
 }
 
 impl Encoding {
+    /// No tokens yet, and room for `tokens`.
+    fn with_room(tokens: usize) -> Result<Self> {
+        Ok(Encoding {
+            ids: reserved("tokens", &[tokens])?,
+            type_ids: reserved("tokens", &[tokens])?,
+            offsets: reserved("tokens", &[tokens])?,
+            special: reserved("tokens", &[tokens])?,
+            cut: 0,
+        })
+    }
+
     fn push(&mut self, id: u32, kind: u32, span: (usize, usize), special: bool) {
         self.ids.push(id);
         self.type_ids.push(kind);
@@ -660,7 +672,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`encode_limited`](Self::encode_limited), and [`Argument`](Error::Argument) if `stride`
-    /// leaves no room for a new token.
+    /// leaves no room for a new token, [`Memory`](Error::Memory) if the windows are more than fit.
     ///
     /// # Source
     /// Truncation with a stride as in Hugging Face tokenizers (`return_overflowing_tokens`).
@@ -682,11 +694,15 @@ impl Tokenizer {
             let problem = format!("is {stride}; a window holds {room} tokens of text");
             return Err(Error::argument("stride", problem));
         }
-        let mut windows = Vec::new();
+        // Windows that share much are many: a small text can ask for all memory.
+        let count = 1 + (last - first).saturating_sub(room).div_ceil(room - stride);
+        let each = size_of::<Encoding>() + (frame + room) * (2 * 4 + 16 + 1);
+        drop(reserved::<u8>("windows", &[count, each])?);
+        let mut windows = reserved("windows", &[count])?;
         let mut start = first;
         loop {
             let end = last.min(start + room);
-            let mut window = Encoding::default();
+            let mut window = Encoding::with_room(frame + end - start)?;
             for i in (0..first).chain(start..end).chain(last..whole.ids.len()) {
                 window.push(whole.ids[i], whole.type_ids[i], whole.offsets[i], whole.special[i]);
             }
