@@ -6,7 +6,7 @@
 //! ```
 //! The folders follow the data: `text` (1), `nn` (2), `embed` (3a), `generate` (3b); `load` and
 //! `family` bring files to modules, `quant` and `kernels` keep weights packed while they are
-//! multiplied.
+//! multiplied. `task` (3c) is what heads of encoders answer.
 //!
 //! ```no_run
 //! use emberform::{GenerateOptions, Model};
@@ -42,6 +42,7 @@ pub mod quant;
 mod reserve;
 #[cfg(test)]
 mod scratch;
+mod task;
 mod text;
 mod verify;
 
@@ -54,5 +55,9 @@ pub use generate::{
 };
 pub use load::LoadReport;
 pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, TensorInfo};
+pub use task::{
+    Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
+    Ranked, RunOptions, Scoring, TokenOptions, ZeroShotOptions, char_range,
+};
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

@@ -17,6 +17,7 @@ use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
 use crate::reserve::{reserved, zeros};
+use crate::task::Labels;
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
 
@@ -38,6 +39,7 @@ struct Inner {
     embedder: Embedder,
     defaults: Defaults,
     chat: Prompter,
+    labels: Labels,
     tensors: Vec<TensorInfo>,
     device: burn::tensor::Device,
     info: DeviceInfo,
@@ -89,7 +91,7 @@ impl Memory {
     fn new(spec: &Spec, tensors: &[TensorInfo], cpu: bool) -> Memory {
         let layers = spec.layers.iter().map(|layer| match layer.span {
             Span::Sliding { window } => Some(window),
-            Span::Causal | Span::Bidirectional => None,
+            Span::Causal | Span::Bidirectional | Span::Local { .. } => None,
         });
         Memory {
             weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
@@ -233,18 +235,23 @@ impl Output {
 }
 
 /// Rows of ids of any lengths as one padded batch.
-struct Batch {
+pub(crate) struct Batch {
     ids: Tensor<2, Int>,
     types: Option<Tensor<2, Int>>,
     /// `true` for real tokens; `None` when all are.
-    kept: Option<Tensor<2, Bool>>,
-    tokens: usize,
+    pub kept: Option<Tensor<2, Bool>>,
+    /// Tokens of the longest row (T).
+    pub tokens: usize,
 }
 
 impl Batch {
     /// # Shapes
     /// B rows -> `[B, T]`, T the longest; padding stands on the right.
-    fn new(rows: &[&[u32]], types: Option<&[&[u32]]>, device: &burn::tensor::Device) -> Batch {
+    pub(crate) fn new(
+        rows: &[&[u32]],
+        types: Option<&[&[u32]]>,
+        device: &burn::tensor::Device,
+    ) -> Batch {
         let (b, tokens) = (rows.len(), rows.iter().map(|row| row.len()).max().unwrap_or(0));
         let pad = |rows: &[&[u32]]| {
             let mut values = Vec::with_capacity(b * tokens);
@@ -288,7 +295,7 @@ impl Model {
         let net = {
             let mut weights = Weights::new(&checkpoint, &device);
             let net = match checkpoint.spec.head {
-                Head::None | Head::Pooler => {
+                Head::None | Head::Encoder { .. } => {
                     Net::Encoder(BertEncoder::build(&mut weights, &checkpoint.spec)?)
                 }
                 Head::Tied { .. } | Head::Own { .. } => {
@@ -319,6 +326,7 @@ impl Model {
                 tokenizer: checkpoint.tokenizer,
                 defaults: checkpoint.defaults,
                 chat: checkpoint.chat,
+                labels: checkpoint.labels,
                 device,
                 info,
                 lost: AtomicBool::new(false),
@@ -352,6 +360,7 @@ impl Model {
         let prepared = embedder.prepare(tokenizer, texts, options, self.inner.spec.window)?;
         for text in &prepared {
             self.check_ids(&text.encoding.ids)?;
+            self.check_types(&text.encoding.type_ids)?;
         }
         let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
         for batch in embedder.batches(&prepared, options)? {
@@ -488,7 +497,7 @@ impl Model {
     }
 
     /// Hidden states after the last norm; the cache, where there is one, takes the tokens in.
-    fn hidden(
+    pub(crate) fn hidden(
         &self,
         batch: Batch,
         cache: Option<&mut Cache>,
@@ -715,6 +724,24 @@ impl Model {
             Some(id) => Err(Error::argument("ids", format!("hold {id}, not below {vocab}"))),
             None => Ok(()),
         }
+    }
+
+    /// Refuses segment types that the model has no vector for, for the same reason. A model with
+    /// one type is given none.
+    pub(crate) fn check_types(&self, types: &[u32]) -> Result<()> {
+        let known = self.inner.spec.embed.types;
+        match types.iter().find(|kind| known > 1 && **kind as usize >= known) {
+            Some(kind) => {
+                let problem = format!("is {known}; the tokenizer gives type {kind}");
+                Err(Error::config("type_vocab_size", problem))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the files say for tasks.
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.inner.labels
     }
 
     pub(crate) fn check_length(&self, tokens: usize) -> Result<()> {

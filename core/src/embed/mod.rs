@@ -135,7 +135,7 @@ impl EmbedOptions {
 }
 
 /// Tokens of a batch by default: enough for full speed, few enough for the caches.
-const BATCH_TOKENS: usize = 2048;
+pub(crate) const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of text that are tokenized between two looks at the cancel token: some milliseconds.
 const RUN_BYTES: usize = 256 << 10;

@@ -1,5 +1,6 @@
 //! BERT (arXiv:1810.04805): bidirectional, post-norm, learned positions and segment types.
 
+use super::heads::Heads;
 use super::*;
 
 pub(super) static FAMILY: Family = Family {
@@ -7,12 +8,12 @@ pub(super) static FAMILY: Family = Family {
     gguf: &["bert"],
     spec,
     prefixes: &["bert."],
-    tensors: &[NAMES],
-    fixups: &[],
-    ignored: &["embeddings.position_ids", "cls.*", "classifier.*", "qa_outputs.*"],
+    tensors: &[NAMES, HEADS],
+    fixups: &[Fixup::WordsBias],
+    ignored: &["embeddings.position_ids"],
 };
 
-const NAMES: Names = &[
+pub(super) const NAMES: Names = &[
     ("embeddings.word_embeddings", "embed.tokens"),
     ("embeddings.position_embeddings", "embed.positions"),
     ("embeddings.token_type_embeddings", "embed.types"),
@@ -28,7 +29,24 @@ const NAMES: Names = &[
     ("pooler.dense", "pooler"),
 ];
 
+pub(super) const HEADS: Names = &[
+    ("cls.predictions.transform.dense", "heads.words.dense"),
+    ("cls.predictions.transform.LayerNorm", "heads.words.norm"),
+    ("cls.predictions.decoder", "heads.words.out"),
+    ("cls.predictions", "heads.words.own"),
+    ("cls.seq_relationship", "heads.order.out"),
+    ("classifier", "heads.task.out"),
+    ("qa_outputs", "heads.task.out"),
+];
+
 fn spec(config: &Config) -> Result<Spec> {
+    let base = blocks(config)?;
+    let head = Heads::new(&base, activation(config, Activation::Gelu)?).of(config, &base)?;
+    Ok(Spec { head, ..base })
+}
+
+/// The spec that the family's children start from, without a head.
+pub(super) fn blocks(config: &Config) -> Result<Spec> {
     let (width, heads) = (config.need_usize("hidden_size")?, head_count(config)?);
     let head_dim = head_dim(config, width, heads)?;
     if let Some(kind) = config.string("position_embedding_type")?
@@ -42,9 +60,9 @@ fn spec(config: &Config) -> Result<Spec> {
         width,
         window,
         embed: Embed {
-            scale: None,
             types: config.rows("embed.types.weight").unwrap_or(0),
             norm: true,
+            ..Embed::default()
         },
         position: Position::Learned { count: window },
         attention: Attention {
@@ -56,6 +74,7 @@ fn spec(config: &Config) -> Result<Spec> {
             qk_norm: None,
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
+            relative: None,
         },
         mlp: Mlp::Plain {
             ffn: config.need_usize("intermediate_size")?,
@@ -66,7 +85,7 @@ fn spec(config: &Config) -> Result<Spec> {
         place: Place::After,
         layers: vec![Layer::new(Span::Bidirectional); layer_count(config)?],
         last_norm: false,
-        head: if config.has("pooler.weight") { Head::Pooler } else { Head::None },
+        head: Head::None,
         scales: Scales::default(),
     })
 }

@@ -9,12 +9,12 @@ use crate::load::{Stored, Tensors};
 
 /// Other spellings of keys, as older or other exports have them.
 const ALIASES: &[(&str, &[&str])] = &[
-    ("hidden_size", &["n_embd", "n_embed", "d_model"]),
+    ("hidden_size", &["n_embd", "n_embed", "d_model", "dim"]),
     ("num_hidden_layers", &["n_layer", "n_layers", "num_layers"]),
     ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
     ("num_key_value_heads", &["num_kv_heads", "n_head_kv"]),
     ("max_position_embeddings", &["n_positions", "n_ctx", "seq_length"]),
-    ("intermediate_size", &["n_inner", "ffn_dim", "ffn_hidden_size"]),
+    ("intermediate_size", &["n_inner", "ffn_dim", "ffn_hidden_size", "hidden_dim"]),
     ("layer_norm_eps", &["layer_norm_epsilon", "norm_epsilon"]),
     ("hidden_act", &["hidden_activation", "activation_function", "activation"]),
     ("rope_theta", &["rotary_emb_base"]),
@@ -60,6 +60,13 @@ impl Config {
         if self.value(key).is_none() {
             copy.values.insert(key.to_string(), value.into());
         }
+        copy
+    }
+
+    /// A copy in which `key` has this value.
+    pub(crate) fn with(&self, key: &str, value: impl Into<Value>) -> Config {
+        let mut copy = self.clone();
+        copy.values.insert(key.to_string(), value.into());
         copy
     }
 
@@ -161,6 +168,15 @@ impl Config {
         let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
         let list = value.as_array().and_then(|list| list.iter().map(number).collect());
         list.map(Some).ok_or_else(|| self.wrong(key, value, "a list of whole numbers from 0"))
+    }
+
+    /// Texts: a list, or one text with `between` between them.
+    pub(crate) fn text_list(&self, key: &str, between: char) -> Result<Option<Vec<String>>> {
+        if let Some(Value::String(text)) = self.value(key) {
+            return Ok(Some(text.split(between).map(str::to_string).collect()));
+        }
+        let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_string).collect();
+        Ok(self.strings(key)?.map(owned))
     }
 
     /// A list of texts.

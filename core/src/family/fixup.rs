@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::load::{Dtype, Stored, Tensors};
 use crate::nn::Spec;
+use crate::nn::spec::Position;
 use crate::quant::Format;
 
 /// A change to weights of certain names: the part after `blocks.{i}.`, or the whole.
@@ -20,6 +21,14 @@ pub(crate) enum Fixup {
     GatherQkv,
     /// Gate and up of the MLP stand in one matrix, called `mlp.gate_up`, or `mlp.up` in GGUF.
     SplitGateUp,
+    /// The same with the other first, called `mlp.up_gate`.
+    SplitUpGate,
+    /// Hugging Face only: the table of positions starts with rows that are no token's, since places
+    /// count from behind the padding id. GGUF has them gone.
+    DropPositions,
+    /// The bias of the head over words may stand beside the head, beside its matrix, or at both
+    /// places: then the one beside the matrix counts.
+    WordsBias,
     /// Vectors that stand one by one, with a number behind their name, belong together.
     Join(&'static [&'static str]),
     /// Vectors stand as `[heads, size]`.
@@ -46,11 +55,29 @@ impl Fixup {
             Fixup::GatherQkv if !gguf => gather_qkv(tensors, spec),
             Fixup::SplitQkv => split_qkv(tensors, spec),
             Fixup::SplitGateUp => split_gate_up(tensors, spec),
+            Fixup::SplitUpGate => {
+                let sides = [(".mlp.up.", spec.mlp.ffn()), (".mlp.gate.", spec.mlp.ffn())];
+                for name in named(tensors, ".mlp.up_gate.") {
+                    split(tensors, &name, ".mlp.up_gate.", &sides);
+                }
+            }
+            Fixup::WordsBias => {
+                if let Some(stored) = tensors.remove("heads.words.own.bias") {
+                    tensors.entry("heads.words.out.bias".to_string()).or_insert(stored);
+                }
+            }
+            Fixup::DropPositions if !gguf => {
+                let rows = tensors.get("embed.positions.weight").and_then(|t| t.shape.first());
+                if let (Some(rows), Position::Learned { count }) = (rows, &spec.position) {
+                    let unused = rows.saturating_sub(*count);
+                    drop_rows(tensors, "embed.positions", unused);
+                }
+            }
             Fixup::Join(names) => join(tensors, names),
             Fixup::Flatten(names) => flatten(tensors, names),
             Fixup::DropRows(name, rows) => drop_rows(tensors, name, *rows),
             Fixup::Rename { when, pairs } => rename(tensors, when, pairs),
-            Fixup::Transpose(_) | Fixup::AddOne(_) | Fixup::GatherQkv => {}
+            Fixup::Transpose(_) | Fixup::AddOne(_) | Fixup::GatherQkv | Fixup::DropPositions => {}
         }
         Ok(())
     }

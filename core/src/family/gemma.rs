@@ -27,7 +27,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         window: config.usize("max_position_embeddings")?.unwrap_or(8192),
         embed: Embed { scale: Some((base.width as f64).sqrt()), ..base.embed },
-        mlp: Mlp::Gated { ffn: base.mlp.ffn(), activation, bias: false },
+        mlp: Mlp::Gated { ffn: base.mlp.ffn(), activation, bias: false, down_bias: false },
         ..base
     })
 }

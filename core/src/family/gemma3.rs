@@ -59,6 +59,7 @@ fn spec(config: &Config) -> Result<Spec> {
             ffn: base.mlp.ffn(),
             activation: activation(config, Activation::GeluTanh)?,
             bias: false,
+            down_bias: false,
         },
         place: Place::Around,
         layers,

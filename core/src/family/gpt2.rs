@@ -73,6 +73,7 @@ pub(super) fn blocks(config: &Config, defaults: Defaults) -> Result<Spec> {
             qk_norm: None,
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
+            relative: None,
         },
         mlp: Mlp::Plain {
             ffn: config.usize("intermediate_size")?.unwrap_or(width.saturating_mul(4)),

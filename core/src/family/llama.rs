@@ -26,6 +26,7 @@ pub(super) const NAMES: Names = &[
     ("layers.{i}.mlp.down_proj", "blocks.{i}.mlp.down"),
     ("norm", "norm"),
     ("lm_head", "head"),
+    ("score", "heads.task.out"),
 ];
 
 /// The spec that Llama's descendants start from.
@@ -51,11 +52,13 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
             qk_norm: None,
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
+            relative: None,
         },
         mlp: Mlp::Gated {
             ffn: config.need_usize("intermediate_size")?,
             activation: activation(config, Activation::Silu)?,
             bias: bias("mlp_bias", "blocks.0.mlp.up.bias")?,
+            down_bias: bias("mlp_bias", "blocks.0.mlp.down.bias")?,
         },
         norm: Norm::Rms { eps: config.f64("rms_norm_eps")?.unwrap_or(1e-6) },
         place: Place::Before,

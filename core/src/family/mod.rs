@@ -4,11 +4,15 @@
 //! GGUF files need nothing more: two tables in `gguf.rs` serve all families. Adding an
 //! architecture is one small file and one line in [`FAMILIES`].
 
+mod albert;
 mod bert;
 mod bloom;
 mod cohere;
 mod cohere2;
 pub(crate) mod config;
+mod deberta_v2;
+mod distilbert;
+mod electra;
 mod falcon;
 pub(crate) mod fixup;
 mod gemma;
@@ -20,9 +24,14 @@ mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod granite;
+mod gte;
+mod heads;
 mod llama;
 mod mistral;
+mod modernbert;
+mod mpnet;
 pub(crate) mod names;
+mod nomic_bert;
 mod olmo2;
 mod openai_gpt;
 mod opt;
@@ -30,6 +39,7 @@ mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -42,7 +52,7 @@ use crate::error::{Error, Result};
 use crate::nn::Spec;
 use crate::nn::spec::{
     Activation, Attention, Embed, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position,
-    QkNorm, Rope, Scales, Scaling, Span,
+    QkNorm, Read, Relative, Rope, Scales, Scaling, Span, Task, TaskKind,
 };
 
 /// A line of models that share their blocks and their names.
@@ -65,10 +75,14 @@ pub(crate) struct Family {
 
 /// Every family that opens.
 pub(crate) static FAMILIES: &[&Family] = &[
+    &albert::FAMILY,
     &bert::FAMILY,
     &bloom::FAMILY,
     &cohere::FAMILY,
     &cohere2::FAMILY,
+    &deberta_v2::FAMILY,
+    &distilbert::FAMILY,
+    &electra::FAMILY,
     &falcon::FAMILY,
     &gemma::FAMILY,
     &gemma2::FAMILY,
@@ -78,8 +92,12 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gpt_neox::FAMILY,
     &gptj::FAMILY,
     &granite::FAMILY,
+    &gte::FAMILY,
     &llama::FAMILY,
     &mistral::FAMILY,
+    &modernbert::FAMILY,
+    &mpnet::FAMILY,
+    &nomic_bert::FAMILY,
     &olmo2::FAMILY,
     &openai_gpt::FAMILY,
     &opt::FAMILY,
@@ -87,6 +105,7 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &phi3::FAMILY,
     &qwen2::FAMILY,
     &qwen3::FAMILY,
+    &roberta::FAMILY,
     &smollm3::FAMILY,
     &stablelm::FAMILY,
     &starcoder2::FAMILY,
@@ -116,16 +135,19 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
 
 /// The activation of a config's `hidden_act`.
 fn activation(config: &Config, default: Activation) -> Result<Activation> {
-    Ok(match config.string("hidden_act")? {
-        None => default,
-        Some("gelu" | "gelu_python") => Activation::Gelu,
-        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => {
-            Activation::GeluTanh
-        }
-        Some("relu") => Activation::Relu,
-        Some("silu" | "swish") => Activation::Silu,
-        Some(other) => {
-            let known = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"];
+    config.string("hidden_act")?.map_or(Ok(default), named_activation)
+}
+
+/// The activation that configs call `name`.
+fn named_activation(name: &str) -> Result<Activation> {
+    Ok(match name {
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        "tanh" => Activation::Tanh,
+        other => {
+            let known = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh"];
             return Err(unknown("activation", other, &known));
         }
     })
@@ -215,7 +237,16 @@ fn scaling(found: &Config) -> Result<Scaling> {
 }
 
 /// The head: tied to the embedding when the config says so or the checkpoint has no other.
+///
+/// A decoder that was trained to class texts has no logits of words: its head reads the last token.
 fn head(config: &Config, softcap: Option<f64>) -> Result<Head> {
+    if let (Some(outputs), Some(TaskKind::Classes)) =
+        (config.rows("heads.task.out.weight"), heads::kind(config)?)
+    {
+        let (kind, read, bias) = (TaskKind::Classes, Read::Last, config.has("heads.task.out.bias"));
+        let task = Task { kind, read, dense: None, outputs, tied: false, bias };
+        return Ok(Head::Encoder { pooler: None, tasks: vec![task] });
+    }
     let tied = match config.bool("tie_word_embeddings")? {
         Some(tied) => tied,
         None => !config.has("head.weight"),

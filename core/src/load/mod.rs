@@ -24,8 +24,9 @@ use crate::family::config::Config;
 use crate::family::{self, Family, names};
 use crate::generate::Defaults;
 use crate::nn::Spec;
-use crate::nn::spec::Head;
+use crate::nn::spec::{Head, Task};
 use crate::quant::Format;
+use crate::task::Labels;
 use crate::text::{MAX_FILE, Tokenizer, Vocabulary};
 
 pub use file::{Dtype, Stored};
@@ -55,6 +56,7 @@ pub(crate) struct Checkpoint {
     pub defaults: Defaults,
     pub recipe: Recipe,
     pub chat: Prompter,
+    pub labels: Labels,
 }
 
 impl Checkpoint {
@@ -79,7 +81,7 @@ impl Checkpoint {
         let tables = if self.gguf { family::gguf::TENSORS } else { self.family.tensors };
         match names::theirs(tables, ours) {
             // A head stands beside the prefixed model, not in it.
-            Some(theirs) if ours.starts_with("head.") => theirs,
+            Some(theirs) if ours.starts_with("head") => theirs,
             Some(theirs) => format!("{}{theirs}", self.prefix),
             None => ours.to_string(),
         }
@@ -90,6 +92,12 @@ impl Checkpoint {
         match ours {
             // The embedding's twin, written out by some exports.
             "head.weight" => matches!(self.spec.head, Head::Tied { .. }),
+            // Of a head for a task that the config does not name, or the embedding's twin.
+            _ if ours.starts_with("heads.") => {
+                let own = |task: &&Task| ours.starts_with(&format!("heads.{}.", task.kind.name()));
+                let tied = ours.ends_with(".out.weight");
+                self.spec.tasks().iter().find(own).is_none_or(|task| task.tied && tied)
+            }
             "rope.factors.weight" => true,
             _ => false,
         }
@@ -143,6 +151,7 @@ impl Checkpoint {
             defaults: Defaults::default(),
             recipe: Recipe::default(),
             chat: Prompter::default(),
+            labels: Labels::default(),
         })
     }
 }
@@ -222,13 +231,18 @@ fn folder(path: &Path) -> Result<Checkpoint> {
     let family = family::by_model_type(&model_type)?;
     let stored = safetensors::open_folder(&home)?;
     let window_key = values.get("max_position_embeddings").and_then(Value::as_u64);
+    let labels = Labels::from_config(&values)?;
     let mut checkpoint =
         Checkpoint::build(path, family, Config::new(values, false), stored, false)?;
+    checkpoint.labels = labels;
     let tokenizer_path = home.join("tokenizer.json");
     if std::fs::symlink_metadata(&tokenizer_path).is_ok() {
         checkpoint.tokenizer = Some(open_tokenizer(&tokenizer_path)?);
     }
     let tokenizer_config = json(&home.join("tokenizer_config.json"))?.unwrap_or_default();
+    if let Some(tokenizer) = &checkpoint.tokenizer {
+        checkpoint.labels.find_tokens(&home, &tokenizer_config, tokenizer)?;
+    }
     checkpoint.chat = Prompter::of_folder(&home, &tokenizer_config)?;
     let generation_path = home.join("generation_config.json");
     if let Some(values) = json(&generation_path)? {

@@ -13,8 +13,9 @@ use super::cache::LayerCache;
 use super::linear::Proj;
 use super::norm::Norm;
 use super::position::Angles;
+use super::relative::Vectors;
 use super::source::Source;
-use super::spec::{self, QkNorm};
+use super::spec::{self, QkNorm, Relative};
 use crate::error::Result;
 
 /// The projections of one attention.
@@ -32,6 +33,10 @@ pub struct Attention {
     pub q_norm: Option<Norm>,
     /// Norm over keys: `[C]`, or `[K C]`.
     pub k_norm: Option<Norm>,
+    /// Distances as keys, `[H C, D]`, where they have a projection of their own.
+    pub pos_k: Option<Proj>,
+    /// Distances as queries, `[H C, D]`, where they have a projection of their own.
+    pub pos_q: Option<Proj>,
     #[module(skip)]
     spec: spec::Attention,
 }
@@ -43,6 +48,8 @@ pub(crate) struct Places<'a> {
     pub angles: Option<&'a Angles>,
     /// Added to scores, `[1, H, T or 1, S]`.
     pub bias: Option<&'a Tensor<4>>,
+    /// Vectors of distances that meet queries and keys.
+    pub vectors: Option<&'a Vectors>,
     /// `true` hides a key from a query, `[B or 1, 1, T or 1, S]`.
     pub hidden: Option<&'a Tensor<4, Bool>>,
 }
@@ -66,6 +73,17 @@ impl Attention {
             None => Ok(None),
         };
         let (q_norm, k_norm) = (norm("q", inner)?, norm("k", kv)?);
+        let own = match spec.relative {
+            Some(Relative::Disentangled { shared: false, to_position, to_content, .. }) => {
+                [to_position, to_content]
+            }
+            _ => [false; 2],
+        };
+        let mut proj = |wanted: bool, side: &str| match wanted {
+            true => Proj::build(source, &format!("{name}.{side}"), [inner, width], true).map(Some),
+            false => Ok(None),
+        };
+        let (pos_k, pos_q) = (proj(own[0], "pos_k")?, proj(own[1], "pos_q")?);
         Ok(Attention {
             q: Proj::build(source, &format!("{name}.q"), [inner, width], spec.qkv_bias)?,
             k: Proj::build(source, &format!("{name}.k"), [kv, width], spec.qkv_bias)?,
@@ -73,6 +91,8 @@ impl Attention {
             out: Proj::build(source, &format!("{name}.out"), [width, inner], spec.out_bias)?,
             q_norm,
             k_norm,
+            pos_k,
+            pos_q,
             spec: spec.clone(),
         })
     }
@@ -114,8 +134,40 @@ impl Attention {
             Some(cache) => cache.extend(k, v), // [B, K, S, C]
             None => (k, v),
         };
+        let own = places.vectors.map(|vectors| self.disentangled(&q, &k, vectors));
+        let places = Places { bias: own.as_ref().or(places.bias), ..places };
         let y = attend(q, k, v, places, self.spec.scale, self.spec.softcap);
         self.out.forward(y.swap_dims(1, 2).reshape([b, t, heads * c]))
+    }
+
+    /// What vectors of distances add to scores (arXiv:2006.03654, equation 4).
+    ///
+    /// # Shapes
+    /// `q: [B, H, T, C]`, `k: [B, H, S, C]` -> `[B, H, T, S]`
+    fn disentangled(&self, q: &Tensor<4>, k: &Tensor<4>, vectors: &Vectors) -> Tensor<4> {
+        let ([b, h, t, c], [_, _, s, _]) = (q.dims(), k.dims());
+        let (to_position, to_content) = match self.spec.relative {
+            Some(Relative::Disentangled { to_position, to_content, .. }) => {
+                (to_position, to_content)
+            }
+            _ => (false, false),
+        };
+        let [_, reach, _] = vectors.table.dims();
+        let project = |proj: &Proj| {
+            let y = proj.forward(vectors.table.clone()).reshape([1, reach, h, c]);
+            y.permute([0, 2, 3, 1]).expand([b, h, c, reach]) // [B, H, C, 2 reach]
+        };
+        let mut scores = Tensor::zeros([b, h, t, s], &q.device());
+        if to_position {
+            let met = q.clone().matmul(project(self.pos_k.as_ref().unwrap_or(&self.k)));
+            scores = scores + met.gather(3, vectors.rows.clone().expand([b, h, t, s]));
+        }
+        if to_content {
+            let met = k.clone().matmul(project(self.pos_q.as_ref().unwrap_or(&self.q)));
+            let rows = vectors.rows.clone().swap_dims(2, 3).expand([b, h, s, t]);
+            scores = scores + met.gather(3, rows).swap_dims(2, 3);
+        }
+        scores * self.spec.scale
     }
 }
 

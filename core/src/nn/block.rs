@@ -23,7 +23,7 @@ use crate::error::Result;
 #[derive(Module, Debug)]
 pub struct Block {
     /// Norm before the attention, or after its residual with [`Place::After`]; none with
-    /// [`Place::Inside`].
+    /// [`Place::Inside`], or where the embeddings' norm stands for it.
     pub attn_norm: Option<Norm>,
     /// The attention.
     pub attn: Attention,
@@ -45,7 +45,10 @@ pub struct Block {
 impl Block {
     pub(crate) fn build(source: &mut dyn Source, i: usize, spec: &Spec) -> Result<Self> {
         let (name, width) = (format!("blocks.{i}"), spec.width);
-        let own = spec.layers.get(i).and_then(|layer| layer.scale);
+        let mut layers = spec.layers.iter().enumerate();
+        let layer = layers.find(|(j, layer)| layer.weights.unwrap_or(*j) == i);
+        let own = layer.and_then(|(_, layer)| layer.scale);
+        let bare = layer.is_some_and(|(_, layer)| layer.bare);
         let attention = spec::Attention {
             scale: own.unwrap_or(spec.attention.scale),
             ..spec.attention.clone()
@@ -55,7 +58,7 @@ impl Block {
             false => Ok(None),
         };
         let post = matches!(spec.place, Place::Around | Place::Inside);
-        let attn_norm = norm(spec.place != Place::Inside, "attn_norm")?;
+        let attn_norm = norm(spec.place != Place::Inside && !bare, "attn_norm")?;
         let attn_post_norm = norm(post, "attn_post_norm")?;
         let none = matches!(spec.place, Place::Inside | Place::Parallel { shared: true });
         let mlp_norm = norm(!none, "mlp_norm")?;

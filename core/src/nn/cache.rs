@@ -21,7 +21,9 @@ impl Cache {
                 Span::Sliding { window } => {
                     LayerCache::Rolling(Rolling { window, ..Default::default() })
                 }
-                Span::Causal | Span::Bidirectional => LayerCache::Full(Full::default()),
+                Span::Causal | Span::Bidirectional | Span::Local { .. } => {
+                    LayerCache::Full(Full::default())
+                }
             })
             .collect();
         Cache { layers, len: 0 }

@@ -1,11 +1,13 @@
 //! A bidirectional encoder: a [`Transformer`] whose tokens see each other, and BERT's pooler.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor, activation};
+use burn::tensor::{Bool, Device, Int, Tensor};
 
+use super::heads::TaskHead;
 use super::linear::Proj;
+use super::mlp::activate;
 use super::source::{Random, Source};
-use super::spec::{Head, Spec};
+use super::spec::{Head, Read, Spec, TaskKind};
 use super::transformer::{Run, Transformer};
 use crate::error::{Error, Result};
 
@@ -16,6 +18,8 @@ pub struct BertEncoder {
     pub transformer: Transformer,
     /// Dense layer over the first token's state, where the checkpoint has one.
     pub pooler: Option<Proj>,
+    /// What answers tasks, in the order of the spec.
+    pub heads: Vec<TaskHead>,
 }
 
 impl BertEncoder {
@@ -36,10 +40,14 @@ impl BertEncoder {
             ));
         }
         let pooler = match spec.head {
-            Head::Pooler => Some(Proj::build(source, "pooler", [spec.width, spec.width], true)?),
+            Head::Encoder { pooler: Some(_), .. } => {
+                Some(Proj::build(source, "pooler", [spec.width, spec.width], true)?)
+            }
             _ => None,
         };
-        Ok(BertEncoder { transformer: Transformer::build(source, spec)?, pooler })
+        let heads = spec.tasks().iter().map(|task| TaskHead::build(source, task, spec));
+        let heads = heads.collect::<Result<_>>()?;
+        Ok(BertEncoder { transformer: Transformer::build(source, spec)?, pooler, heads })
     }
 
     /// Hidden states of a batch.
@@ -58,14 +66,56 @@ impl BertEncoder {
             .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
     }
 
-    /// BERT's pooled vector: `tanh` of a dense layer over the first token's state; `None` without
-    /// a pooler.
+    /// BERT's pooled vector: a dense layer over the first token's state and its activation, `tanh`
+    /// in the paper; `None` without a pooler.
     ///
     /// # Shapes
     /// `hidden: [B, T, D]` -> `[B, D]`
     pub fn pool(&self, hidden: Tensor<3>) -> Option<Tensor<2>> {
         let [b, _, d] = hidden.dims();
         let pooler = self.pooler.as_ref()?;
-        Some(activation::tanh(pooler.forward(hidden.narrow(1, 0, 1)).reshape([b, d])))
+        let Head::Encoder { pooler: Some(kind), .. } = self.transformer.spec().head else {
+            return None;
+        };
+        Some(activate(kind, pooler.forward(hidden.narrow(1, 0, 1)).reshape([b, d])))
+    }
+
+    /// The head for a task, if there is one.
+    pub fn head(&self, kind: TaskKind) -> Option<&TaskHead> {
+        self.heads.iter().find(|head| head.task().kind == kind)
+    }
+
+    /// A task's logits; `None` without a head for it.
+    ///
+    /// # Shapes
+    /// `hidden: [B, T, D]`, `kept: [B, T]` (`true` for real tokens, all when absent; padding stands
+    /// on the right) -> `[B, T, O]` for a head that reads each token, else `[B, 1, O]`
+    pub fn logits(
+        &self,
+        kind: TaskKind,
+        hidden: Tensor<3>,
+        kept: Option<Tensor<2, Bool>>,
+    ) -> Option<Tensor<3>> {
+        let head = self.head(kind)?;
+        let [b, t, d] = hidden.dims();
+        let weighted = |weights: Tensor<2>| weights.reshape([b, 1, t]).matmul(hidden.clone());
+        let ones = || Tensor::ones([b, t], &hidden.device());
+        let real = || kept.clone().map_or_else(ones, |kept| kept.float());
+        let read = match head.task().read {
+            Read::Each => hidden,
+            Read::First => hidden.narrow(1, 0, 1),
+            Read::Pooler => self.pool(hidden)?.reshape([b, 1, d]),
+            Read::Mean => {
+                let real = real();
+                weighted(real.clone() / real.sum_dim(1).clamp_min(1.0))
+            }
+            Read::Last => {
+                // 1 where a real token has none after it.
+                let (real, zero) = (real(), Tensor::zeros([b, 1], &hidden.device()));
+                let next = Tensor::cat(vec![real.clone().narrow(1, 1, t - 1), zero], 1);
+                weighted(real - next)
+            }
+        };
+        Some(head.forward(read, &self.transformer.tokens))
     }
 }

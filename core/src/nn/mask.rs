@@ -29,6 +29,7 @@ pub(crate) fn span(
     let hides = match span {
         Span::Bidirectional => false,
         Span::Causal => !all_before,
+        Span::Local { reach } => newest.abs_diff(oldest) > reach,
         Span::Sliding { window } => !all_before || oldest + window <= queries.end.saturating_sub(1),
     };
     if !hides {
@@ -39,6 +40,10 @@ pub(crate) fn span(
     let keys: Tensor<4, Int> = places(keys.iter().copied(), device).reshape([1, 1, 1, s]);
     let queries = queries.expand([1, 1, t, s]);
     let keys = keys.expand([1, 1, t, s]);
+    if let Span::Local { reach } = span {
+        let reach = i32::try_from(reach).unwrap_or(i32::MAX);
+        return Some((keys - queries).abs().greater_elem(reach));
+    }
     let mut hidden = keys.clone().greater(queries.clone());
     if let Span::Sliding { window } = span {
         let window = i32::try_from(window).unwrap_or(i32::MAX);

@@ -28,9 +28,11 @@ impl Mlp {
         width: usize,
         spec: &spec::Mlp,
     ) -> Result<Self> {
-        let (gated, ffn, activation, bias) = match *spec {
-            spec::Mlp::Plain { ffn, activation, bias } => (false, ffn, activation, bias),
-            spec::Mlp::Gated { ffn, activation, bias } => (true, ffn, activation, bias),
+        let (gated, ffn, activation, bias, down_bias) = match *spec {
+            spec::Mlp::Plain { ffn, activation, bias } => (false, ffn, activation, bias, bias),
+            spec::Mlp::Gated { ffn, activation, bias, down_bias } => {
+                (true, ffn, activation, bias, down_bias)
+            }
         };
         let gate = match gated {
             true => Some(Proj::build(source, &format!("{name}.gate"), [ffn, width], bias)?),
@@ -39,7 +41,7 @@ impl Mlp {
         Ok(Mlp {
             gate,
             up: Proj::build(source, &format!("{name}.up"), [ffn, width], bias)?,
-            down: Proj::build(source, &format!("{name}.down"), [width, ffn], bias)?,
+            down: Proj::build(source, &format!("{name}.down"), [width, ffn], down_bias)?,
             activation,
         })
     }
@@ -56,11 +58,12 @@ impl Mlp {
 }
 
 /// Applies an activation to every element.
-fn activate<const N: usize>(kind: Activation, x: Tensor<N>) -> Tensor<N> {
+pub(crate) fn activate<const N: usize>(kind: Activation, x: Tensor<N>) -> Tensor<N> {
     match kind {
         Activation::Gelu => activation::gelu(x),
         Activation::GeluTanh => activation::gelu_approximate(x),
         Activation::Relu => activation::relu(x),
         Activation::Silu => activation::silu(x),
+        Activation::Tanh => activation::tanh(x),
     }
 }

@@ -4,7 +4,13 @@
 //! never whose it is. [`Spec::validate`] refuses what does not fit together and names the key;
 //! printing a spec expands the whole model on one page.
 
+mod relative;
+mod task;
+
 use std::fmt;
+
+pub use relative::Relative;
+pub use task::{Dense, Read, Task, TaskKind};
 
 use crate::error::{Error, Result};
 
@@ -58,6 +64,9 @@ pub struct Embed {
     pub types: usize,
     /// Whether a norm follows the sum of embeddings.
     pub norm: bool,
+    /// Size of an embedding (E) where it is not a hidden state's: a projection then follows the
+    /// norm (ALBERT, arXiv:1909.11942; ELECTRA, arXiv:2003.10555).
+    pub factor: Option<usize>,
 }
 
 /// How a token's place in the sequence enters.
@@ -150,6 +159,8 @@ pub struct Attention {
     pub scale: f64,
     /// Scores are bent below this bound by `cap * tanh(score / cap)` (Gemma 2, arXiv:2408.00118).
     pub softcap: Option<f64>,
+    /// What the distance of two tokens adds to their score.
+    pub relative: Option<Relative>,
 }
 
 /// What a norm over queries and keys spans.
@@ -181,8 +192,10 @@ pub enum Mlp {
         ffn: usize,
         /// The activation of the gate.
         activation: Activation,
-        /// Whether the three projections have a bias.
+        /// Whether gate and up have a bias.
         bias: bool,
+        /// Whether down has a bias.
+        down_bias: bool,
     },
 }
 
@@ -197,6 +210,8 @@ pub enum Activation {
     Relu,
     /// `x * sigmoid(x)`, also called swish (arXiv:1702.03118).
     Silu,
+    /// Hyperbolic tangent.
+    Tanh,
 }
 
 /// A normalization over the last dimension.
@@ -244,12 +259,18 @@ pub struct Layer {
     pub rope: LayerRope,
     /// A scale of scores of its own instead of the attention's.
     pub scale: Option<f64>,
+    /// Whether the attention takes its input without a norm of its own, as the first block may
+    /// after a norm of the embeddings; with [`Place::Before`] only.
+    pub bare: bool,
+    /// Which block's weights it has, counted among those that have weights: blocks may share
+    /// (ALBERT, arXiv:1909.11942). Either all layers say so or none does, which gives each its own.
+    pub weights: Option<usize>,
 }
 
 impl Layer {
     /// A block that differs from the others in nothing but what it sees.
     pub fn new(span: Span) -> Layer {
-        Layer { span, rope: LayerRope::Shared, scale: None }
+        Layer { span, rope: LayerRope::Shared, scale: None, bare: false, weights: None }
     }
 }
 
@@ -276,6 +297,11 @@ pub enum Span {
         /// Tokens seen, itself included.
         window: usize,
     },
+    /// Itself and up to `reach` on either side (ModernBERT, arXiv:2412.13663).
+    Local {
+        /// Tokens seen on one side.
+        reach: usize,
+    },
 }
 
 /// What stands on top of the last hidden state.
@@ -283,8 +309,13 @@ pub enum Span {
 pub enum Head {
     /// Nothing: hidden states come out.
     None,
-    /// BERT's pooler: a dense layer with tanh over the first token, beside the hidden states.
-    Pooler,
+    /// Hidden states come out, and what stands beside them answers tasks.
+    Encoder {
+        /// BERT's pooler: a dense layer over the first token, for embeddings and tasks.
+        pooler: Option<Activation>,
+        /// What answers tasks, at most one a kind.
+        tasks: Vec<Task>,
+    },
     /// Logits by the token embedding's matrix (arXiv:1608.05859).
     Tied {
         /// Logits are bent below this bound by `cap * tanh(logit / cap)`.
@@ -352,8 +383,9 @@ impl Spec {
                 qk_norm: None,
                 scale: (head_dim as f64).powf(-0.5),
                 softcap: None,
+                relative: None,
             },
-            mlp: Mlp::Gated { ffn, activation: Activation::Silu, bias: false },
+            mlp: Mlp::Gated { ffn, activation: Activation::Silu, bias: false, down_bias: false },
             norm: Norm::Rms { eps: 1e-5 },
             place: Place::Before,
             layers: vec![Layer::new(Span::Causal); layers],
@@ -369,7 +401,7 @@ impl Spec {
         let norm = Norm::Layer { eps: 1e-12, bias: true };
         Spec {
             window: 512,
-            embed: Embed { scale: None, types: 2, norm: true },
+            embed: Embed { types: 2, norm: true, ..Embed::default() },
             position: Position::Learned { count: 512 },
             attention: Attention {
                 qkv_bias: true,
@@ -398,7 +430,28 @@ impl Spec {
 
     /// Whether tokens only see what stands before them.
     pub fn is_causal(&self) -> bool {
-        self.layers.iter().all(|layer| layer.span != Span::Bidirectional)
+        self.layers
+            .iter()
+            .all(|layer| !matches!(layer.span, Span::Bidirectional | Span::Local { .. }))
+    }
+
+    /// The size of a token's embedding.
+    pub fn embed_width(&self) -> usize {
+        self.embed.factor.unwrap_or(self.width)
+    }
+
+    /// How many blocks have weights of their own.
+    pub fn blocks(&self) -> usize {
+        let shared = self.layers.iter().filter_map(|layer| layer.weights).max();
+        shared.map_or(self.layers.len(), |last| last + 1)
+    }
+
+    /// The heads that answer tasks.
+    pub fn tasks(&self) -> &[Task] {
+        match &self.head {
+            Head::Encoder { tasks, .. } => tasks,
+            _ => &[],
+        }
     }
 
     /// Whether logits come out.
@@ -481,9 +534,52 @@ impl Spec {
         if let Position::Learned { count } = self.position {
             size("max_position_embeddings", count, 1 << 24)?;
         }
+        if let Some(width) = self.embed.factor {
+            size("embedding_size", width, 1 << 20)?;
+        }
+        match attention.relative {
+            Some(Relative::Buckets { count, furthest }) => {
+                size("relative_attention_num_buckets", count, 1 << 16)?;
+                size("relative_attention_max_distance", furthest, 1 << 30)?;
+                if !count.is_multiple_of(4) || furthest <= count / 4 {
+                    let problem = format!("is `{count}`, not a multiple of 4 below 4 x {furthest}");
+                    return Err(Error::config("relative_attention_num_buckets", problem));
+                }
+            }
+            Some(Relative::Disentangled { reach, furthest, .. }) => {
+                size("position_buckets", reach, 1 << 20)?;
+                if let Some(furthest) = furthest {
+                    size("max_relative_positions", furthest, 1 << 30)?;
+                    if reach < 4 || furthest < reach {
+                        let problem = format!("is `{reach}`, not from 4 to {furthest}");
+                        return Err(Error::config("position_buckets", problem));
+                    }
+                }
+            }
+            None => {}
+        }
+        for task in self.tasks() {
+            size("num_labels", task.outputs, 1 << 24)?;
+            if let Some(dense) = &task.dense {
+                size("hidden_size", dense.width, 1 << 20)?;
+                dense.norm.map_or(Ok(()), eps)?;
+            }
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             if let Span::Sliding { window } = layer.span {
                 size("sliding_window", window, 1 << 30)?;
+            }
+            if let Span::Local { reach } = layer.span {
+                size("local_attention", reach, 1 << 30)?;
+            }
+            if layer.bare && self.place != Place::Before {
+                return Err(Error::config("layer_types", "leaves out a norm that is not there"));
+            }
+            if layer.weights.is_some() != self.layers[0].weights.is_some()
+                || layer.weights.is_some_and(|block| block >= self.layers.len())
+            {
+                let problem = "lets some blocks share weights in a way that leaves out others";
+                return Err(Error::config("num_hidden_groups", problem));
             }
             if let Some(rope) = self.rope(i) {
                 rope.validate(attention.head_dim)?;
@@ -580,6 +676,7 @@ impl fmt::Display for Activation {
             Activation::GeluTanh => "gelu_tanh",
             Activation::Relu => "relu",
             Activation::Silu => "silu",
+            Activation::Tanh => "tanh",
         })
     }
 }
@@ -590,6 +687,7 @@ impl fmt::Display for Span {
             Span::Bidirectional => f.write_str("all tokens"),
             Span::Causal => f.write_str("tokens before"),
             Span::Sliding { window } => write!(f, "last {window} tokens"),
+            Span::Local { reach } => write!(f, "{reach} tokens on either side"),
         }
     }
 }
@@ -604,22 +702,29 @@ impl fmt::Display for Spec {
             "ids                                  [B, T], vocabulary {}, window {}",
             self.vocab, self.window
         )?;
-        writeln!(f, "embed.tokens                         [B, T, {d}]")?;
+        let e = self.embed_width();
+        writeln!(f, "embed.tokens                         [B, T, {e}]")?;
         if let Some(scale) = self.embed.scale {
             writeln!(f, "  * {scale:.4}")?;
         }
         match &self.position {
             Position::Learned { count } => {
-                writeln!(f, "  + embed.positions                  [{count}, {d}]")?
+                writeln!(f, "  + embed.positions                  [{count}, {e}]")?
             }
             Position::Sinusoidal => writeln!(f, "  + sines and cosines of the place")?,
             Position::None | Position::Rope(_) | Position::Alibi { .. } => {}
         }
         if self.embed.types > 0 {
-            writeln!(f, "  + embed.types                      [{}, {d}]", self.embed.types)?;
+            writeln!(f, "  + embed.types                      [{}, {e}]", self.embed.types)?;
         }
         if self.embed.norm {
             writeln!(f, "  embed.norm                         {}", self.norm)?;
+        }
+        if self.embed.factor.is_some() {
+            writeln!(f, "embed.proj                           [{d}, {e}] + bias")?;
+        }
+        if let Some(relative) = &a.relative {
+            writeln!(f, "{:<37}{relative}", "relative")?;
         }
         let mut start = 0;
         while start < self.layers.len() {
@@ -637,7 +742,10 @@ impl fmt::Display for Spec {
                 matches!(self.place, Place::Before | Place::Around | Place::Parallel { .. });
             let inside = matches!(self.place, Place::Around | Place::Inside);
             let parallel = matches!(self.place, Place::Parallel { .. });
-            if before {
+            if let Some(block) = layer.weights {
+                writeln!(f, "  the weights of                     blocks.{block}")?;
+            }
+            if before && !layer.bare {
                 norm(f, "attn_norm")?;
             }
             writeln!(
@@ -710,11 +818,11 @@ impl fmt::Display for Spec {
                         bias(*b)
                     )?;
                 }
-                Mlp::Gated { ffn, activation, bias: b } => {
+                Mlp::Gated { ffn, activation, bias: b, down_bias } => {
                     writeln!(
                         f,
                         "  mlp.down({activation}(mlp.gate) * mlp.up)  {d} -> {ffn} -> {d}{}",
-                        bias(*b)
+                        bias(*b || *down_bias)
                     )?;
                 }
             }
@@ -732,8 +840,16 @@ impl fmt::Display for Spec {
         }
         match &self.head {
             Head::None => write!(f, "hidden states                        [B, T, {d}]"),
-            Head::Pooler => {
-                write!(f, "hidden states                        [B, T, {d}], pooler [B, {d}]")
+            Head::Encoder { pooler, tasks } => {
+                write!(f, "hidden states                        [B, T, {d}]")?;
+                if let Some(activation) = pooler {
+                    write!(f, "\npooler                               {activation}, [B, {d}]")?;
+                }
+                for task in tasks {
+                    let name = format!("heads.{}", task.kind.name());
+                    write!(f, "\n{name:<37}{task}")?;
+                }
+                Ok(())
             }
             Head::Tied { softcap } | Head::Own { softcap, .. } => {
                 let own = matches!(self.head, Head::Own { .. });

@@ -1,5 +1,6 @@
 //! The Transformer of this crate: embeddings, blocks and last norm, for encoders and decoders.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -8,12 +9,13 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use super::attention::Places;
 use super::block::Block;
 use super::cache::Cache;
-use super::linear::Weight;
+use super::linear::{Proj, Weight};
 use super::mask;
 use super::norm::Norm;
 use super::position::{Angles, alibi, sinusoidal};
+use super::relative::{Distances, Vectors};
 use super::source::{Random, Source};
-use super::spec::{Position, Span, Spec};
+use super::spec::{Position, Relative, Span, Spec};
 use crate::error::Result;
 
 /// Tokens in, hidden states out.
@@ -30,7 +32,11 @@ pub struct Transformer {
     pub types: Option<Weight>,
     /// Norm over the sum of embeddings.
     pub embed_norm: Option<Norm>,
-    /// The blocks.
+    /// From the size of an embedding to that of a hidden state, `[D, E]`, where they differ.
+    pub embed_proj: Option<Proj>,
+    /// What distances of tokens mean, where it is learned.
+    pub relative: Option<Distances>,
+    /// The blocks that have weights of their own; others share those of one of these.
     pub blocks: Vec<Block>,
     /// Norm after the last block.
     pub norm: Option<Norm>,
@@ -60,7 +66,7 @@ impl Transformer {
     }
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
-        let width = spec.width;
+        let width = spec.embed_width();
         let positions = match spec.position {
             Position::Learned { count } => {
                 Some(source.matrix("embed.positions.weight", count, width)?)
@@ -71,19 +77,29 @@ impl Transformer {
             0 => None,
             types => Some(source.matrix("embed.types.weight", types, width)?),
         };
-        let mut norm = |wanted: bool, name: &str| match wanted {
+        let mut norm = |wanted: bool, name: &str, width: usize| match wanted {
             true => Norm::build(source, name, width, spec.norm).map(Some),
             false => Ok(None),
         };
-        let embed_norm = norm(spec.embed.norm, "embed.norm")?;
-        let last_norm = norm(spec.last_norm, "norm")?;
+        let embed_norm = norm(spec.embed.norm, "embed.norm", width)?;
+        let last_norm = norm(spec.last_norm, "norm", spec.width)?;
+        let embed_proj = match spec.embed.factor {
+            Some(factor) => Some(Proj::build(source, "embed.proj", [spec.width, factor], true)?),
+            None => None,
+        };
+        let relative = match &spec.attention.relative {
+            Some(relative) => Some(Distances::build(source, relative, spec)?),
+            None => None,
+        };
         let blocks =
-            (0..spec.layers.len()).map(|i| Block::build(source, i, spec)).collect::<Result<_>>()?;
+            (0..spec.blocks()).map(|i| Block::build(source, i, spec)).collect::<Result<_>>()?;
         Ok(Transformer {
             tokens: source.matrix("embed.tokens.weight", spec.vocab, width)?,
             positions,
             types,
             embed_norm,
+            embed_proj,
+            relative,
             blocks,
             norm: last_norm,
             spec: Arc::new(spec.clone()),
@@ -127,7 +143,9 @@ impl Transformer {
         let mut ropes: Vec<(usize, Angles)> = Vec::new();
         let mut masks: Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)> = Vec::new();
         let mut biases: Vec<(Vec<usize>, Tensor<4>)> = Vec::new();
-        for (i, block) in self.blocks.iter().enumerate() {
+        let mut vectors: Vec<(Vec<usize>, Vectors)> = Vec::new();
+        for (i, own) in self.spec.layers.iter().enumerate() {
+            let block = &self.blocks[own.weights.unwrap_or(i)];
             if !go_on(i, &x) {
                 return None;
             }
@@ -143,19 +161,19 @@ impl Transformer {
                 Some(layer) => layer.places(t),
                 None => (0..t).collect(),
             };
-            let bias = match self.spec.position {
-                Position::Alibi { scale } => {
-                    let known = biases.iter().position(|(k, _)| *k == keys);
-                    Some(known.unwrap_or_else(|| {
-                        let heads = self.spec.attention.heads;
-                        let bias = alibi(heads, scale, start..start + t, &keys, &device);
-                        biases.push((keys.clone(), bias));
-                        biases.len() - 1
-                    }))
-                }
-                _ => None,
-            };
-            let span = self.spec.layers[i].span;
+            let known = biases.iter().position(|(k, _)| *k == keys);
+            let bias = known.or_else(|| {
+                let bias = self.bias(start..start + t, &keys, &device)?;
+                biases.push((keys.clone(), bias));
+                Some(biases.len() - 1)
+            });
+            let known = vectors.iter().position(|(k, _)| *k == keys);
+            let vector = known.or_else(|| {
+                let new = self.vectors(start..start + t, &keys, &device)?;
+                vectors.push((keys.clone(), new));
+                Some(vectors.len() - 1)
+            });
+            let span = own.span;
             let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
             let hidden = known.unwrap_or_else(|| {
                 let own = mask::span(span, start..start + t, &keys, &device);
@@ -165,6 +183,7 @@ impl Transformer {
             let places = Places {
                 angles: rope.map(|rope| &ropes[rope].1),
                 bias: bias.map(|bias| &biases[bias].1),
+                vectors: vector.map(|vector| &vectors[vector].1),
                 hidden: masks[hidden].2.as_ref(),
             };
             x = block.forward(x, places, layer);
@@ -179,10 +198,34 @@ impl Transformer {
         })
     }
 
+    /// What distances add to scores alike in all blocks, `[1, H, T, S]`.
+    fn bias(&self, queries: Range<usize>, keys: &[usize], device: &Device) -> Option<Tensor<4>> {
+        if let Position::Alibi { scale } = self.spec.position {
+            let heads = self.spec.attention.heads;
+            return Some(alibi(heads, scale, queries, keys, device));
+        }
+        match (&self.relative, &self.spec.attention.relative) {
+            (Some(distances), Some(Relative::Buckets { count, furthest })) => {
+                Some(distances.bias(*count, *furthest, queries, keys, device))
+            }
+            _ => None,
+        }
+    }
+
+    /// Distances as vectors, which each block projects by its own matrices.
+    fn vectors(&self, queries: Range<usize>, keys: &[usize], device: &Device) -> Option<Vectors> {
+        match (&self.relative, &self.spec.attention.relative) {
+            (Some(distances), Some(Relative::Disentangled { reach, furthest, .. })) => {
+                Some(distances.vectors(*reach, *furthest, queries, keys, device))
+            }
+            _ => None,
+        }
+    }
+
     /// `[B, T]` -> `[B, T, D]`
     fn embed(&self, ids: Tensor<2, Int>, types: Option<Tensor<2, Int>>, start: usize) -> Tensor<3> {
         let [b, t] = ids.dims();
-        let width = self.spec.width;
+        let width = self.spec.embed_width();
         let device = ids.device();
         let look_up = |table: &Weight, ids: Tensor<2, Int>| {
             let [b, t] = ids.dims();
@@ -203,8 +246,12 @@ impl Transformer {
             let types = types.unwrap_or_else(|| Tensor::zeros([b, t], &device));
             x = x + look_up(table, types);
         }
-        match &self.embed_norm {
+        let x = match &self.embed_norm {
             Some(norm) => norm.forward(x),
+            None => x,
+        };
+        match &self.embed_proj {
+            Some(proj) => proj.forward(x), // [B, T, E] -> [B, T, D]
             None => x,
         }
     }

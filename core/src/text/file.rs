@@ -20,7 +20,9 @@ use super::normal::{Prefix, Spaces};
 use super::pieces::{MAX_TOKEN, MAX_TOKENS, Pieces, Trie};
 use super::split::{Keep, Pattern, Splitter};
 use super::stream::Rule;
-use super::tokenizer::{Added, Edges, Engine, Frame, Inner, Kind, Model, Own, Slot, Spelling};
+use super::tokenizer::{
+    Added, Edges, Engine, Frame, Inner, Kind, Model, Own, Slot, Spelling, Trim,
+};
 use super::unigram::MAX_PIECE;
 use super::wordpiece::{Letters, WordPiece};
 use super::{pre, spelling, vocabulary};
@@ -296,6 +298,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
     }
 }
 
+/// Whether byte-level tokens have their spaces outside of their places.
+fn trim(post: &Value) -> Option<Trim> {
+    members(post, "processors").into_iter().find_map(|part| {
+        let flag = |name: &str| part.get(name).and_then(Value::as_bool).unwrap_or(true);
+        let trims = matches!(kind(part), Some("ByteLevel" | "RobertaProcessing"));
+        (trims && flag("trim_offsets")).then(|| Trim { prefix: flag("add_prefix_space") })
+    })
+}
+
 /// Builds the tokenizer of a `tokenizer.json`.
 pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Inner> {
     if bytes.len() as u64 > MAX_FILE {
@@ -318,14 +329,14 @@ pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Inner> {
             _ => Ok(None),
         };
         if let Some((spelling, model, pieces)) = own.map_err(&fail)? {
-            let added = added(&parts);
+            let (added, trim) = (added(&parts), trim(&parts.post_processor));
             return Ok(Inner {
                 pieces,
                 kinds: table.kinds,
                 spelling,
                 special: table.special,
                 rule: rule.clone(),
-                engine: Engine::Own(Box::new(Own { added, model, frame })),
+                engine: Engine::Own(Box::new(Own { added, model, frame, trim })),
             });
         }
     }

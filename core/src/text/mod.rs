@@ -5,6 +5,7 @@ mod file;
 mod guard;
 mod merge;
 mod normal;
+mod pair;
 mod pieces;
 mod pre;
 mod spelling;
@@ -17,6 +18,7 @@ mod vocabulary;
 mod wordpiece;
 
 pub(crate) use file::MAX_FILE;
+pub(crate) use pair::{Cut, Words};
 pub use stream::DecodeStream;
 pub use tokenizer::{Encoding, Tokenizer};
 pub(crate) use vocabulary::Vocabulary;

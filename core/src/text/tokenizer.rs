@@ -184,6 +184,31 @@ pub(crate) struct Own {
     pub added: Added,
     pub model: Model,
     pub frame: Frame,
+    /// Whether places of byte-level tokens leave out the spaces at their ends.
+    pub trim: Option<Trim>,
+}
+
+/// How places leave out spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trim {
+    /// One space before the text's first token is none of the text's, and so none of the place's.
+    pub prefix: bool,
+}
+
+impl Trim {
+    /// The place of a token whose bytes are `piece`, without its spaces.
+    fn apply(self, piece: &[u8], first: bool, (from, to): (usize, usize)) -> (usize, usize) {
+        let space = |byte: &&u8| **byte == b' ';
+        let mut before = piece.iter().take_while(space).count();
+        let after = piece.iter().rev().take_while(space).count();
+        if self.prefix && (first || from == 0) {
+            before = before.saturating_sub(1);
+        }
+        let from = (from + before).min(to);
+        // As the library does it: a token of spaces alone ends where it begins.
+        let to = if to >= after { (to - after).max(from) } else { to };
+        (from, to)
+    }
 }
 
 /// The compact models.
@@ -325,6 +350,7 @@ impl Own {
     /// Appends the tokens of `text`, without frame.
     fn encode(&self, pieces: &Pieces, text: &str, kind: u32, out: &mut Encoding) -> Result<()> {
         let mut scratch = Scratch::default();
+        let before = out.ids.len();
         self.added.parts(text, &mut |id, start, end| {
             if let Some(id) = id {
                 out.push(id, kind, (start, end), false);
@@ -332,7 +358,15 @@ impl Own {
             }
             let part = &text[start..end];
             self.model(pieces, part, start == 0, &mut scratch, &mut |id, from, to| {
-                out.push(id, kind, (start + floor(part, from), start + ceil(part, to)), false);
+                let place = (start + floor(part, from), start + ceil(part, to));
+                let place = match (self.trim, &self.model) {
+                    (Some(trim), Model::Bytes { .. }) => {
+                        let first = out.ids.len() == before;
+                        trim.apply(pieces.get(id).unwrap_or_default(), first, place)
+                    }
+                    _ => place,
+                };
+                out.push(id, kind, place, false);
             })
             .map_err(|OutOfSteps| {
                 Error::argument(
@@ -617,6 +651,10 @@ impl Tokenizer {
         source: Bytes,
     ) -> Result<Self> {
         Ok(Tokenizer { inner: Arc::new(vocabulary::build(vocabulary, path)?), source })
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// The tokens of `text`; with `special` those around it too, such as `[CLS]` and `[SEP]`.

@@ -374,7 +374,7 @@ impl<'a> Builder<'a> {
             spelling,
             special: self.special,
             rule,
-            engine: Engine::Own(Box::new(Own { added, model, frame })),
+            engine: Engine::Own(Box::new(Own { added, model, frame, trim: None })),
         }
     }
 
