@@ -5,10 +5,10 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use emberform::Error;
 use emberform::nn::spec::{
-    Activation, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position, QkNorm, Rope, Scales,
-    Scaling, Span,
+    Activation, Experts, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position, QkNorm, Rope,
+    Routing, Scales, Scaling, Shared, Span,
 };
-use emberform::nn::{BertEncoder, Cache, GptDecoder, Spec, Transformer};
+use emberform::nn::{BertEncoder, Cache, FeedForward, GptDecoder, Spec, Transformer, Weight};
 use emberform_tests::difference;
 
 fn ids(rows: &[&[i32]], device: &Device) -> Tensor<2, Int> {
@@ -18,6 +18,11 @@ fn ids(rows: &[&[i32]], device: &Device) -> Tensor<2, Int> {
 
 fn values<const N: usize>(tensor: Tensor<N>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("floats")
+}
+
+fn mixture(routing: Routing, shared: Option<Shared>) -> Mlp {
+    let activation = Activation::Silu;
+    Mlp::Experts(Experts { count: 5, used: 2, ffn: 9, activation, routing, shared })
 }
 
 /// Every sum type of the spec in turn.
@@ -61,6 +66,22 @@ fn variants() -> Vec<(&'static str, Spec)> {
         (
             "scaled residuals and logits",
             with(&|s| s.scales = Scales { residual: Some(0.5), logits: Some(2.0) }),
+        ),
+        ("experts", with(&|s| s.mlp = mixture(Routing::SoftmaxAll, None))),
+        (
+            "experts weighed among the chosen, one shared by a gate",
+            with(&|s| {
+                let shared = Shared { ffn: 7, gated: true };
+                s.mlp = mixture(Routing::SoftmaxChosen, Some(shared));
+            }),
+        ),
+        (
+            "two experts weighed among the near, a block without, one shared",
+            with(&|s| {
+                s.layers[1].mlp = Some(s.mlp.clone());
+                let shared = Shared { ffn: 7, gated: false };
+                s.mlp = mixture(Routing::SparseMixer { jitter: 0.3 }, Some(shared));
+            }),
         ),
         ("layer norm without bias", with(&|s| s.norm = Norm::Layer { eps: 1e-5, bias: false })),
         (
@@ -187,6 +208,28 @@ fn a_decoder_learns_a_rule() {
 }
 
 #[test]
+fn a_gradient_reaches_routers_and_the_experts_they_choose() {
+    let device = Device::flex().autodiff();
+    let two = Routing::SparseMixer { jitter: 0.3 };
+    for routing in [Routing::SoftmaxAll, Routing::SoftmaxChosen, two] {
+        let mut spec = Spec::decoder(50, 24, 1, 4, 40);
+        spec.mlp = mixture(routing, Some(Shared { ffn: 7, gated: true }));
+        let model = GptDecoder::new(&spec, &device).expect("a decoder");
+        let tokens: Vec<i32> = (0..13).map(|i| (i * 17 + 3) % 50).collect();
+        let gradients = model.forward(ids(&[&tokens], &device), None).square().mean().backward();
+        let FeedForward::Experts(moe) = &model.transformer.blocks[0].mlp else { panic!("experts") };
+        let size = |weight: &Weight| {
+            let Weight::Full(weight) = weight else { panic!("floats") };
+            let gradient = weight.val().grad(&gradients);
+            gradient.map_or(0.0, |gradient| gradient.abs().max().into_scalar::<f32>())
+        };
+        assert!(size(&moe.router.weight) > 0.0, "{routing:?}");
+        let used = moe.experts.iter().filter(|expert| size(&expert.down.weight) > 0.0).count();
+        assert!(used >= 2, "{routing:?}: {used}");
+    }
+}
+
+#[test]
 fn a_spec_that_does_not_fit_names_its_key() {
     let device = Device::flex();
     let refused = |change: &dyn Fn(&mut Spec), key: &str| {
@@ -205,6 +248,14 @@ fn a_spec_that_does_not_fit_names_its_key() {
     refused(&|s| s.attention.scale = f64::NAN, "query_pre_attn_scalar");
     refused(&|s| s.norm = Norm::Rms { eps: -1.0 }, "rms_norm_eps");
     refused(&|s| s.norm = Norm::Layer { eps: f64::NAN, bias: true }, "layer_norm_eps");
+    let experts = |count, used, routing| {
+        let Mlp::Experts(experts) = mixture(routing, None) else { panic!("experts") };
+        Mlp::Experts(Experts { count, used, ..experts })
+    };
+    refused(&|s| s.mlp = experts(0, 1, Routing::SoftmaxAll), "num_experts");
+    refused(&|s| s.mlp = experts(4, 5, Routing::SoftmaxAll), "num_experts_per_tok");
+    let three = experts(4, 3, Routing::SparseMixer { jitter: 0.1 });
+    refused(&|s| s.layers[0].mlp = Some(three.clone()), "num_experts_per_tok");
     refused(&|s| s.layers[0] = Layer::new(Span::Sliding { window: 0 }), "sliding_window");
     refused(&|s| s.position = Position::Learned { count: 0 }, "max_position_embeddings");
     refused(

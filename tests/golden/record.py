@@ -290,6 +290,36 @@ add("falcon-rw", "FalconForCausalLM", "falcon",
 TINY["openai-gpt"] = dict(cls="OpenAIGPTLMHeadModel", config=dict(
     without(SMALLEST, "num_hidden_layers", "max_position_embeddings"), model_type="openai-gpt", architectures=["OpenAIGPTLMHeadModel"],
     **dict(GPTJ, n_head=4), afn="gelu"))
+# mixtures of experts; `experts` says how the file names them: as published, one by one, or stacked as in memory
+MIXED = dict(RMS, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, rope_theta=1000.0, tie_word_embeddings=False)
+add("mixtral", "MixtralForCausalLM", "mixtral",
+    dict(MIXED, intermediate_size=11, num_local_experts=5, num_experts_per_tok=2, sliding_window=None), experts="w", gguf=Q.F32)
+add("mixtral-stacked-f16", "MixtralForCausalLM", "mixtral",
+    dict(MIXED, intermediate_size=9, num_local_experts=3, num_experts_per_tok=1, sliding_window=6), dtype=torch.float16)
+# a dense layer between
+add("qwen2-moe", "Qwen2MoeForCausalLM", "qwen2_moe",
+    dict(MIXED, intermediate_size=21, moe_intermediate_size=9, shared_expert_intermediate_size=13, num_experts=6, num_experts_per_tok=3,
+         norm_topk_prob=False, decoder_sparse_step=1, mlp_only_layers=[1], num_hidden_layers=3, use_sliding_window=False, sliding_window=None,
+         max_window_layers=3), experts="proj")
+add("qwen2-moe-gguf", "Qwen2MoeForCausalLM", "qwen2_moe",
+    dict(MIXED, intermediate_size=21, moe_intermediate_size=9, shared_expert_intermediate_size=13, num_experts=6, num_experts_per_tok=3,
+         norm_topk_prob=False, decoder_sparse_step=1, num_hidden_layers=2, use_sliding_window=False, sliding_window=None,
+         max_window_layers=2), experts="proj", gguf=Q.F32)
+add("qwen3-moe", "Qwen3MoeForCausalLM", "qwen3_moe",
+    dict(MIXED, head_dim=6, intermediate_size=21, moe_intermediate_size=7, num_experts=7, num_experts_per_tok=4, norm_topk_prob=True,
+         decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, sliding_window=None), experts="proj", gguf=Q.F32)
+# every second layer has experts; weights not divided
+add("qwen3-moe-steps-bf16", "Qwen3MoeForCausalLM", "qwen3_moe",
+    dict(MIXED, head_dim=4, intermediate_size=15, moe_intermediate_size=7, num_experts=4, num_experts_per_tok=2, norm_topk_prob=False,
+         decoder_sparse_step=2, attention_bias=True, use_sliding_window=False, sliding_window=None), dtype=torch.bfloat16)
+# routers with many logits near each other, so that the weights differ from a plain softmax
+add("phimoe", "PhimoeForCausalLM", "phimoe",
+    dict(MIXED, intermediate_size=9, num_local_experts=6, num_experts_per_tok=2, router_jitter_noise=0.4, attention_bias=True,
+         lm_head_bias=True, sliding_window=None, rope_scaling=None), experts="w")
+add("phimoe-gguf", "PhimoeForCausalLM", "phimoe",
+    dict(MIXED, intermediate_size=9, num_local_experts=4, num_experts_per_tok=2, router_jitter_noise=0.01, attention_bias=True,
+         lm_head_bias=True, sliding_window=None, rope_scaling=None, original_max_position_embeddings=64, num_hidden_layers=1,
+         rope_theta=10000.0), experts="w", gguf=Q.F32)
 LENGTHS = [21, 1, 13]
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
 
@@ -310,7 +340,8 @@ def random_weight(rng, name, shape, family):
 def load_reference(cls, folder, allowed=(), attention="eager"):
     import transformers
 
-    model, info = getattr(transformers, cls).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True)
+    model, info = getattr(transformers, cls).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention,
+                                                                  experts_implementation="eager", output_loading_info=True)
     missing = [k for k in info["missing_keys"] if not k.startswith(allowed)]
     assert not missing and not info["mismatched_keys"], (folder, missing, info["mismatched_keys"])
     return model.eval(), info
@@ -377,6 +408,8 @@ def record_tiny(names=TINY):
             for i in range(config["n_layer"]):
                 tensors[f"transformer.h.{i}.attn.bias"] = torch.tril(torch.ones(n, n)).view(1, 1, n, n)
                 tensors[f"transformer.h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+        if style := spec.get("experts"):
+            tensors = unstack(tensors, style)
         for old, new in spec.get("rename", []):
             tensors = {k.replace(old, new): v for k, v in tensors.items()}
         if prefix := spec.get("strip"):
@@ -387,6 +420,43 @@ def record_tiny(names=TINY):
         if spec.get("gguf") is not None:
             write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+def unstack(tensors, style):
+    """Experts one by one: `w` as Mixtral was published, `proj` as Qwen2-MoE was."""
+    gate, down, up = ("w1", "w2", "w3") if style == "w" else ("gate_proj", "down_proj", "up_proj")
+    out = {}
+    for key, value in tensors.items():
+        if style == "w":
+            key = key.replace(".mlp.router.", ".mlp.gate.").replace(".mlp.", ".block_sparse_moe.")
+        stem, _, last = key.rpartition(".experts.")
+        for j in range(len(value) if stem else 0):
+            if last == "down_proj":
+                out[f"{stem}.experts.{j}.{down}.weight"] = value[j].clone()
+            else:
+                half = len(value[j]) // 2
+                out[f"{stem}.experts.{j}.{gate}.weight"] = value[j][:half].clone()
+                out[f"{stem}.experts.{j}.{up}.weight"] = value[j][half:].clone()
+        if not stem:
+            out[key] = value
+    return out
+
+
+def stack(tensors):
+    """The other way: all experts of a layer in one array a side, as GGUF has them."""
+    out, lists = {}, {}
+    for key, value in tensors.items():
+        stem, _, last = key.partition(".experts.")
+        number, _, side = last.partition(".")
+        if number.isdigit():
+            lists.setdefault(f"{stem}.experts.{side}", {})[int(number)] = value
+        elif last == "gate_up_proj":
+            half = value.shape[1] // 2
+            out[f"{stem}.experts.gate_proj.weight"] = value[:, :half]
+            out[f"{stem}.experts.up_proj.weight"] = value[:, half:]
+        else:
+            out[key + (".weight" if last == "down_proj" else "")] = value
+    return out | {key: np.stack([parts[j] for j in range(len(parts))]) for key, parts in lists.items()}
 
 
 def save_checkpoint(folder, tensors, shards=1):
@@ -414,9 +484,10 @@ ARCH = {"bert": gguf.MODEL_ARCH.BERT, "gpt2": gguf.MODEL_ARCH.GPT2, "llama": ggu
         "olmo2": gguf.MODEL_ARCH.OLMO2, "granite": gguf.MODEL_ARCH.GRANITE, "cohere": gguf.MODEL_ARCH.COMMAND_R,
         "cohere2": gguf.MODEL_ARCH.COHERE2, "stablelm": gguf.MODEL_ARCH.STABLELM, "starcoder2": gguf.MODEL_ARCH.STARCODER2,
         "phi": gguf.MODEL_ARCH.PHI2, "phi3": gguf.MODEL_ARCH.PHI3, "gpt_neox": gguf.MODEL_ARCH.GPTNEOX, "bloom": gguf.MODEL_ARCH.BLOOM,
-        "falcon": gguf.MODEL_ARCH.FALCON}
+        "falcon": gguf.MODEL_ARCH.FALCON, "mixtral": gguf.MODEL_ARCH.LLAMA, "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
+        "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE, "phimoe": gguf.MODEL_ARCH.PHIMOE}
 # llama.cpp rotates neighbours in these, so their queries and keys are permuted
-PERMUTED = ("llama", "mistral", "smollm3", "granite")
+PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite")
 
 
 def canonical(tensors, config):
@@ -452,7 +523,9 @@ def gguf_tensors(config, tensors):
     names = gguf.get_tensor_name_map(ARCH[family], config.get("num_hidden_layers", config.get("n_layer")))
     heads = config.get("num_attention_heads")
     out, stacked = {}, {}
-    for key, value in tensors.items():
+    for key, value in stack(tensors).items():
+        if key.endswith("shared_expert_gate.weight"):
+            value = value[0]
         if ".norms." in key:  # one vector a head
             stem, _, number = key.removesuffix(".weight").rpartition(".norms.")
             stacked.setdefault(stem, {})[int(number)] = value
@@ -551,10 +624,17 @@ def gguf_metadata(w, c):
     if family == "stablelm":
         w.add_rope_dimension_count(int(c["partial_rotary_factor"] * (width // heads)))
         w.add_parallel_residual(c.get("use_parallel_residual", True))
-    if family == "phi3":
+    if experts := c.get("num_local_experts", c.get("num_experts")):
+        w.add_expert_count(experts)
+        w.add_expert_used_count(c["num_experts_per_tok"])
+        if size := c.get("moe_intermediate_size"):
+            w.add_expert_feed_forward_length(size)
+        if size := c.get("shared_expert_intermediate_size"):
+            w.add_expert_shared_feed_forward_length(size)
+    if family in ("phi3", "phimoe"):
         w.add_rope_scaling_orig_ctx_len(c["original_max_position_embeddings"])
         w.add_rope_dimension_count(int(c.get("partial_rotary_factor", 1.0) * width) // heads)
-    if family in ("phi3", "cohere2", "gemma2"):
+    if family in ("phi3", "phimoe", "cohere2", "gemma2"):
         w.add_sliding_window(c["sliding_window"] or 0)
     if family == "cohere2":
         w.add_vocab_size(c["vocab_size"])

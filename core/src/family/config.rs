@@ -17,6 +17,7 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("intermediate_size", &["n_inner", "ffn_dim", "ffn_hidden_size", "hidden_dim"]),
     ("layer_norm_eps", &["layer_norm_epsilon", "norm_epsilon"]),
     ("hidden_act", &["hidden_activation", "activation_function", "activation"]),
+    ("num_local_experts", &["num_experts", "n_routed_experts"]),
     ("rope_theta", &["rotary_emb_base"]),
     ("partial_rotary_factor", &["rotary_pct", "rope_pct"]),
     ("sliding_window_pattern", &["_sliding_window_pattern"]),

@@ -33,6 +33,11 @@ pub(crate) enum Fixup {
     Join(&'static [&'static str]),
     /// Vectors stand as `[heads, size]`.
     Flatten(&'static [&'static str]),
+    /// The matrices of all experts stand in one tensor `[experts, rows, width]`, gate and up apart
+    /// or in one, called `experts.gate_up`.
+    Unstack,
+    /// Matrices of one row stand as a vector.
+    Row(&'static [&'static str]),
     /// The first rows of a matrix are never used.
     DropRows(&'static str, usize),
     /// Where `when` is there, names stand for others, in this order.
@@ -75,6 +80,8 @@ impl Fixup {
             }
             Fixup::Join(names) => join(tensors, names),
             Fixup::Flatten(names) => flatten(tensors, names),
+            Fixup::Unstack => unstack(tensors),
+            Fixup::Row(names) => row(tensors, names),
             Fixup::DropRows(name, rows) => drop_rows(tensors, name, *rows),
             Fixup::Rename { when, pairs } => rename(tensors, when, pairs),
             Fixup::Transpose(_) | Fixup::AddOne(_) | Fixup::GatherQkv | Fixup::DropPositions => {}
@@ -236,6 +243,49 @@ fn flatten(tensors: &mut Tensors, names: &[&str]) {
             && let Some(all) = heads.checked_mul(size)
         {
             stored.shape = vec![all];
+        }
+    }
+}
+
+fn unstack(tensors: &mut Tensors) {
+    let sides: [(&str, &[&str]); 4] = [
+        (".mlp.experts.gate.", &["gate"]),
+        (".mlp.experts.up.", &["up"]),
+        (".mlp.experts.down.", &["down"]),
+        (".mlp.experts.gate_up.", &["gate", "up"]),
+    ];
+    for (stack, parts) in sides {
+        for name in named(tensors, stack) {
+            let Some(stored) = tensors.get(&name).cloned() else { continue };
+            let &[count, rows, width] = stored.shape.as_slice() else { continue };
+            let pieces = count.saturating_mul(parts.len());
+            // Left in place when it does not fit: the report then names it with its shape.
+            if pieces == 0
+                || !stored.bytes.len().is_multiple_of(pieces)
+                || !rows.is_multiple_of(parts.len())
+                || count > 4096
+            {
+                continue;
+            }
+            tensors.remove(&name);
+            let size = stored.bytes.len() / pieces;
+            for piece in 0..pieces {
+                let (j, part) = (piece / parts.len(), parts[piece % parts.len()]);
+                let bytes = stored.bytes.slice(piece * size..(piece + 1) * size);
+                let shape = vec![rows / parts.len(), width];
+                let one = name.replace(stack, &format!(".mlp.experts.{j}.{part}."));
+                tensors.insert(one, Stored { dtype: stored.dtype, shape, bytes });
+            }
+        }
+    }
+}
+
+fn row(tensors: &mut Tensors, names: &[&str]) {
+    for (name, stored) in tensors.iter_mut() {
+        if let (Some(part), &[width]) = (part(name, "weight"), stored.shape.as_slice())
+            && names.contains(&part)
+        {
+            stored.shape = vec![1, width];
         }
     }
 }

@@ -6,10 +6,15 @@ use super::*;
 pub(super) static FAMILY: Family = Family {
     names: &["llama"],
     gguf: &["llama"],
-    spec: |config| Ok(paired(config, spec(config)?)),
+    spec: |config| {
+        // GGUF files of Mixtral say that they are Llama.
+        let mixed = config.is_gguf() && config.usize("num_local_experts")?.unwrap_or(0) > 0;
+        let spec = if mixed { mixtral::spec(config) } else { spec(config) };
+        Ok(paired(config, spec?))
+    },
     prefixes: &["model."],
     tensors: &[NAMES],
-    fixups: &[],
+    fixups: &[Fixup::Unstack],
     ignored: &["layers.{i}.self_attn.rotary_emb.inv_freq"],
 };
 

@@ -13,6 +13,7 @@ pub(crate) mod config;
 mod deberta_v2;
 mod distilbert;
 mod electra;
+mod experts;
 mod falcon;
 pub(crate) mod fixup;
 mod gemma;
@@ -28,6 +29,7 @@ mod gte;
 mod heads;
 mod llama;
 mod mistral;
+mod mixtral;
 mod modernbert;
 mod mpnet;
 pub(crate) mod names;
@@ -37,8 +39,11 @@ mod openai_gpt;
 mod opt;
 mod phi;
 mod phi3;
+mod phimoe;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 mod roberta;
 mod smollm3;
 mod stablelm;
@@ -51,8 +56,8 @@ use names::Names;
 use crate::error::{Error, Result};
 use crate::nn::Spec;
 use crate::nn::spec::{
-    Activation, Attention, Embed, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position,
-    QkNorm, Read, Relative, Rope, Scales, Scaling, Span, Task, TaskKind,
+    Activation, Attention, Embed, Experts, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place,
+    Position, QkNorm, Read, Relative, Rope, Routing, Scales, Scaling, Shared, Span, Task, TaskKind,
 };
 
 /// A line of models that share their blocks and their names.
@@ -95,6 +100,7 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gte::FAMILY,
     &llama::FAMILY,
     &mistral::FAMILY,
+    &mixtral::FAMILY,
     &modernbert::FAMILY,
     &mpnet::FAMILY,
     &nomic_bert::FAMILY,
@@ -103,8 +109,11 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &opt::FAMILY,
     &phi::FAMILY,
     &phi3::FAMILY,
+    &phimoe::FAMILY,
     &qwen2::FAMILY,
+    &qwen2_moe::FAMILY,
     &qwen3::FAMILY,
+    &qwen3_moe::FAMILY,
     &roberta::FAMILY,
     &smollm3::FAMILY,
     &stablelm::FAMILY,

@@ -35,9 +35,10 @@ fn suffix(name: &str) -> Option<(&str, &'static str)> {
     }
 }
 
-/// Our name of a checkpoint's tensor.
+/// Our name of a checkpoint's tensor. A name without a suffix is that of a weight: so stand experts
+/// that were stacked.
 pub(crate) fn ours(tables: &[Names], prefixes: &[&str], name: &str) -> Option<String> {
-    let (stem, suffix) = suffix(name)?;
+    let (stem, suffix) = suffix(name).unwrap_or((name, "weight"));
     let bare = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
     for stem in bare.into_iter().chain([stem]) {
         for (theirs, ours) in tables.iter().copied().flatten() {

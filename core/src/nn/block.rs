@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 
 use super::attention::{Attention, Places};
 use super::cache::LayerCache;
-use super::mlp::Mlp;
+use super::moe::FeedForward;
 use super::norm::Norm;
 use super::source::Source;
 use super::spec::{self, Place, Spec};
@@ -32,8 +32,8 @@ pub struct Block {
     /// Norm before the MLP, or after its residual with [`Place::After`]; none with
     /// [`Place::Inside`], or where the MLP reads the attention's.
     pub mlp_norm: Option<Norm>,
-    /// The MLP.
-    pub mlp: Mlp,
+    /// The MLP, or the experts that stand for it.
+    pub mlp: FeedForward,
     /// Norm between the MLP and its residual, with [`Place::Around`] and [`Place::Inside`].
     pub mlp_post_norm: Option<Norm>,
     #[module(skip)]
@@ -48,6 +48,7 @@ impl Block {
         let mut layers = spec.layers.iter().enumerate();
         let layer = layers.find(|(j, layer)| layer.weights.unwrap_or(*j) == i);
         let own = layer.and_then(|(_, layer)| layer.scale);
+        let mlp = layer.and_then(|(_, layer)| layer.mlp.as_ref()).unwrap_or(&spec.mlp);
         let bare = layer.is_some_and(|(_, layer)| layer.bare);
         let attention = spec::Attention {
             scale: own.unwrap_or(spec.attention.scale),
@@ -68,7 +69,7 @@ impl Block {
             attn: Attention::build(source, &format!("{name}.attn"), width, &attention)?,
             attn_post_norm,
             mlp_norm,
-            mlp: Mlp::build(source, &format!("{name}.mlp"), width, &spec.mlp)?,
+            mlp: FeedForward::build(source, &format!("{name}.mlp"), width, mlp)?,
             mlp_post_norm,
             place: spec.place,
             scale: spec.scales.residual,

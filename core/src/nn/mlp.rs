@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use super::linear::Proj;
 use super::source::Source;
 use super::spec::{self, Activation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))` where there is a gate.
 #[derive(Module, Debug)]
@@ -32,6 +32,9 @@ impl Mlp {
             spec::Mlp::Plain { ffn, activation, bias } => (false, ffn, activation, bias, bias),
             spec::Mlp::Gated { ffn, activation, bias, down_bias } => {
                 (true, ffn, activation, bias, down_bias)
+            }
+            spec::Mlp::Experts(_) => {
+                return Err(Error::config("num_experts", "asks for experts within an expert"));
             }
         };
         let gate = match gated {

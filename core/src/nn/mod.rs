@@ -4,7 +4,7 @@
 //! ids [B, T] -> embed [B, T, D] -> blocks x L -> norm -> [B, T, D]
 //!                                    |                     |-> head -> logits [B, T, V]
 //!                                    |-> attn: q, k, v -> rotate -> cache -> softmax -> out
-//!                                    |-> mlp:  down(act(gate) * up)
+//!                                    |-> mlp:  down(act(gate) * up), or that of a few experts
 //! ```
 //! Letters of shapes: B batch, T tokens, S cached tokens, D width, H heads, K key heads, C head
 //! size, F MLP size, V vocabulary, L layers.
@@ -32,6 +32,7 @@ mod heads;
 mod linear;
 mod mask;
 mod mlp;
+mod moe;
 mod norm;
 mod position;
 mod relative;
@@ -47,6 +48,7 @@ pub use encoder::BertEncoder;
 pub use heads::TaskHead;
 pub use linear::{Proj, Weight};
 pub use mlp::Mlp;
+pub use moe::{Experts, FeedForward};
 pub use norm::Norm;
 pub use relative::Distances;
 pub use spec::Spec;

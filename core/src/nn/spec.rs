@@ -4,11 +4,13 @@
 //! never whose it is. [`Spec::validate`] refuses what does not fit together and names the key;
 //! printing a spec expands the whole model on one page.
 
+mod experts;
 mod relative;
 mod task;
 
 use std::fmt;
 
+pub use experts::{Experts, Routing, Shared};
 pub use relative::Relative;
 pub use task::{Dense, Read, Task, TaskKind};
 
@@ -197,6 +199,8 @@ pub enum Mlp {
         /// Whether down has a bias.
         down_bias: bool,
     },
+    /// Each token through a few of many gated MLPs.
+    Experts(Experts),
 }
 
 /// An activation function.
@@ -259,6 +263,8 @@ pub struct Layer {
     pub rope: LayerRope,
     /// A scale of scores of its own instead of the attention's.
     pub scale: Option<f64>,
+    /// A feed-forward part of its own instead of the spec's.
+    pub mlp: Option<Mlp>,
     /// Whether the attention takes its input without a norm of its own, as the first block may
     /// after a norm of the embeddings; with [`Place::Before`] only.
     pub bare: bool,
@@ -270,7 +276,7 @@ pub struct Layer {
 impl Layer {
     /// A block that differs from the others in nothing but what it sees.
     pub fn new(span: Span) -> Layer {
-        Layer { span, rope: LayerRope::Shared, scale: None, bare: false, weights: None }
+        Layer { span, rope: LayerRope::Shared, scale: None, mlp: None, bare: false, weights: None }
     }
 }
 
@@ -353,6 +359,7 @@ impl Mlp {
     pub fn ffn(&self) -> usize {
         match self {
             Mlp::Plain { ffn, .. } | Mlp::Gated { ffn, .. } => *ffn,
+            Mlp::Experts(experts) => experts.ffn,
         }
     }
 }
@@ -478,7 +485,12 @@ impl Spec {
         size("num_attention_heads", attention.heads, 1 << 16)?;
         size("num_key_value_heads", attention.kv_heads, 1 << 16)?;
         size("head_dim", attention.head_dim, 1 << 16)?;
-        size("intermediate_size", self.mlp.ffn(), 1 << 24)?;
+        for mlp in self.layers.iter().filter_map(|layer| layer.mlp.as_ref()).chain([&self.mlp]) {
+            size("intermediate_size", mlp.ffn(), 1 << 24)?;
+            if let Mlp::Experts(experts) = mlp {
+                experts.validate()?;
+            }
+        }
         size("max_position_embeddings", self.window, 1 << 30)?;
         if !attention.heads.is_multiple_of(attention.kv_heads) {
             return Err(Error::config(
@@ -810,7 +822,10 @@ impl fmt::Display for Spec {
                     writeln!(f, "  beside it, of the same norm")?;
                 }
             }
-            match &self.mlp {
+            match layer.mlp.as_ref().unwrap_or(&self.mlp) {
+                Mlp::Experts(experts) => {
+                    writeln!(f, "  mlp                                {experts}")?
+                }
                 Mlp::Plain { ffn, activation, bias: b } => {
                     writeln!(
                         f,
