@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use emberform::{Code, Device, Error, Model, Tokenizer};
+use emberform::{Code, Device, Error, Model, Tokenizer, WordVectors};
 use emberform_tests::hostile::{
     DENSE, FFN, Folder, GgufFile, HEADS, Key, Safetensors, WIDTH, bert_folder, bpe_gguf, bpe_json,
     bpe_tokens, floats, ints, kind, list, llama_folder, llama_gguf, safetensors, sharded_folder,
@@ -116,6 +116,7 @@ enum Want {
 enum Door {
     Model,
     Tokenizer,
+    Words,
 }
 
 /// Builds a case's files in a folder and says what to open.
@@ -321,6 +322,15 @@ fn open(path: &Path, door: Door) -> Option<Error> {
             _ = model.forward(&[[1_u32, 2, 3]]);
             None
         }
+        Door::Words => match WordVectors::open(path) {
+            Ok(words) => {
+                _ = words.embed(&["a cat sat", &"kingly ".repeat(512), ""]);
+                _ = words.nearest("king", 3);
+                _ = words.analogy("king", "man", "woman", 3);
+                None
+            }
+            Err(error) => Some(error),
+        },
         Door::Tokenizer => match Tokenizer::open(path) {
             Ok(tokenizer) => {
                 use_tokenizer(&tokenizer);
@@ -1743,6 +1753,226 @@ fn computes(path: &Path, width: usize) {
     use_tokenizer(tokenizer);
 }
 
+/// Files of word vectors: those that their own libraries wrote, bent.
+fn words(cases: &mut Cases) {
+    let read = |name: &str| {
+        let path = emberform_tests::golden("words").join(name);
+        std::fs::read(path).expect("a recorded file")
+    };
+    let first = cases.all.len();
+    let put_words = |cases: &mut Cases, name: &str, word: &'static str, bytes: Vec<u8>| {
+        cases.add(name, Want::Refused(FORMAT, word), move |folder| put(folder, "words", &bytes));
+    };
+    let joined = |parts: &[&[u8]]| parts.concat();
+
+    cases.class("words-header");
+    let rest = |name: &str| {
+        let bytes = read(name);
+        let line = bytes.iter().position(|byte| *byte == b'\n').expect("a line");
+        bytes[line + 1..].to_vec()
+    };
+    for (kind, file) in [("binary", "word2vec.bin"), ("text", "word2vec.txt")] {
+        let rest = rest(file);
+        let mut header = |name: &str, line: &str, word| {
+            let bytes = joined(&[line.as_bytes(), &rest]);
+            put_words(cases, &format!("{kind}, {name}"), word, bytes);
+        };
+        header("no word", "0 17\n", "");
+        header("no width", "30 0\n", "want fewer than");
+        header("width of 2^32", "30 4294967296\n", "want fewer than");
+        header("words of 2^63", "9223372036854775808 17\n", "want fewer than");
+        header("words of 2^32", "4294967296 17\n", "want fewer than");
+        header("words of 2^32 - 2", "4294967294 17\n", "");
+        header("digits without end", &format!("{} 17\n", "9".repeat(3000)), "want fewer than");
+        header("both huge", "4294967294 65536\n", "");
+        header("one word more", "31 17\n", "");
+        header("one word less", "29 17\n", "");
+        header("another width", "30 16\n", "");
+        header("negative", "-31 17\n", "");
+        header("fractions", "31.0 17.0\n", "");
+    }
+    put_words(cases, "nothing", "empty", Vec::new());
+    put_words(cases, "a newline", "neither", b"\n".to_vec());
+    put_words(cases, "zeros", "neither", vec![0; 5000]);
+    put_words(cases, "no newline", "", vec![b'a'; 3 << 20]);
+    put_words(cases, "a number alone", "neither", b"12345678901234567890".to_vec());
+    put_words(cases, "prose", "neither", b"It was a dark night.\nAnd it rained.\n".to_vec());
+    put_words(cases, "GGUF", "model", llama_gguf().bytes());
+    put_words(cases, "a model of pickles", "", b"\x80\x02}q\x00.\n".to_vec());
+
+    cases.class("words-binary");
+    let whole = read("word2vec.bin");
+    for cut in [6, 7, 9, 11, 78, 79, 500, whole.len() - 1] {
+        put_words(cases, &format!("cut at {cut}"), "", whole[..cut].to_vec());
+    }
+    put_words(cases, "bytes after", "follow", joined(&[&whole, b"more"]));
+    let record = |word: &[u8]| joined(&[b"1 2\n", word, b" ", &[0, 1, 2, 3, 0xff, 0, 1, 2]]);
+    put_words(cases, "no UTF-8", "UTF-8", record(b"\xff\xfe"));
+    put_words(cases, "half a character", "UTF-8", record("\u{65e5}".as_bytes().split_at(2).0));
+    let long = joined(&[b"1 2\n\x01", &vec![b'w'; 70_000], b" ", &[0; 8]]);
+    put_words(cases, "a word of 70,000 bytes", "no space", long);
+    let nan = joined(&[b"2 2\nking ", &[0xff; 8], b"man ", &[0xff; 8]]);
+    cases.add("not finite", Want::Either(FORMAT), move |folder| put(folder, "words", &nan));
+
+    cases.class("words-text");
+    for (name, word, text) in [
+        ("a number short", "line 3: want a word", "2 3\na 1 2 3\nb 1 2\n"),
+        ("a number more", "neither", "a\nb 1 2 3\n"),
+        ("a number more than the first line", "line 2: word `b 1`: more", "a 1 2 3\nb 1 1 2 3\n"),
+        ("letters", "line 2: word `b`: `x`", "a 1 2 3\nb 1 x 3\n"),
+        ("not a number", "finite", "1 3\na 1 nan 3\n"),
+        ("endless", "finite", "1 3\na 1 inf 3\n"),
+        ("too large", "finite", "1 3\na 1 1e999999999 3\n"),
+        ("hexadecimal", "not a number", "1 3\na 1 0x10 3\n"),
+        ("an empty line", "line 2: want", "a 1 2 3\n\nb 1 2 3\n"),
+        ("no line end before the limit", "over 1048576 bytes", "LONG"),
+    ] {
+        let text = match text {
+            "LONG" => format!("1 2\n{} 1 2\n", "w".repeat(3 << 20)),
+            text => text.to_string(),
+        };
+        put_words(cases, name, word, text.into_bytes());
+    }
+    put_words(cases, "no UTF-8", "UTF-8", b"a 1 2\n\xff\xfe 1 2\n".to_vec());
+    put_words(cases, "wide and empty", "", joined(&[b"9 65536\n", &[b'\n'; 2 << 20]]));
+
+    cases.class("words-gzip");
+    let zipped = read("word2vec.txt.gz");
+    for cut in [2, 10, 11, 500, zipped.len() - 1] {
+        put_words(cases, &format!("cut at {cut}"), "", zipped[..cut].to_vec());
+    }
+    let mut flipped = zipped.clone();
+    flipped[700] ^= 0x55;
+    put_words(cases, "a byte changed", "", flipped);
+    put_words(cases, "words after it", "compressed", joined(&[&zipped, b"more"]));
+    let zeros = read("zeros.gz").repeat(40);
+    put_words(cases, "a bomb", "times its compressed", joined(&[&read("word2vec.bin.gz"), &zeros]));
+    let twice = joined(&[&zipped, &zipped]);
+    put_words(cases, "twice", "the first line says", twice);
+
+    cases.class("words-fasttext");
+    let whole = read("fasttext.bin");
+    for cut in (4..whole.len()).step_by(241) {
+        put_words(cases, &format!("cut at {cut}"), "", whole[..cut].to_vec());
+    }
+    put_words(cases, "bytes after", "follow", joined(&[&whole, b"more"]));
+    put_words(cases, "quantized", "quantized", read("fasttext-quantized.ftz"));
+    let mut number = |name: &str, at: usize, value: i32, word| {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        put_words(cases, name, word, bytes);
+    };
+    // magic, version, dim, ws, epoch, minCount, neg, wordNgrams, loss, model, bucket, minn, maxn,
+    // lrUpdateRate: 4 bytes each; t: 8; size, nwords, nlabels: 4 each; ntokens, pruneidx: 8 each.
+    number("another version", 4, 13, "version 13");
+    for (field, at) in [("dim", 8), ("bucket", 40), ("size", 64), ("words", 68), ("labels", 72)] {
+        for value in [-1, 0, 1, i32::MAX, i32::MIN] {
+            if (field, value) != ("labels", 0) {
+                number(&format!("{field} {value}"), at, value, "");
+            }
+        }
+    }
+    number("longest piece 2^31 - 1", 48, i32::MAX, "maxn");
+    number("shortest piece -1", 44, -1, "minn");
+    number("shortest over longest", 44, 5, "minn");
+    number("pruned", 84, 7, "pruned");
+    number("pruned without end", 88, i32::MAX, "");
+    let matrix = whole.len() - 16 - 31 * 44 - 1 - (31 + 151) * 44 - 16;
+    for (field, at) in [("rows", matrix), ("columns", matrix + 8)] {
+        for value in [-1, 0, 1, i32::MAX, i32::MIN] {
+            number(&format!("{field} {value}"), at, value, "");
+            number(&format!("{field} {value} x 2^32"), at + 4, value | 1, "");
+        }
+    }
+
+    cases.class("words-folder");
+    let mut folder = |name: &str, want, bend: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+        let mut files = BTreeMap::new();
+        for file in ["config.json", "modules.json", "model.safetensors", "tokenizer.json"] {
+            files.insert(file.to_string(), read(&format!("model2vec-shared/{file}")));
+        }
+        bend(&mut files);
+        cases.add(name, want, move |path| {
+            for (name, bytes) in &files {
+                put(path, name, bytes);
+            }
+            path.to_path_buf()
+        });
+    };
+    let tensors = |mapping: i64, weights: usize, width: usize| {
+        let header = json!({
+            "mapping": {"dtype": "I64", "shape": [48], "data_offsets": [0, 384]},
+            "weights": {"dtype": "F32", "shape": [weights], "data_offsets": [384, 384 + weights * 4]},
+            "embeddings": {"dtype": "I8", "shape": [190 / width.max(1), width],
+                "data_offsets": [384 + weights * 4, 384 + weights * 4 + 190]},
+        });
+        let mut data = mapping.to_le_bytes().repeat(48);
+        data.extend(vec![0; weights * 4 + 190]);
+        safetensors(header.to_string(), &data)
+    };
+    let set = |name: &'static str, bytes: Vec<u8>| {
+        move |files: &mut BTreeMap<String, Vec<u8>>| _ = files.insert(name.into(), bytes.clone())
+    };
+    let refused = |codes, word| Want::Refused(codes, word);
+    let st = |header: Value, data: &[u8]| safetensors(header.to_string(), data);
+    folder("no tokenizer", refused(IO, "tokenizer.json"), &|f| _ = f.remove("tokenizer.json"));
+    folder("no table", refused(IO, "safetensors"), &|f| _ = f.remove("model.safetensors"));
+    folder("bent as here", Want::Either(FORMAT), &set("model.safetensors", tensors(9, 48, 19)));
+    let weights = "model.safetensors";
+    folder("row 10 of 10", refused(FORMAT, "mapping"), &set(weights, tensors(10, 48, 19)));
+    folder("row -1", refused(FORMAT, "mapping"), &set(weights, tensors(-1, 48, 19)));
+    folder("row 2^62", refused(FORMAT, "mapping"), &set(weights, tensors(1 << 62, 48, 19)));
+    folder("weights short", refused(FORMAT, "weights"), &set(weights, tensors(1, 47, 19)));
+    let table = |shape: Value, dtype: &str, size: usize| {
+        st(
+            json!({"embeddings": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}),
+            &vec![0; size],
+        )
+    };
+    folder(
+        "a row short",
+        refused(FORMAT, "47 rows"),
+        &set(weights, table(json!([47, 1]), "F32", 188)),
+    );
+    folder(
+        "three sides",
+        refused(FORMAT, "rows by"),
+        &set(weights, table(json!([48, 1, 1]), "F32", 192)),
+    );
+    folder("no rows", refused(FORMAT, "0 rows"), &set(weights, table(json!([0, 4]), "F32", 0)));
+    folder("no width", refused(FORMAT, "of 0"), &set(weights, table(json!([48, 0]), "F32", 0)));
+    folder(
+        "integers",
+        refused(FORMAT, "stored as"),
+        &set(weights, table(json!([48, 1]), "I32", 192)),
+    );
+    let other = st(json!({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}), &[0; 4]);
+    folder("another tensor", refused(FORMAT, "neither"), &set(weights, other));
+    folder("a config of no object", refused(FORMAT, "object"), &set("config.json", b"[]".to_vec()));
+    let config = br#"{"max_length": -1}"#.to_vec();
+    folder("no length", refused(CONFIG, "max_length"), &set("config.json", config));
+    let config = br#"{"normalize": "yes"}"#.to_vec();
+    folder("no truth", refused(CONFIG, "normalize"), &set("config.json", config));
+    let modules = |kinds: &[&str]| {
+        let list: Vec<Value> = kinds.iter().map(|kind| json!({"type": kind, "path": ""})).collect();
+        json!(list).to_string().into_bytes()
+    };
+    let pooled = modules(&["a.StaticEmbedding", "a.Unheard"]);
+    folder("another module", refused(UNSUPPORTED, "Unheard"), &set("modules.json", pooled));
+    let outside = br#"[{"type": "a.StaticEmbedding", "path": "../x"}]"#.to_vec();
+    folder("a path outside", refused(FORMAT, "inside"), &set("modules.json", outside));
+
+    for case in &mut cases.all[first..] {
+        case.door = Door::Words;
+    }
+    // The other door says which one to take.
+    cases.class("words-folder");
+    let source = emberform_tests::golden("words").join("model2vec");
+    cases.add("opened as a model", Want::Refused(UNSUPPORTED, "WordVectors"), move |_| {
+        source.clone()
+    });
+}
+
 /// The models that all cases bend: without this, a table of refusals says nothing.
 #[test]
 fn the_models_that_are_bent_open_and_compute() {
@@ -1787,6 +2017,7 @@ fn files_that_lie_are_refused() {
     configs(&mut cases);
     tokenizers(&mut cases);
     special_files(&mut cases);
+    words(&mut cases);
 
     // What a first open sets up for good (thread pools, tables) is no file's doing.
     let folder = emberform_tests::Scratch::new().expect("a folder");

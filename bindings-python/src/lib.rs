@@ -15,6 +15,7 @@ mod numpy;
 mod progress;
 mod run;
 mod tokenizer;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,8 @@ mod _emberform {
     use crate::model::{Model, devices, open};
     #[pymodule_export]
     use crate::tokenizer::{DecodeStream, Encoding, Tokenizer};
+    #[pymodule_export]
+    use crate::words::{Neighbor, WordVectors, open_words};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

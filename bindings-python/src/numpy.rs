@@ -168,6 +168,25 @@ impl<'py> FromPyObject<'_, 'py> for Count {
     }
 }
 
+impl From<u64> for Count {
+    fn from(number: u64) -> Self {
+        Count(Ok(number))
+    }
+}
+
+/// A vector of numbers, as a list or an array.
+pub struct Vector(pub Vec<f32>);
+
+impl<'py> FromPyObject<'_, 'py> for Vector {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("numpy.typing", "ArrayLike");
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Vector(given.extract()?))
+    }
+}
+
 /// What a caller gave for an option, on its way to the core's type. `name` is for the message.
 pub trait Given<T> {
     fn given(self, py: Python<'_>, name: &'static str) -> PyResult<T>;

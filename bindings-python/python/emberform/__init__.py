@@ -13,6 +13,7 @@ from ._emberform import (
     Memory,
     MissingError,
     Model,
+    Neighbor,
     NotFiniteError,
     Piece,
     Session,
@@ -27,10 +28,12 @@ from ._emberform import (
     UnsupportedError,
     Verification,
     WeightsError,
+    WordVectors,
     __version__,
     build_info,
     devices,
     open,
+    open_words,
 )
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "Memory",
     "MissingError",
     "Model",
+    "Neighbor",
     "NotFiniteError",
     "Piece",
     "Session",
@@ -60,8 +64,10 @@ __all__ = [
     "UnsupportedError",
     "Verification",
     "WeightsError",
+    "WordVectors",
     "__version__",
     "build_info",
     "devices",
     "open",
+    "open_words",
 ]

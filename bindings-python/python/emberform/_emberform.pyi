@@ -5,7 +5,7 @@ Transformers inside your program: embed and generate text on any vendor's GPU or
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from numpy import bool_, float32, int64, integer, uint32
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, final
@@ -322,6 +322,30 @@ class Model:
     def width(self, /) -> int:
         """
         Size of an embedding (D).
+        """
+
+@final
+class Neighbor:
+    """
+    A word near to what was asked for.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def cosine(self, /) -> float:
+        """
+        The cosine of the angle to what was asked for, from -1 to 1.
+        """
+    @property
+    def index(self, /) -> int:
+        """
+        Its number in the file.
+        """
+    @property
+    def word(self, /) -> str:
+        """
+        The word.
         """
 
 @final
@@ -770,6 +794,113 @@ class Verification:
         The step with the largest difference relative to its numbers.
         """
 
+@final
+class WordVectors:
+    """
+    Word vectors from a file, or token vectors from a folder; from `open_words()`.
+
+    Any number of threads may use them at once. `len()` counts words, `in` asks for one exactly as
+    the file has it. They pickle by their path: the other side opens the file again.
+    """
+    def __contains__(self, word: str, /) -> bool: ...
+    def __copy__(self, /) -> WordVectors:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __deepcopy__(self, /, _memo: Any) -> WordVectors:
+        """
+        Nothing in it changes, so a copy is itself.
+        """
+    def __len__(self, /) -> int: ...
+    def __reduce__(self, /) -> "tuple[object, ...]": ...
+    def __repr__(self, /) -> str: ...
+    def analogy(self, /, a: str, b: str, c: str, count: SupportsIndex = ...) -> list[Neighbor]:
+        """
+        The `count` words nearest to `a - b + c`, these three left out, best first: `a` is to `b` as
+        what is to `c`?
+
+        Raises ValueError for a word without a vector, NotFiniteError.
+        """
+    def embed(self, /, texts: str | Iterable[str], *, unknown: Literal["error", "skip", "zero", "subwords"] | None = None, normalize: bool | None = None, unit_words: bool = False, exact: bool = False, max_tokens: SupportsIndex | None = None, dimensions: SupportsIndex | None = None) -> NDArray[float32]:
+        """
+        Embeds texts: the mean of the vectors of their words, which white space divides, or of their
+        tokens. The vector of a text of one word is the word's.
+
+        `texts`: one text or several.
+        `unknown`: what becomes of words without a vector. "error" raises, "skip" leaves them out,
+        "zero" counts them as zeros, "subwords" makes a vector of their pieces. Default: "subwords"
+        where the file has pieces, else "skip"; for folders, as the reference does.
+        `normalize`: whether embeddings have length 1. Default: as the folder says; not for files.
+        `unit_words`: whether each word's vector is brought to length 1 before the mean, as fastText's
+        sentence vectors and gensim's `get_mean_vector` have it.
+        `exact`: look words up only as they stand. Without it, a word that is not in the file is
+        looked up without the punctuation around it, then in lower case.
+        `max_tokens`: most tokens of a text, for folders; the rest is cut.
+        `dimensions`: keep the first numbers of a vector only (Matryoshka).
+
+        Returns float32, C-contiguous: [D] for one text, [B, D] for B texts in their order. A text
+        without a known word gives zeros.
+
+        Raises ValueError for an option out of range and for an unknown word under "error",
+        MissingError for "subwords" in a file without pieces, NotFiniteError.
+        """
+    @property
+    def format(self, /) -> str:
+        """
+        What the file is: "word2vec binary", "word2vec text", "GloVe text", "fastText binary", or
+        "token" for a folder.
+        """
+    @property
+    def has_subwords(self, /) -> bool:
+        """
+        Whether a word that is not in the file gets a vector from its pieces.
+        """
+    def index(self, /, word: str) -> int | None:
+        """
+        The number of `word`, exactly as the file has it; None when it has it not.
+        """
+    def nearest(self, /, word: str, count: SupportsIndex = ...) -> list[Neighbor]:
+        """
+        The `count` words nearest to `word` by cosine, itself left out, best first.
+
+        Every word is compared with. The first call measures all vectors, and of fastText's `.bin`
+        it makes them first and keeps them, as fastText does.
+
+        Raises ValueError for a word without a vector, NotFiniteError.
+        """
+    def nearest_to(self, /, vector: ArrayLike, count: SupportsIndex = ...) -> list[Neighbor]:
+        """
+        The `count` words nearest to a vector by cosine, best first.
+
+        Raises ValueError for a vector of another width, NotFiniteError.
+        """
+    @property
+    def path(self, /) -> Path:
+        """
+        The file or folder that was opened, absolute.
+        """
+    def similarity(self, /, a: str, b: str) -> float:
+        """
+        The cosine of the angle between two words, from -1 to 1; 0 when a vector is all zeros.
+
+        Raises ValueError for a word without a vector.
+        """
+    def vector(self, /, word: str) -> NDArray[float32]:
+        """
+        The vector of one word exactly as it stands, or of its pieces where the file has such.
+
+        Raises ValueError for a word without a vector.
+        """
+    @property
+    def width(self, /) -> int:
+        """
+        Numbers of a vector (D).
+        """
+    def word(self, /, index: SupportsIndex) -> str | None:
+        """
+        Word `index`, or token as its vocabulary writes it; None beyond the last.
+        """
+
 def build_info() -> dict[str, str]:
     """
     How this build was made: its version, whether it is optimised, and what it was built for.
@@ -792,6 +923,18 @@ def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | s
     Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError,
     ConfigError, UnsupportedError and WeightsError when it is not what it should be, DeviceError
     when the device is not there, ValueError for a device of no such form.
+    """
+
+def open_words(path: str | PathLike[str]) -> WordVectors:
+    """
+    Opens word vectors: a word2vec `.bin` or `.txt`, a fastText `.bin` or `.vec`, GloVe text, any of
+    them in gzip, or a folder of model2vec or of sentence-transformers' `StaticEmbedding`.
+
+    What a file is, is seen from its bytes. Binary ones are mapped, not read: keep them as they are
+    while they are open.
+
+    Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError when it is
+    none of these or broken, ConfigError and UnsupportedError for what a folder's files say.
     """
 
 class Error(Exception):

@@ -16,8 +16,8 @@ use burn::tensor::{Tensor, TensorData, activation};
 
 pub use pooling::Pooling;
 pub(crate) use pooling::Row;
-pub(crate) use recipe::Recipe;
 use recipe::{DenseActivation, DenseFile, Step};
+pub(crate) use recipe::{Recipe, count, flag};
 pub use vectors::Embeddings;
 
 use crate::error::{Error, Result};

@@ -49,6 +49,8 @@ pub(crate) enum Step {
 pub(crate) struct Recipe {
     /// Folder of the transformer inside the folder; empty for the folder itself.
     home: String,
+    /// Whether the folder holds a table of token vectors and no transformer.
+    pub is_static: bool,
     /// The vectors that are put side by side; empty until [`complete`](Self::complete).
     pub pooling: Vec<Pooling>,
     /// Whether the prompt's tokens are pooled too.
@@ -120,6 +122,18 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Whether embeddings are brought to length 1, where nothing else may happen to them.
+    pub(crate) fn normalizes_only(&self) -> Result<bool> {
+        let other = |step: &Step| !matches!(step, Step::Normalize);
+        if self.steps.iter().any(other) || !self.pooling.is_empty() {
+            return Err(Error::Unsupported {
+                what: "a sentence-transformers module after `StaticEmbedding`".to_string(),
+                known: "Normalize".to_string(),
+            });
+        }
+        Ok(!self.steps.is_empty())
+    }
+
     /// The pooling that a GGUF file's `pooling_type` means.
     pub(crate) fn from_pooling_type(number: Option<u64>) -> Result<Recipe> {
         let pooling = match number {
@@ -160,6 +174,7 @@ impl Recipe {
         };
         let place = match module.get("path") {
             None | Some(Value::Null) => "",
+            Some(Value::String(place)) if place == "." => "",
             Some(Value::String(place)) => place,
             Some(_) => return Err(Error::format(file, "modules.json", "a `path` is not text")),
         };
@@ -171,6 +186,10 @@ impl Recipe {
         let inside = folder.join(place);
         match kind.rsplit('.').next().unwrap_or(kind) {
             "Transformer" => self.home = place.to_string(),
+            "StaticEmbedding" => {
+                self.home = place.to_string();
+                self.is_static = true;
+            }
             "Pooling" => {
                 let path = inside.join("config.json");
                 let values = json(&path)?.ok_or_else(|| {
@@ -185,7 +204,7 @@ impl Recipe {
             other => {
                 return Err(Error::Unsupported {
                     what: format!("sentence-transformers module `{other}`"),
-                    known: "Transformer, Pooling, Dense, Normalize".to_string(),
+                    known: "Transformer, StaticEmbedding, Pooling, Dense, Normalize".to_string(),
                 });
             }
         }
@@ -200,7 +219,8 @@ fn is_plain(name: &str) -> bool {
     plain && parts.next().is_none() && !name.contains(['\\', ':', '\0'])
 }
 
-fn count(values: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
+/// The whole number from 1 under `key`.
+pub(crate) fn count(values: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
     match values.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
@@ -210,7 +230,8 @@ fn count(values: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
     }
 }
 
-fn flag(values: &Map<String, Value>, key: &str) -> Result<Option<bool>> {
+/// The truth value under `key`.
+pub(crate) fn flag(values: &Map<String, Value>, key: &str) -> Result<Option<bool>> {
     match values.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),

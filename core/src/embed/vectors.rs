@@ -39,7 +39,8 @@ impl Embeddings {
         (0..self.len()).map(|i| &self.values[i * self.width..(i + 1) * self.width])
     }
 
-    /// Tokens of each text that were beyond the limit and left out.
+    /// Tokens of each text that were left out: those beyond the limit, and of word vectors those
+    /// that are not known.
     pub fn cut(&self) -> &[usize] {
         &self.cut
     }

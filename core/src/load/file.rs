@@ -18,7 +18,7 @@ use crate::quant::Format;
 pub(super) const MAX_TENSORS: usize = 262_144;
 
 /// Longest name of a tensor or key, in bytes: the limit that the GGUF specification sets.
-pub(super) const MAX_NAME: usize = 65_535;
+pub(crate) const MAX_NAME: usize = 65_535;
 
 /// A whole file as read-only memory.
 ///
@@ -84,7 +84,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
 ///
 /// Asked before opening, because opening a pipe waits for its other end, and again on the open
 /// handle, because the name may mean something else by then.
-fn open_regular(path: &Path, format: &'static str) -> Result<(File, Metadata)> {
+pub(crate) fn open_regular(path: &Path, format: &'static str) -> Result<(File, Metadata)> {
     let regular = |metadata: Metadata| match metadata.is_file() {
         true => Ok(metadata),
         false => {

@@ -216,6 +216,12 @@ pub(crate) fn json_value(path: &Path) -> Result<Option<Value>> {
 /// A Hugging Face folder.
 fn folder(path: &Path) -> Result<Checkpoint> {
     let recipe = Recipe::read(path)?;
+    if recipe.is_static {
+        return Err(Error::Unsupported {
+            what: format!("`{}`, a table of token vectors without a network,", path.display()),
+            known: "transformers; `WordVectors::open` opens this folder".to_string(),
+        });
+    }
     let home = recipe.transformer(path);
     let config_path = home.join("config.json");
     let Some(values) = json(&config_path)? else {
