@@ -421,6 +421,73 @@ fn a_reply_that_was_cut_short_joins_the_messages() {
 }
 
 #[test]
+fn a_later_message_ends_a_reply() {
+    let model = with_template("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}");
+    let options = GenerateOptions::default().max_tokens(4).greedy().ignore_eos(true);
+    let refused = |piece: Option<emberform::Result<emberform::Piece>>| match piece {
+        Some(Err(Error::Argument { argument: "generation", problem })) => {
+            assert!(problem.contains("later message"), "{problem}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut chat = model.chat().expect("a chat");
+    let mut first = chat.start("a cat", &options).expect("a generation");
+    let mut second = chat.start("a dog", &options).expect("a generation");
+    // The earlier one neither reads its prompt now nor harms the later one.
+    refused(chat.next(&mut first));
+    assert!(chat.next(&mut first).is_none());
+    let mut text = String::new();
+    while let Some(piece) = chat.next(&mut second) {
+        text.push_str(&piece.expect("a piece").text);
+    }
+    let turns = [
+        Message::user("a cat"),
+        Message::assistant(""),
+        Message::user("a dog"),
+        Message::assistant(text),
+    ];
+    assert_eq!(chat.messages(), turns);
+    assert!(chat.next(&mut second).is_none());
+
+    // Ended by hand, and by a message that asks for no reply.
+    let mut chat = model.chat().expect("a chat");
+    let earlier = chat.start("go", &options).expect("a generation");
+    let mut third = chat.start("a", &options).expect("a generation");
+    chat.end(&earlier);
+    assert_eq!(chat.messages().len(), 3, "an earlier one ends nothing");
+    let piece = chat.next(&mut third).expect("a piece").expect("a piece");
+    chat.end(&third);
+    assert_eq!(chat.messages()[3], Message::assistant(piece.text));
+    refused(chat.next(&mut third));
+    let mut fourth = chat.start("b", &options).expect("a generation");
+    chat.push(Message::user("c"));
+    refused(chat.next(&mut fourth));
+    assert_eq!(chat.messages().len(), 7);
+}
+
+#[test]
+fn variables_of_a_template() {
+    let model =
+        with_template("{{ messages[0].content }} {{ kind }} {{ count + 1 }} {{ thinking }}");
+    let variables: [(String, emberform::Variable); 3] = [
+        ("kind".to_string(), "plain".into()),
+        ("count".to_string(), 41.into()),
+        ("thinking".to_string(), false.into()),
+    ];
+    let messages = [Message::user("a cat")];
+    let prompt = model.chat_prompt_with(&messages, &variables).expect("a prompt");
+    assert_eq!(prompt, "a cat plain 42 False");
+    let options = GenerateOptions::default().max_tokens(4).greedy();
+    let stream = model.generate_chat_with(&messages, &variables, &options).expect("a stream");
+    let mut session = model.session().expect("a session");
+    let ids = model.tokenizer().expect("a tokenizer").encode(&prompt, false).expect("tokens").ids;
+    session.feed(&ids).expect("tokens");
+    let wanted = session.generate(&options).expect("a stream").text().expect("text");
+    assert_eq!(stream.text().expect("text"), wanted);
+    assert!(model.chat_prompt(&messages).is_err(), "`count` is not there");
+}
+
+#[test]
 fn a_turn_that_fails_leaves_no_trace() {
     let model = with_template("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}");
     let options = GenerateOptions::default().max_tokens(4).greedy();

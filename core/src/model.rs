@@ -528,7 +528,21 @@ impl Model {
     /// [`Error::Missing`] without a template, [`Error::Argument`] for messages that the template
     /// refuses, [`Error::Format`] and [`Error::Unsupported`] when it is not what it should be.
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
-        self.render_prompt("chat_prompt", messages, &[])
+        self.chat_prompt_with(messages, &[])
+    }
+
+    /// As [`chat_prompt`](Self::chat_prompt), with variables of the template by name, such as
+    /// `enable_thinking`. Which there are, the template says: see
+    /// [`chat_template`](Self::chat_template).
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt).
+    pub fn chat_prompt_with(
+        &self,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+    ) -> Result<String> {
+        self.render_prompt("chat_prompt", messages, variables)
     }
 
     /// Answers messages: a stream of pieces, made as they are asked for.
@@ -542,7 +556,20 @@ impl Model {
         messages: &[Message],
         options: &GenerateOptions,
     ) -> Result<Stream<'static>> {
-        let prompt = self.render_prompt("generate_chat", messages, &[])?;
+        self.generate_chat_with(messages, &[], options)
+    }
+
+    /// As [`generate_chat`](Self::generate_chat), with variables of the template by name.
+    ///
+    /// # Errors
+    /// As [`generate_chat`](Self::generate_chat).
+    pub fn generate_chat_with(
+        &self,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+        options: &GenerateOptions,
+    ) -> Result<Stream<'static>> {
+        let prompt = self.render_prompt("generate_chat", messages, variables)?;
         let ids = self.need_tokenizer("generate_chat")?.encode(&prompt, false)?.ids;
         self.check_room(&ids)?;
         self.session()?.into_stream(ids, options)

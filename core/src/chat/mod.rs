@@ -14,7 +14,7 @@ pub use message::{Message, Role};
 pub(crate) use prompt::Prompter;
 pub use prompt::Variable;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{
     CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats,
 };
@@ -46,6 +46,8 @@ pub struct Chat {
     variables: Vec<(String, Variable)>,
     /// The reply that is being made, not yet among the messages.
     reply: Option<String>,
+    /// The number of the reply that is being made; each has another.
+    turn: u64,
 }
 
 impl Chat {
@@ -60,6 +62,7 @@ impl Chat {
             messages: vec![],
             variables: vec![],
             reply: None,
+            turn: 0,
         })
     }
 
@@ -141,12 +144,18 @@ impl Chat {
     ) -> Result<Generation> {
         self.settle();
         self.messages.push(Message::user(text));
-        let generation = self.begin(options);
-        match generation {
-            Ok(_) => self.reply = Some(String::new()),
-            Err(_) => drop(self.messages.pop()),
+        match self.begin(options) {
+            Ok(mut generation) => {
+                self.turn += 1;
+                generation.turn = self.turn;
+                self.reply = Some(String::new());
+                Ok(generation)
+            }
+            Err(error) => {
+                self.messages.pop();
+                Err(error)
+            }
         }
-        generation
     }
 
     fn begin(&mut self, options: &GenerateOptions) -> Result<Generation> {
@@ -169,7 +178,13 @@ impl Chat {
     ///
     /// # Errors
     /// As [`Generation::next`]. The turn is undone then, and may be tried again.
+    /// [`Error::Argument`] when a later message has ended the reply before it was read to its end;
+    /// nothing is undone then.
     pub fn next(&mut self, generation: &mut Generation) -> Option<Result<Piece>> {
+        if generation.turn != self.turn {
+            let problem = "was ended by a later message of the conversation";
+            return generation.abandon().then(|| Err(Error::argument("generation", problem)));
+        }
         let piece = generation.next(&mut self.session);
         match &piece {
             Some(Ok(piece)) => {
@@ -187,9 +202,19 @@ impl Chat {
         piece
     }
 
+    /// Ends the reply that [`start`](Self::start) began, which joins the messages as far as it was
+    /// read: what dropping a [`ChatStream`] does. Does nothing to a reply that has ended.
+    pub fn end(&mut self, generation: &Generation) {
+        if generation.turn == self.turn {
+            self.settle();
+        }
+    }
+
     /// Ends the reply that is being made; it joins the messages.
     fn settle(&mut self) {
         if let Some(reply) = self.reply.take() {
+            // What made it makes nothing more.
+            self.turn += 1;
             self.messages.push(Message::assistant(reply));
         }
     }
@@ -244,6 +269,6 @@ impl Iterator for ChatStream<'_> {
 
 impl Drop for ChatStream<'_> {
     fn drop(&mut self) {
-        self.chat.settle();
+        self.chat.end(&self.generation);
     }
 }

@@ -367,6 +367,8 @@ pub struct Generation {
     given: usize,
     /// Tokens that the session holds between two calls.
     at: usize,
+    /// Which reply of a conversation it makes, from 1; 0 outside of one.
+    pub(crate) turn: u64,
     options: Resolved,
     sampler: Sampler,
     /// What the sampler works on.
@@ -402,6 +404,7 @@ impl Generation {
         Generation {
             given: session.ids.len() + prompt.len(),
             at: session.ids.len(),
+            turn: 0,
             prompt,
             sampler: Sampler::new(&options, options.seed),
             logits: vec![],
@@ -454,6 +457,11 @@ impl Generation {
                 Some(Err(error))
             }
         }
+    }
+
+    /// Makes nothing more; whether there was more to come.
+    pub(crate) fn abandon(&mut self) -> bool {
+        self.finish.is_none() && !std::mem::replace(&mut self.failed, true)
     }
 
     /// The next token's piece, or `None` at the end.
