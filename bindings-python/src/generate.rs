@@ -3,26 +3,158 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use emberform::{CancelToken, Error, Generation, Result};
+use emberform::{CancelToken, Error, GenerateOptions, Generation, Result};
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use pyo3::{PyTypeInfo, type_hint_identifier, type_hint_subscript};
 
+use crate::chat::{Chat, Messages, Variables};
 use crate::error::raise;
-use crate::numpy::{Array, Count, Ids, Texts, word};
+use crate::model::Model;
+use crate::numpy::{Array, Count, Given, Ids, Texts, word};
 use crate::run::{is_long, run};
 
-/// The core's `GenerateOptions` with the arguments of the same names.
-macro_rules! generate_options {
-    ($py:expr, $($name:ident),* $(,)?) => {{
-        let mut options = emberform::GenerateOptions::default();
-        $(options.$name = $crate::numpy::Given::given($name, $py, stringify!($name))?;)*
-        options
-    }};
+/// Writes methods that take the options of a generation as keyword arguments: a block of
+/// `#[pymethods]` beside the class's own, so that what `help()` and the stubs show is what Python
+/// checks, and the list of options stands here alone.
+///
+/// ```text
+/// methods! {
+///     impl Class {
+///         /// What it does.
+///         fn name(argument: Type, ...; keyword: Type, ...) = work;
+///     }
+/// }
+/// ```
+/// Keywords may be left out and then are `None`. `work` is a method of the class that gets the
+/// core's options after the other arguments.
+macro_rules! methods {
+    (impl $class:ident {
+        $(
+            $(#[doc = $doc:tt])*
+            fn $name:ident($($given:ident: $kind:ident),* $(; $($word:ident: $sort:ident),*)?) = $work:ident;
+        )*
+    }) => {
+        #[pymethods]
+        impl $class {
+            $(
+                $(#[doc = $doc])*
+                #[pyo3(signature = (
+                    $($given,)* *, $($($word=None,)*)? max_tokens=None, temperature=None,
+                    top_k=None, top_p=None, min_p=None, repetition_penalty=None,
+                    frequency_penalty=None, presence_penalty=None, penalty_window=None, seed=None,
+                    stop=None, stop_ids=None, logprobs=None, prefill_chunk=None, ignore_eos=false
+                ))]
+                fn $name(
+                    &self,
+                    py: Python<'_>,
+                    $($given: $kind,)*
+                    $($($word: Option<$sort>,)*)?
+                    max_tokens: Option<Count>,
+                    temperature: Option<f32>,
+                    top_k: Option<Count>,
+                    top_p: Option<f32>,
+                    min_p: Option<f32>,
+                    repetition_penalty: Option<f32>,
+                    frequency_penalty: Option<f32>,
+                    presence_penalty: Option<f32>,
+                    penalty_window: Option<Count>,
+                    seed: Option<Count>,
+                    stop: Option<Texts>,
+                    stop_ids: Option<Ids>,
+                    logprobs: Option<Count>,
+                    prefill_chunk: Option<Count>,
+                    ignore_eos: bool,
+                ) -> PyResult<Stream> {
+                    let mut options = GenerateOptions::default();
+                    options.max_tokens = max_tokens.given(py, "max_tokens")?;
+                    options.temperature = temperature;
+                    options.top_k = top_k.given(py, "top_k")?;
+                    options.top_p = top_p;
+                    options.min_p = min_p;
+                    options.repetition_penalty = repetition_penalty;
+                    options.frequency_penalty = frequency_penalty;
+                    options.presence_penalty = presence_penalty;
+                    options.penalty_window = penalty_window.given(py, "penalty_window")?;
+                    options.seed = seed.given(py, "seed")?;
+                    options.stop = stop.given(py, "stop")?;
+                    options.stop_ids = stop_ids.given(py, "stop_ids")?;
+                    options.logprobs = logprobs.given(py, "logprobs")?;
+                    options.prefill_chunk = prefill_chunk.given(py, "prefill_chunk")?;
+                    options.ignore_eos = ignore_eos;
+                    self.$work(py, $($given,)* $($($word,)*)? &options)
+                }
+            )*
+        }
+    };
 }
-pub(crate) use generate_options;
+
+methods! {
+    impl Model {
+        /// Continues a text: a stream of pieces, each made when it is asked for.
+        ///
+        /// What is not given comes from the model's `generation_config.json`, then from the library:
+        /// greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
+        ///
+        /// `max_tokens`: most tokens to generate. Default: the file's, else until the window is full.
+        /// `temperature`: what the logits are divided by; 0 always takes the likeliest token.
+        /// `top_k`, `top_p`, `min_p`: which tokens are drawn from; 0, 1 and 0 are off.
+        /// `repetition_penalty`: factor against tokens of prompt and output; 1 is off.
+        /// `frequency_penalty`, `presence_penalty`: taken off the logits of generated tokens, -2 to 2.
+        /// `penalty_window`: how many of the last tokens the penalties look at. Default: all.
+        /// `seed`: fixes the draws, from 0 to 2^64 - 1. Default: a fresh one each time.
+        /// `stop`: a text or texts that end the generation and are not part of it.
+        /// `stop_ids`: tokens that end it, besides the model's own.
+        /// `logprobs`: give this many of the likeliest tokens with each token.
+        /// `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
+        /// `ignore_eos`: go on past the model's end-of-text tokens.
+        ///
+        /// Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
+        /// than the window, ValueError for an option out of range. What goes wrong later is raised by
+        /// the stream.
+        fn generate(prompt: PyBackedStr) = continue_text;
+
+        /// Answers messages: a stream of pieces, each made when it is asked for. For a conversation
+        /// of several turns, `chat` keeps what was read.
+        ///
+        /// `messages`: each a mapping with `role` and `content`, as `Chat.messages` gives them.
+        /// `variables`: variables of the model's chat template by name, such as `enable_thinking`.
+        /// The other options are those of `generate`.
+        ///
+        /// Raises as `generate` and as `chat_prompt`.
+        fn generate_chat(messages: Messages; variables: Variables) = answer;
+    }
+}
+
+methods! {
+    impl Session {
+        /// Generates from where the sequence stands; the tokens made join it.
+        ///
+        /// Options and errors are those of `Model.generate`; ValueError also before anything was fed.
+        fn generate() = go_on;
+    }
+}
+
+methods! {
+    impl Chat {
+        /// Says something as the user; the reply comes as a stream of pieces, each made when it is
+        /// asked for. What the model has not read yet is read with the first one.
+        ///
+        /// The reply joins `messages` when it has ended; of one that was cancelled, dropped or left
+        /// for a later message, what was made until then does. An error undoes the turn.
+        ///
+        /// Options are those of `Model.generate`.
+        ///
+        /// Raises TooLongError when the conversation leaves no room in the window, ValueError for an
+        /// option out of range or messages that the template refuses, FormatError and
+        /// UnsupportedError when the template is not what it should be; the messages are as before
+        /// then.
+        fn say(text: PyBackedStr) = speak;
+    }
+}
 
 /// A token as it was chosen.
 #[pyclass(frozen, get_all, eq, module = "emberform")]
@@ -184,6 +316,7 @@ fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Source {
     Model(Box<emberform::Stream<'static>>),
     Session(Arc<Mutex<emberform::Session>>, Box<Generation>),
+    Chat(Arc<Mutex<emberform::Chat>>, Box<Generation>),
 }
 
 impl Source {
@@ -197,8 +330,23 @@ impl Source {
             Source::Session(session, generation) => {
                 let mut session = claim("session", session)?;
                 let piece = generation.next(&mut session).transpose()?;
-                Ok((piece, Seen { finish: generation.finish_reason(), stats: generation.stats() }))
+                Ok((piece, Seen::of(generation)))
             }
+            Source::Chat(chat, generation) => {
+                let piece = claim("chat", chat)?.next(generation).transpose()?;
+                Ok((piece, Seen::of(generation)))
+            }
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // A conversation that is at work has gone on without this reply.
+        if let Source::Chat(chat, generation) = self
+            && let Ok(mut chat) = claim("chat", chat)
+        {
+            chat.end(generation);
         }
     }
 }
@@ -208,6 +356,12 @@ impl Source {
 struct Seen {
     finish: Option<emberform::FinishReason>,
     stats: emberform::Stats,
+}
+
+impl Seen {
+    fn of(generation: &Generation) -> Self {
+        Seen { finish: generation.finish_reason(), stats: generation.stats() }
+    }
 }
 
 /// Text as it is generated: an iterator, and an async iterator, of `Piece`s.
@@ -222,15 +376,24 @@ pub struct Stream {
     source: Mutex<Source>,
     seen: Mutex<Seen>,
     cancel: CancelToken,
-    /// Whether the next piece takes long, as the first one with its prompt can.
+    /// Whether the next piece may take long, as the first one with its prompt does.
     long: AtomicBool,
 }
 
 impl Stream {
-    /// A stream that reads its prompt first; `tokens` is about its length.
-    pub fn of_model(stream: emberform::Stream<'static>, parameters: usize, tokens: usize) -> Self {
+    /// A stream that reads its prompt first.
+    pub fn of_model(stream: emberform::Stream<'static>) -> Self {
         let cancel = stream.cancel_token();
-        Stream::new(Source::Model(Box::new(stream)), cancel, is_long(parameters, tokens))
+        Stream::new(Source::Model(Box::new(stream)), cancel, true)
+    }
+
+    /// A stream of a conversation, which reads what is new first.
+    pub fn of_chat(
+        chat: Arc<Mutex<emberform::Chat>>,
+        generation: Generation,
+        cancel: CancelToken,
+    ) -> Self {
+        Stream::new(Source::Chat(chat, Box::new(generation)), cancel, true)
     }
 
     fn new(source: Source, cancel: CancelToken, long: bool) -> Self {
@@ -379,6 +542,12 @@ impl Session {
         result
     }
 
+    fn go_on(&self, py: Python<'_>, options: &GenerateOptions) -> PyResult<Stream> {
+        let generation = self.work(py, 0, |session| session.start(options))?;
+        let source = Source::Session(self.inner.clone(), Box::new(generation));
+        Ok(Stream::new(source, lock(&self.cancel).clone(), false))
+    }
+
     fn read<T>(&self, py: Python<'_>, read: impl FnOnce(&emberform::Session) -> T) -> PyResult<T> {
         let session = claim("session", &self.inner).map_err(|error| raise(py, error))?;
         Ok(read(&session))
@@ -411,57 +580,6 @@ impl Session {
         let output = self.work(py, ids.0.len(), |session| session.forward(&ids.0))?;
         let [_, tokens, vocab] = output.shape();
         Ok(Array { values: output.into_vec(), shape: vec![tokens, vocab] })
-    }
-
-    /// Generates from where the sequence stands; the tokens made join it.
-    ///
-    /// Options and errors are those of `Model.generate`; ValueError also before anything was fed.
-    #[pyo3(signature = (
-        *, max_tokens=None, temperature=None, top_k=None, top_p=None, min_p=None,
-        repetition_penalty=None, frequency_penalty=None, presence_penalty=None,
-        penalty_window=None, seed=None, stop=None, stop_ids=None, logprobs=None,
-        prefill_chunk=None, ignore_eos=false
-    ))]
-    fn generate(
-        &self,
-        py: Python<'_>,
-        max_tokens: Option<Count>,
-        temperature: Option<f32>,
-        top_k: Option<Count>,
-        top_p: Option<f32>,
-        min_p: Option<f32>,
-        repetition_penalty: Option<f32>,
-        frequency_penalty: Option<f32>,
-        presence_penalty: Option<f32>,
-        penalty_window: Option<Count>,
-        seed: Option<Count>,
-        stop: Option<Texts>,
-        stop_ids: Option<Ids>,
-        logprobs: Option<Count>,
-        prefill_chunk: Option<Count>,
-        ignore_eos: bool,
-    ) -> PyResult<Stream> {
-        let options = generate_options!(
-            py,
-            max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            penalty_window,
-            seed,
-            stop,
-            stop_ids,
-            logprobs,
-            prefill_chunk,
-            ignore_eos,
-        );
-        let generation = self.work(py, 0, |session| session.start(&options))?;
-        let source = Source::Session(self.inner.clone(), Box::new(generation));
-        Ok(Stream::new(source, lock(&self.cancel).clone(), false))
     }
 
     /// Forgets all tokens, and that anything was cancelled.

@@ -6,6 +6,7 @@
 // Python's calls have keyword arguments: one Rust argument each.
 #![allow(clippy::too_many_arguments)]
 
+mod chat;
 mod error;
 mod generate;
 mod info;
@@ -40,6 +41,8 @@ mod _emberform {
 
     #[pymodule_export]
     use super::build_info;
+    #[pymodule_export]
+    use crate::chat::Chat;
     #[pymodule_export]
     use crate::generate::{Piece, Session, Stats, Stream, Token};
     #[pymodule_export]

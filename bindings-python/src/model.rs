@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use emberform::{CancelToken, Device, EmbedOptions};
+use emberform::{CancelToken, Device, EmbedOptions, GenerateOptions};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
+use crate::chat::{Chat, Messages, Variables};
 use crate::error::{closed, raise};
-use crate::generate::{Session, Stream, generate_options};
+use crate::generate::{Session, Stream};
 use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
-use crate::numpy::{Array, Count, Given, Ids, Rows, STR, Texts, word};
+use crate::numpy::{Array, Count, Given, Rows, STR, Texts, word};
 use crate::progress::{Progress, Watch};
 use crate::run::{is_long, run};
 use crate::tokenizer::Tokenizer;
@@ -125,6 +126,29 @@ impl Model {
         let model = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
         model.ok_or_else(|| closed(py))
     }
+
+    pub fn continue_text(
+        &self,
+        py: Python<'_>,
+        prompt: PyBackedStr,
+        options: &GenerateOptions,
+    ) -> PyResult<Stream> {
+        let model = self.get(py)?;
+        let stream = py.detach(|| model.generate(&prompt, options));
+        stream.map(Stream::of_model).map_err(|error| raise(py, error))
+    }
+
+    pub fn answer(
+        &self,
+        py: Python<'_>,
+        messages: Messages,
+        variables: Option<Variables>,
+        options: &GenerateOptions,
+    ) -> PyResult<Stream> {
+        let (model, variables) = (self.get(py)?, variables.unwrap_or_default());
+        let stream = py.detach(|| model.generate_chat_with(&messages.0, &variables.0, options));
+        stream.map(Stream::of_model).map_err(|error| raise(py, error))
+    }
 }
 
 #[pymethods]
@@ -189,75 +213,52 @@ impl Model {
         Ok(Array { values: embeddings.into_vec(), shape })
     }
 
-    /// Continues a text: a stream of pieces, each made when it is asked for.
+    /// The text that the model's chat template makes of messages, up to where the model answers.
     ///
-    /// What is not given comes from the model's `generation_config.json`, then from the library:
-    /// greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
+    /// `messages`: each a mapping with `role` and `content`, as `Chat.messages` gives them.
+    /// `variables`: variables of the template by name, such as `enable_thinking`; which there are,
+    /// `chat_template` says.
     ///
-    /// `max_tokens`: most tokens to generate. Default: the file's, else until the window is full.
-    /// `temperature`: what the logits are divided by; 0 always takes the likeliest token.
-    /// `top_k`, `top_p`, `min_p`: which tokens are drawn from; 0, 1 and 0 are off.
-    /// `repetition_penalty`: factor against tokens of prompt and output; 1 is off.
-    /// `frequency_penalty`, `presence_penalty`: taken off the logits of generated tokens, -2 to 2.
-    /// `penalty_window`: how many of the last tokens the penalties look at. Default: all.
-    /// `seed`: fixes the draws, from 0 to 2^64 - 1. Default: a fresh one each time.
-    /// `stop`: a text or texts that end the generation and are not part of it.
-    /// `stop_ids`: tokens that end it, besides the model's own.
-    /// `logprobs`: give this many of the likeliest tokens with each token.
-    /// `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
-    /// `ignore_eos`: go on past the model's end-of-text tokens.
+    /// It holds its special tokens as text: encode it with `special=False`.
     ///
-    /// Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
-    /// than the window, ValueError for an option out of range. What goes wrong later is raised by
-    /// the stream.
-    #[pyo3(signature = (
-        prompt, *, max_tokens=None, temperature=None, top_k=None, top_p=None, min_p=None,
-        repetition_penalty=None, frequency_penalty=None, presence_penalty=None,
-        penalty_window=None, seed=None, stop=None, stop_ids=None, logprobs=None,
-        prefill_chunk=None, ignore_eos=false
-    ))]
-    fn generate(
+    /// Raises MissingError without a template, ValueError for messages that the template refuses,
+    /// FormatError and UnsupportedError when it is not what it should be.
+    #[pyo3(signature = (messages, *, variables=None))]
+    fn chat_prompt(
         &self,
         py: Python<'_>,
-        prompt: PyBackedStr,
-        max_tokens: Option<Count>,
-        temperature: Option<f32>,
-        top_k: Option<Count>,
-        top_p: Option<f32>,
-        min_p: Option<f32>,
-        repetition_penalty: Option<f32>,
-        frequency_penalty: Option<f32>,
-        presence_penalty: Option<f32>,
-        penalty_window: Option<Count>,
-        seed: Option<Count>,
-        stop: Option<Texts>,
-        stop_ids: Option<Ids>,
-        logprobs: Option<Count>,
-        prefill_chunk: Option<Count>,
-        ignore_eos: bool,
-    ) -> PyResult<Stream> {
+        messages: Messages,
+        variables: Option<Variables>,
+    ) -> PyResult<String> {
+        let (model, variables) = (self.get(py)?, variables.unwrap_or_default());
+        let prompt = py.detach(|| model.chat_prompt_with(&messages.0, &variables.0));
+        prompt.map_err(|error| raise(py, error))
+    }
+
+    /// A conversation: messages, and a cache that is kept between turns.
+    ///
+    /// `system`: the message that says how to answer.
+    /// `variables`: variables of the model's chat template by name, such as `enable_thinking`;
+    /// which there are, `chat_template` says.
+    ///
+    /// Raises MissingError for an encoder, or without a tokenizer or a chat template; FormatError
+    /// and UnsupportedError when the template is not what it should be.
+    #[pyo3(signature = (system=None, *, variables=None))]
+    fn chat(
+        &self,
+        py: Python<'_>,
+        system: Option<String>,
+        variables: Option<Variables>,
+    ) -> PyResult<Chat> {
         let model = self.get(py)?;
-        let options = generate_options!(
-            py,
-            max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            penalty_window,
-            seed,
-            stop,
-            stop_ids,
-            logprobs,
-            prefill_chunk,
-            ignore_eos,
-        );
-        let stream = py.detach(|| model.generate(&prompt, &options));
-        let stream = stream.map_err(|error| raise(py, error))?;
-        Ok(Stream::of_model(stream, self.parameters, prompt.len()))
+        let mut chat = py.detach(|| model.chat()).map_err(|error| raise(py, error))?;
+        if let Some(text) = system {
+            chat.system(text);
+        }
+        for (name, value) in variables.unwrap_or_default().0 {
+            chat.set(name, value);
+        }
+        Ok(Chat::new(chat))
     }
 
     /// A session: a cache of its own, to feed tokens and generate step by step.

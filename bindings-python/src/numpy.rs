@@ -222,18 +222,6 @@ impl<T, G: Given<T>> Given<Option<T>> for Option<G> {
     }
 }
 
-impl Given<Option<f32>> for Option<f32> {
-    fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<Option<f32>> {
-        Ok(self)
-    }
-}
-
-impl Given<bool> for bool {
-    fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<bool> {
-        Ok(self)
-    }
-}
-
 impl Given<Vec<String>> for Option<Texts> {
     fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<Vec<String>> {
         Ok(self.map_or(vec![], |texts| texts.all().into_iter().map(String::from).collect()))

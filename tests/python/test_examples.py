@@ -66,6 +66,15 @@ def test_words() -> None:
     assert fixed == [1, 1, 1] and near[0] > max(near[1:]) + 0.05
 
 
+def test_chat() -> None:
+    text = run("chat.py", "--device", "cpu", "--tokens", "24", QWEN, "What is 2 + 2? Answer with a number.", "And 3 + 3?")
+    assert text.startswith("<Model qwen2") and text.count("\n> ") == 2
+    first, second = text.split("\n> ")[1:]
+    assert re.search("4.*\n", first.split("\n", 1)[1]) and "6" in second.split("\n", 1)[1]
+    read = [int(found) for found in re.findall(r"^\[([0-9]+) tokens read, [0-9]+ a second generated\]$", text, re.M)]
+    assert len(read) == 2 and read[1] < read[0], "the second turn reads only what is new"
+
+
 def test_inspect() -> None:
     text = run("inspect_model.py", "--device", "cpu", "--verify", QWEN)
     for wanted in (r"^  cpu: ", r"^blocks\.0\.attn\.q\.weight +Q", r"^[0-9]+ tensors, ", r"^cpu agrees with the CPU"):

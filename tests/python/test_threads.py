@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import emberform
-from conftest import GEMMA, MINILM
+from conftest import GEMMA, MINILM, QWEN
 
 LONG = "One sheep, two sheep, three sheep, four sheep. " * 60
 
@@ -78,10 +78,13 @@ def embed(): model.embed([long] * 2000)
 def prefill(): next(model.generate(long * 3, max_tokens=4))
 def feed(): session.feed_text(long * 3)
 def text(): model.generate("One sheep", max_tokens=2000, ignore_eos=True).text()
+def chat(): talk.say(long * 3, max_tokens=4).text()
 def loop(): list(model.generate("One sheep", max_tokens=2000, ignore_eos=True))
 
 if sys.argv[2] == "feed":
     session = model.session()
+elif sys.argv[2] == "chat":
+    talk = model.chat()
 sent = []
 def interrupt():
     time.sleep(1.0)
@@ -98,15 +101,17 @@ if sys.argv[2] == "embed":
 elif sys.argv[2] == "feed":
     session.feed_text("The capital of France is")
     assert session.generate(max_tokens=3, temperature=0).text()
+elif sys.argv[2] == "chat":
+    assert "Paris" in talk.say("What is the capital of France?", max_tokens=12, temperature=0).text()
 else:
     assert model.generate("The capital of France is", max_tokens=3, temperature=0).text()
 print("usable")
 """
 
 
-@pytest.mark.parametrize("what", ["embed", "prefill", "feed", "text", "loop"])
+@pytest.mark.parametrize("what", ["embed", "prefill", "feed", "text", "loop", "chat"])
 def test_ctrl_c(what: str) -> None:
-    model = MINILM if what == "embed" else GEMMA
+    model = {"embed": MINILM, "chat": QWEN}.get(what, GEMMA)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(model), what], capture_output=True, text=True, timeout=60
     )

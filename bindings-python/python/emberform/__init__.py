@@ -2,6 +2,7 @@
 
 from ._emberform import (
     CancelledError,
+    Chat,
     ClosedError,
     ConfigError,
     DecodeStream,
@@ -38,6 +39,7 @@ from ._emberform import (
 
 __all__ = [
     "CancelledError",
+    "Chat",
     "ClosedError",
     "ConfigError",
     "DecodeStream",

@@ -3,12 +3,83 @@
 Transformers inside your program: embed and generate text on any vendor's GPU or on the CPU.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from numpy import bool_, float32, int64, integer, uint32
 from numpy.typing import ArrayLike, NDArray
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, final
+
+@final
+class Chat:
+    """
+    A conversation with a model: its messages, and the cache of what the model has read; from
+    `Model.chat()`.
+
+    A turn reads only what is new since the last one. Special tokens that are spelled out in a
+    message's text count as such, as in every chat template: keep them out of texts that are not to
+    be trusted.
+
+    Conversations of one model are independent and may run on different threads; one takes one
+    thread at a time, and a second one gets ValueError. A conversation keeps its model's weights
+    until it goes, also after `Model.close()`.
+    """
+    def __repr__(self, /) -> str: ...
+    def cancel(self, /) -> None:
+        """
+        Stops the reply that is being made, from any thread; its stream's `finish_reason` is then
+        "cancelled". The next one begins unhindered.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        The tokens that the model has read, whose keys and values are cached: uint32 [T].
+        """
+    @property
+    def messages(self, /) -> list[dict[str, str]]:
+        """
+        The messages so far, each with `role` and `content`. A reply is among them once it has
+        ended.
+        """
+    def prompt(self, /) -> str:
+        """
+        The text that the model would be asked to go on from now: the messages through the
+        template.
+
+        Raises as `Model.chat_prompt`.
+        """
+    def push(self, /, role: str, content: str) -> None:
+        """
+        Adds a message without asking for a reply, such as one of an earlier conversation.
+
+        `role`: "system", "user", "assistant", "tool", or another that the template knows.
+
+        Raises ValueError for an empty role.
+        """
+    def say(self, /, text: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+        """
+        Says something as the user; the reply comes as a stream of pieces, each made when it is
+        asked for. What the model has not read yet is read with the first one.
+
+        The reply joins `messages` when it has ended; of one that was cancelled, dropped or left
+        for a later message, what was made until then does. An error undoes the turn.
+
+        Options are those of `Model.generate`.
+
+        Raises TooLongError when the conversation leaves no room in the window, ValueError for an
+        option out of range or messages that the template refuses, FormatError and
+        UnsupportedError when the template is not what it should be; the messages are as before
+        then.
+        """
+    def set(self, /, name: str, value: bool | int | str) -> None:
+        """
+        Sets a variable of the model's chat template, such as `enable_thinking`.
+        """
+    def system(self, /, text: str) -> None:
+        """
+        Sets the message that stands before all others and says how to answer; an earlier one
+        gives way to it.
+        """
 
 @final
 class DecodeStream:
@@ -179,6 +250,30 @@ class Model:
     def __exit__(self, /, *_exception: "object") -> "None": ...
     def __reduce__(self, /) -> "tuple[object, ...]": ...
     def __repr__(self, /) -> str: ...
+    def chat(self, /, system: str | None = None, *, variables: Mapping[str, bool | int | str] | None = None) -> Chat:
+        """
+        A conversation: messages, and a cache that is kept between turns.
+
+        `system`: the message that says how to answer.
+        `variables`: variables of the model's chat template by name, such as `enable_thinking`;
+        which there are, `chat_template` says.
+
+        Raises MissingError for an encoder, or without a tokenizer or a chat template; FormatError
+        and UnsupportedError when the template is not what it should be.
+        """
+    def chat_prompt(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None) -> str:
+        """
+        The text that the model's chat template makes of messages, up to where the model answers.
+
+        `messages`: each a mapping with `role` and `content`, as `Chat.messages` gives them.
+        `variables`: variables of the template by name, such as `enable_thinking`; which there are,
+        `chat_template` says.
+
+        It holds its special tokens as text: encode it with `special=False`.
+
+        Raises MissingError without a template, ValueError for messages that the template refuses,
+        FormatError and UnsupportedError when it is not what it should be.
+        """
     @property
     def chat_template(self, /) -> str | None:
         """
@@ -262,6 +357,17 @@ class Model:
         Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
         than the window, ValueError for an option out of range. What goes wrong later is raised by
         the stream.
+        """
+    def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+        """
+        Answers messages: a stream of pieces, each made when it is asked for. For a conversation
+        of several turns, `chat` keeps what was read.
+
+        `messages`: each a mapping with `role` and `content`, as `Chat.messages` gives them.
+        `variables`: variables of the model's chat template by name, such as `enable_thinking`.
+        The other options are those of `generate`.
+
+        Raises as `generate` and as `chat_prompt`.
         """
     @property
     def max_tokens(self, /) -> int:
