@@ -1,12 +1,12 @@
 //! Errors of the core as Python exceptions: one table, one `match`.
 //!
-//! Where Python has a class for a kind, that class is raised (`ValueError`, `OSError` and those
-//! under it); all others stand under `emberform.Error`. Each carries `.code`.
+//! Where Python has a class for a kind, that class is raised (`ValueError`, `MemoryError`, `OSError` and
+//! those under it); all others stand under `emberform.Error`. Each carries `.code`.
 
 use std::io::ErrorKind;
 
 use emberform::{Code, Error};
-use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -138,6 +138,7 @@ fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>>
     let text = error.to_string();
     let value = match error {
         Error::Argument { .. } => py.get_type::<PyValueError>().call1((text,))?,
+        Error::Memory { .. } => py.get_type::<PyMemoryError>().call1((text,))?,
         // Called with a number, `OSError` makes a `FileNotFoundError` and so on by itself.
         Error::Io { path, source } => match number(source) {
             Some(number) => {

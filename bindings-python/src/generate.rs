@@ -575,7 +575,7 @@ impl Session {
 
     /// Reads token ids, [T], and gives the logits after each: float32 [T, V].
     ///
-    /// Raises as `feed`.
+    /// Raises as `feed`, and MemoryError when there is no room for the logits.
     fn forward(&self, py: Python<'_>, ids: Ids) -> PyResult<Array<f32>> {
         let output = self.work(py, ids.0.len(), |session| session.forward(&ids.0))?;
         let [_, tokens, vocab] = output.shape();

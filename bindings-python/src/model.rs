@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use emberform::{CancelToken, Device, EmbedOptions, GenerateOptions};
+use emberform::{CancelToken, Device, EmbedOptions, ForwardOptions, GenerateOptions};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
@@ -170,7 +170,8 @@ impl Model {
     /// without a token, as an empty one can be, gives zeros.
     ///
     /// Raises MissingError without a tokenizer, ValueError for an option out of range,
-    /// UnsupportedError for a pooling that is not known, DeviceError, NotFiniteError.
+    /// UnsupportedError for a pooling that is not known, MemoryError when there is no room for the
+    /// result, DeviceError, NotFiniteError.
     #[pyo3(signature = (
         texts, *, normalize=None, prompt=None, prompt_name=None, pooling=None, max_tokens=None,
         dimensions=None, batch_tokens=None, progress=None
@@ -279,7 +280,7 @@ impl Model {
     /// rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
     ///
     /// Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
-    /// window, DeviceError.
+    /// window, MemoryError when there is no room for the result, DeviceError.
     fn forward(&self, py: Python<'_>, ids: Rows) -> PyResult<Array<f32>> {
         let model = self.get(py)?;
         let (rows, single) = match ids {
@@ -288,7 +289,9 @@ impl Model {
         };
         let tokens = rows.iter().map(Vec::len).sum();
         let long = is_long(self.parameters, tokens);
-        let output = run(py, long, &CancelToken::new(), || model.forward(&rows))?;
+        let cancel = CancelToken::new();
+        let options = ForwardOptions::default().cancel(cancel.clone());
+        let output = run(py, long, &cancel, || model.forward_with(&rows, &options))?;
         let shape = output.shape();
         let shape = if single { shape[1..].to_vec() } else { shape.to_vec() };
         Ok(Array { values: output.into_vec(), shape })

@@ -217,6 +217,15 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     assert wrong.value.code == 103
 
 
+def test_more_than_there_is_memory_for(gemma: emberform.Model) -> None:
+    # Beyond what a process can address, whatever the system promises: 2e6 rows of 100 tokens.
+    rows = [[2] * 100] + [[2]] * 2_000_000
+    with pytest.raises(MemoryError, match="of logits") as raised:
+        gemma.forward(rows)
+    assert getattr(raised.value, "code") == 111
+    assert gemma.forward([2]).any()
+
+
 def test_codes() -> None:
     codes = {
         "FormatError": 102,
