@@ -101,7 +101,7 @@ def test_a_bar_when_it_is_asked_for(tiny: emberform.Model, capsys: pytest.Captur
 def test_what_a_model_says_of_itself(minilm: emberform.Model) -> None:
     assert repr(minilm).startswith('<Model bert "minilm": 6 layers, width 384')
     assert str(minilm) == repr(minilm)
-    assert minilm.family == "bert" and minilm.path == MINILM.resolve() and not minilm.closed
+    assert minilm.family == "bert" and minilm.path == MINILM and not minilm.closed
     assert minilm.device.id == "cpu" and minilm.device.kind == "cpu"
     spec = minilm.spec
     assert (spec.layers, spec.width, spec.heads, spec.has_logits) == (6, 384, 12, False)
