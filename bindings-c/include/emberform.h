@@ -1,7 +1,7 @@
 /* emberform.h - transformers in your program.     Made by bindings-c/header; do not edit.
  *
- * Reading order: status, log, devices, models, tokenizers, cancel tokens, embedding, generating,
- * sessions.
+ * Reading order: status, log, devices, cancel tokens, models, tokenizers, embedding, generating,
+ * sessions, chat.
  *
  * Conventions (they hold for every function below)
  *   Errors     Functions that can fail return an ember_status and take an `ember_error *error` last,
@@ -196,6 +196,22 @@ ember_status ember_devices_get(const struct ember_devices *devices,
 // Frees the list.
 void ember_devices_free(struct ember_devices *devices);
 
+/* ---- CANCEL TOKENS ---------------------------------------------------------------------------
+ * A token stops a long embedding or forward pass from another thread. Streams and sessions need
+ * none: they have a cancel function of their own.
+ */
+// Stops work that was given this token.
+typedef struct ember_cancel_token ember_cancel_token;
+
+// Makes a token that nothing has been asked of.
+ember_status ember_cancel_token_new(struct ember_cancel_token **token_out, ember_error *error);
+
+// Asks the work to stop; it ends with EMBER_ERROR_CANCELLED. A token stays cancelled. Any thread.
+void ember_cancel_token_cancel(const struct ember_cancel_token *token);
+
+// Frees the token; work that has it goes on.
+void ember_cancel_token_free(struct ember_cancel_token *token);
+
 /* ---- MODELS ----------------------------------------------------------------------------------
  * A model is opened once and shared by all threads.
  */
@@ -262,6 +278,17 @@ typedef struct ember_tensor_info {
   // Bytes that it takes.
   size_t bytes;
 } ember_tensor_info;
+
+// What is chosen about a forward pass.
+typedef struct ember_forward_options {
+  // `sizeof(ember_forward_options)`; EMBER_FORWARD_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Stops the work from another thread; NULL for none.
+  const ember_cancel_token *cancel;
+} ember_forward_options;
+
+/* Everything unset. */
+#define EMBER_FORWARD_OPTIONS_INIT { sizeof(ember_forward_options), NULL }
 
 // The difference after one step of the network.
 typedef struct ember_step {
@@ -335,7 +362,7 @@ ember_status ember_model_prompt(const struct ember_model *model,
 // length are zeros. `out_len` counts floats.
 //
 // Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
-// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_DEVICE.
+// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_MEMORY; EMBER_ERROR_DEVICE.
 ember_status ember_model_forward(const struct ember_model *model,
                                  const uint32_t *const *rows,
                                  const size_t *lengths,
@@ -343,6 +370,18 @@ ember_status ember_model_forward(const struct ember_model *model,
                                  float *out,
                                  size_t out_len,
                                  ember_error *error);
+
+// ember_model_forward as `options` say, which may be NULL.
+//
+// Errors: as ember_model_forward; EMBER_ERROR_CANCELLED.
+ember_status ember_model_forward_with(const struct ember_model *model,
+                                      const uint32_t *const *rows,
+                                      const size_t *lengths,
+                                      size_t count,
+                                      const struct ember_forward_options *options,
+                                      float *out,
+                                      size_t out_len,
+                                      ember_error *error);
 
 // Compares the model on its device with the same files on the CPU, on a few tokens.
 //
@@ -375,6 +414,9 @@ void ember_verification_free(struct ember_verification *verification);
 /* ---- TOKENIZERS ------------------------------------------------------------------------------
  * Text to token ids and back. Offsets count bytes of the text.
  */
+// Text out of tokens that come one by one.
+typedef struct ember_decode_stream ember_decode_stream;
+
 // The tokens of one text or of several.
 typedef struct ember_encodings ember_encodings;
 
@@ -405,12 +447,32 @@ typedef struct ember_encoding {
   size_t cut;
 } ember_encoding;
 
-// Opens a `tokenizer.json` by itself, `path` ended by a NUL.
+// Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file; `path` ended by a NUL.
 //
 // Errors: EMBER_ERROR_IO, EMBER_ERROR_FORMAT, EMBER_ERROR_UNSUPPORTED.
 ember_status ember_tokenizer_open(const char *path,
                                   struct ember_tokenizer **tokenizer_out,
                                   ember_error *error);
+
+// The tokenizer by value, to be kept or sent to another process: the text of its `tokenizer.json`,
+// or a GGUF file without tensors. Writes its length in bytes to `len_out`, and the bytes to `out`
+// unless that is NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT when `out` is too short.
+ember_status ember_tokenizer_to_bytes(const struct ember_tokenizer *tokenizer,
+                                      uint8_t *out,
+                                      size_t out_len,
+                                      size_t *len_out,
+                                      ember_error *error);
+
+// A tokenizer from what ember_tokenizer_to_bytes gave, or from the bytes of any file that
+// ember_tokenizer_open takes. The bytes are copied.
+//
+// Errors: as ember_tokenizer_open; messages name the file `bytes`.
+ember_status ember_tokenizer_from_bytes(const uint8_t *bytes,
+                                        size_t len,
+                                        struct ember_tokenizer **tokenizer_out,
+                                        ember_error *error);
 
 // The model's tokenizer, which stays usable when the model is freed.
 //
@@ -536,21 +598,34 @@ ember_status ember_tokenizer_id(const struct ember_tokenizer *tokenizer,
                                 uint32_t *id_out,
                                 ember_error *error);
 
-/* ---- CANCEL TOKENS ---------------------------------------------------------------------------
- * A token stops a long embedding from another thread. Streams and sessions need none: they have a
- * cancel function of their own.
- */
-// Stops work that was given this token.
-typedef struct ember_cancel_token ember_cancel_token;
+// Whether a token is a control token, which `skip_special` leaves out; false for an id or a handle
+// that is none.
+bool ember_tokenizer_is_special(const struct ember_tokenizer *tokenizer, uint32_t id);
 
-// Makes a token that nothing has been asked of.
-ember_status ember_cancel_token_new(struct ember_cancel_token **token_out, ember_error *error);
+// Makes a stream that decodes ids one by one; with `skip_special` without control tokens. It keeps
+// the tokenizer alive.
+ember_status ember_tokenizer_stream(const struct ember_tokenizer *tokenizer,
+                                    bool skip_special,
+                                    struct ember_decode_stream **stream_out,
+                                    ember_error *error);
 
-// Asks the work to stop; it ends with EMBER_ERROR_CANCELLED. A token stays cancelled. Any thread.
-void ember_cancel_token_cancel(const struct ember_cancel_token *token);
+// The text that one more id completes: whole characters, empty while one is not complete. It lives
+// until the next call with this stream.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is no token; the stream is as before then.
+ember_status ember_decode_stream_push(struct ember_decode_stream *stream,
+                                      uint32_t id,
+                                      ember_text *text_out,
+                                      ember_error *error);
 
-// Frees the token; work that has it goes on.
-void ember_cancel_token_free(struct ember_cancel_token *token);
+// The text that is left when no further id comes: U+FFFD for a character that is not complete. It
+// lives until the next call with this stream, which begins anew.
+ember_status ember_decode_stream_finish(struct ember_decode_stream *stream,
+                                        ember_text *text_out,
+                                        ember_error *error);
+
+// Frees the stream.
+void ember_decode_stream_free(struct ember_decode_stream *stream);
 
 /* ---- EMBEDDING -------------------------------------------------------------------------------
  * Texts to vectors, as sentence-transformers computes them for the same folder.
@@ -604,10 +679,19 @@ ember_status ember_model_embed(const ember_model *model,
                                size_t out_len,
                                ember_error *error);
 
+// Numbers of an embedding with these options, which may be NULL: ember_model_width(model) unless
+// `dimensions` or `pooling` make it less.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an option out of range; EMBER_ERROR_UNSUPPORTED for a pooling
+// that is none.
+ember_status ember_model_embedding_width(const ember_model *model,
+                                         const struct ember_embed_options *options,
+                                         size_t *width_out,
+                                         ember_error *error);
+
 // Embeds `count` texts as `options` say, which may be NULL. Text i is `lengths[i]` bytes long;
-// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, where
-// width is ember_model_width(model) unless `dimensions` or `pooling` make it less; it goes to
-// `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
+// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, width
+// as ember_model_embedding_width tells; it goes to `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
 // `count` numbers. Both may be NULL.
 //
 // Errors: as ember_model_embed; EMBER_ERROR_ARGUMENT for an option out of range;
@@ -848,6 +932,11 @@ ember_status ember_session_cache_bytes(struct ember_session *session,
 // Forgets all tokens, and that anything was cancelled.
 ember_status ember_session_reset(struct ember_session *session, ember_error *error);
 
+// Goes back to the first `len` tokens, or stays where it is when it has no more. There are no
+// logits until the next token is fed. What blocks with a sliding window have let go of does not
+// come back: when going back needs it, the session is empty after; ember_session_ids tells.
+ember_status ember_session_truncate(struct ember_session *session, size_t len, ember_error *error);
+
 // Generates from where the sequence stands; the tokens made join it. `options` may be NULL. Feed
 // nothing to the session before the stream has ended.
 //
@@ -859,6 +948,162 @@ ember_status ember_session_generate(struct ember_session *session,
 
 // Stops what the session does, until it is reset. May be called from any thread at any time.
 void ember_session_cancel(const struct ember_session *session);
+
+/* ---- CHAT ------------------------------------------------------------------------------------
+ * A conversation with a model: messages through the chat template of its files, and replies as
+ * streams. Special tokens that are spelled out in a message count as such, as in every chat
+ * template: keep them out of texts that are not to be trusted.
+ */
+// What a variable is.
+typedef enum ember_variable_kind {
+  // True or false: `number` is 1 or 0.
+  EMBER_VARIABLE_BOOL = 1,
+  // A whole number: `number`.
+  EMBER_VARIABLE_NUMBER = 2,
+  // A text: `text`.
+  EMBER_VARIABLE_TEXT = 3,
+} ember_variable_kind;
+
+// A conversation: its messages, and the cache of what the model has read of it, so that a turn reads
+// only what is new.
+typedef struct ember_chat ember_chat;
+
+// A message of a conversation.
+typedef struct ember_message {
+  // Who says it: `system`, `user`, `assistant`, `tool` or another name that the model's template
+  // knows; ended by a NUL.
+  const char *role;
+  // What is said.
+  const char *content;
+  // Bytes of `content`, or EMBER_NUL for "up to the NUL".
+  size_t content_len;
+} ember_message;
+
+// A variable of a chat template, such as `enable_thinking`. Which there are, the template says: see
+// ember_model_chat_template.
+typedef struct ember_variable {
+  // Its name, ended by a NUL.
+  const char *name;
+  // What it is, an ember_variable_kind.
+  uint32_t kind;
+  // Its value, unless it is a text.
+  int64_t number;
+  // Its value if it is a text, ended by a NUL.
+  const char *text;
+} ember_variable;
+
+// The chat template of the model's files, as they have it. The text lives as long as `model`.
+//
+// Errors: EMBER_ERROR_MISSING when they have none.
+ember_status ember_model_chat_template(const ember_model *model,
+                                       ember_text *text_out,
+                                       ember_error *error);
+
+// The text that the chat template makes of `count` messages, up to where the model answers. It
+// holds its special tokens as text: encode it without further ones. `variable_count` variables may
+// be given to the template. Writes the text's length in bytes to `len_out`, and the bytes, without
+// a NUL, to `out` unless that is NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a template; EMBER_ERROR_ARGUMENT for messages that the
+// template refuses, or when `out` is too short; EMBER_ERROR_FORMAT and _UNSUPPORTED when the
+// template is not what it should be.
+ember_status ember_model_chat_prompt(const ember_model *model,
+                                     const struct ember_message *messages,
+                                     size_t count,
+                                     const struct ember_variable *variables,
+                                     size_t variable_count,
+                                     char *out,
+                                     size_t out_len,
+                                     size_t *len_out,
+                                     ember_error *error);
+
+// Answers `count` messages; `options` may be NULL. For a conversation of several turns, an
+// ember_chat keeps what was read.
+//
+// Errors: as ember_model_chat_prompt and ember_model_generate.
+ember_status ember_model_generate_chat(const ember_model *model,
+                                       const struct ember_message *messages,
+                                       size_t count,
+                                       const struct ember_variable *variables,
+                                       size_t variable_count,
+                                       const ember_generate_options *options,
+                                       ember_stream **stream_out,
+                                       ember_error *error);
+
+// Begins a conversation, which keeps the model alive.
+//
+// Errors: EMBER_ERROR_MISSING for an encoder, or without a tokenizer or a chat template;
+// EMBER_ERROR_FORMAT and _UNSUPPORTED when the template is not what it should be.
+ember_status ember_model_chat(const ember_model *model,
+                              struct ember_chat **chat_out,
+                              ember_error *error);
+
+// Frees the conversation; a reply that is being made goes on.
+void ember_chat_free(struct ember_chat *chat);
+
+// Sets the message that stands before all others and says how to answer; an earlier one gives way
+// to it. `len` counts bytes or is EMBER_NUL.
+ember_status ember_chat_system(struct ember_chat *chat,
+                               const char *text,
+                               size_t len,
+                               ember_error *error);
+
+// Adds a message without asking for a reply, such as one of an earlier conversation.
+ember_status ember_chat_push(struct ember_chat *chat,
+                             const struct ember_message *message,
+                             ember_error *error);
+
+// Sets a variable of the model's template for all that follows.
+ember_status ember_chat_set(struct ember_chat *chat,
+                            const struct ember_variable *variable,
+                            ember_error *error);
+
+// Says something as the user: `len` bytes, or up to the NUL with EMBER_NUL. `options` may be NULL.
+// The reply comes as a stream, which keeps the conversation alive; its first ember_stream_next
+// reads what is new to the model. One reply at a time: the next ember_chat_say or ember_chat_push
+// ends it, as does freeing its stream, and what was read of it until then joins the messages.
+//
+// Errors: EMBER_ERROR_TOO_LONG when the conversation leaves no room in the window;
+// EMBER_ERROR_ARGUMENT for an option out of range or messages that the template refuses;
+// EMBER_ERROR_FORMAT and _UNSUPPORTED when the template is not what it should be. The messages are
+// as before then, also when the stream fails later.
+ember_status ember_chat_say(struct ember_chat *chat,
+                            const char *text,
+                            size_t len,
+                            const ember_generate_options *options,
+                            ember_stream **stream_out,
+                            ember_error *error);
+
+// Message number `index`; EMBER_DONE after the last. A reply is among them once it has ended. The
+// texts live until the next call with this chat or a stream of it. `message_size` is
+// `sizeof(ember_message)`.
+ember_status ember_chat_message(struct ember_chat *chat,
+                                size_t index,
+                                struct ember_message *message_out,
+                                size_t message_size,
+                                ember_error *error);
+
+// The text that the model would be asked to go on from now: the messages through the template.
+// Where it goes is as in ember_model_chat_prompt.
+//
+// Errors: as ember_model_chat_prompt.
+ember_status ember_chat_prompt(struct ember_chat *chat,
+                               char *out,
+                               size_t out_len,
+                               size_t *len_out,
+                               ember_error *error);
+
+// The tokens that the model has read, whose keys and values are cached; where they go is as in
+// ember_session_logits.
+ember_status ember_chat_ids(struct ember_chat *chat,
+                            uint32_t *out,
+                            size_t out_len,
+                            size_t *len_out,
+                            ember_error *error);
+
+// Stops the reply that is being made; it then ends as `cancelled`. May be called from any thread at
+// any time. The next reply begins unhindered.
+void ember_chat_cancel(const struct ember_chat *chat);
 
 #ifdef __cplusplus
 } /* extern "C" */

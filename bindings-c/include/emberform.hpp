@@ -9,13 +9,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #if defined(__has_include)
@@ -39,8 +43,9 @@ class span {
   public:
     span() = default;
     span(T *data, std::size_t size) : data_(data), size_(size) {}
-    template <class Container, class = decltype(std::declval<Container &>().data())>
-    span(Container &values) : data_(values.data()), size_(values.size()) {}
+    template <class Container, class = std::enable_if_t<std::is_convertible<
+                                   decltype(std::declval<Container &>().data()), T *>::value>>
+    span(Container &&values) : data_(values.data()), size_(values.size()) {}
     T *data() const { return data_; }
     std::size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
@@ -68,6 +73,7 @@ class Error : public std::runtime_error {
 namespace detail {
 
 inline std::string_view view(ember_text text) { return {text.data, text.len}; }
+inline std::string copy(ember_text text) { return {text.data, text.len}; }
 
 // Runs a call of the C interface; true unless it says EMBER_DONE.
 template <class Call>
@@ -84,6 +90,27 @@ struct Free {
 };
 template <class T, void (*free_)(T *)>
 using Handle = std::unique_ptr<T, Free<T, free_>>;
+
+// What a call of the C interface hands out.
+template <class T, class Call>
+T *made(Call call) {
+    T *handle = nullptr;
+    run([&](ember_error *error) { return call(&handle, error); });
+    return handle;
+}
+
+// A text that a call of the C interface writes to a buffer, once its length is known.
+template <class Container, class Call>
+Container written(Call call) {
+    std::size_t len = 0;
+    run([&](ember_error *error) {
+        return call(static_cast<typename Container::pointer>(nullptr), 0, &len, error);
+    });
+    Container values(len, typename Container::value_type());
+    if (len > 0)
+        run([&](ember_error *error) { return call(&values[0], values.size(), &len, error); });
+    return values;
+}
 
 // The pointers and lengths of texts.
 struct Texts {
@@ -115,12 +142,33 @@ struct GenerateOptions {
     bool ignore_eos = false;
 };
 
+// Stops work that was given it, from another thread.
+class CancelToken {
+  public:
+    CancelToken() : handle_(detail::made<ember_cancel_token>(ember_cancel_token_new)) {}
+    void cancel() const { ember_cancel_token_cancel(handle_.get()); }
+    const ember_cancel_token *get() const { return handle_.get(); }
+
+  private:
+    detail::Handle<ember_cancel_token, ember_cancel_token_free> handle_;
+};
+
 // What is chosen about embedding; what is not set is as the model's folder says.
 struct EmbedOptions {
     std::optional<bool> normalize;
     std::optional<std::string> prompt, prompt_name, pooling;
     std::optional<std::size_t> max_tokens, dimensions, batch_tokens;
-    const ember_cancel_token *cancel = nullptr;
+    // Must live until the call returns.
+    const CancelToken *cancel = nullptr;
+    // Told how many texts are done, and of how many. What it throws stops the work and comes out of
+    // the call, unless `cancel` is set: then all texts are embedded first.
+    std::function<void(std::size_t, std::size_t)> progress;
+};
+
+// What is chosen about a forward pass.
+struct ForwardOptions {
+    // Must live until the call returns.
+    const CancelToken *cancel = nullptr;
 };
 
 namespace detail {
@@ -146,6 +194,38 @@ inline ember_generate_options convert(const GenerateOptions &from, std::vector<c
     to.logprobs = from.logprobs.value_or(to.logprobs);
     to.prefill_chunk = from.prefill_chunk.value_or(to.prefill_chunk);
     to.ignore_eos = from.ignore_eos ? 1 : 0;
+    return to;
+}
+
+// Progress through C: what the function throws waits until the call has returned.
+struct Progress {
+    const std::function<void(std::size_t, std::size_t)> &function;
+    const CancelToken *cancel;
+    std::exception_ptr thrown;
+
+    static void tell(void *user, std::size_t done, std::size_t count) noexcept {
+        Progress &self = *static_cast<Progress *>(user);
+        if (self.thrown) return;
+        try {
+            self.function(done, count);
+        } catch (...) {
+            self.thrown = std::current_exception();
+            if (self.cancel != nullptr) self.cancel->cancel();
+        }
+    }
+};
+
+// The options in C's words.
+inline ember_embed_options convert(const EmbedOptions &from) {
+    ember_embed_options to = EMBER_EMBED_OPTIONS_INIT;
+    if (from.normalize) to.normalize = *from.normalize ? 1 : 0;
+    to.prompt = from.prompt ? from.prompt->c_str() : nullptr;
+    to.prompt_name = from.prompt_name ? from.prompt_name->c_str() : nullptr;
+    to.pooling = from.pooling ? from.pooling->c_str() : nullptr;
+    to.max_tokens = from.max_tokens.value_or(to.max_tokens);
+    to.dimensions = from.dimensions.value_or(to.dimensions);
+    to.batch_tokens = from.batch_tokens.value_or(to.batch_tokens);
+    to.cancel = from.cancel != nullptr ? from.cancel->get() : nullptr;
     return to;
 }
 
@@ -242,9 +322,7 @@ class Stream {
 class Embeddings {
   public:
     Embeddings(std::vector<float> values, std::size_t width, std::vector<std::size_t> cut)
-        : values_(std::move(values)), width_(width), cut_(std::move(cut)) {
-        values_.resize(width_ * cut_.size());
-    }
+        : values_(std::move(values)), width_(width), cut_(std::move(cut)) {}
     std::size_t size() const { return cut_.size(); }
     std::size_t width() const { return width_; }
     span<const float> operator[](std::size_t i) const {
@@ -269,52 +347,102 @@ struct Encoding {
     std::size_t cut = 0;
 };
 
+// Text out of tokens that come one by one.
+class DecodeStream {
+  public:
+    explicit DecodeStream(ember_decode_stream *handle) : handle_(handle) {}
+
+    // The text that one more id completes, which may be none.
+    std::string push(std::uint32_t id) {
+        ember_text text;
+        detail::run([&](ember_error *error) {
+            return ember_decode_stream_push(handle_.get(), id, &text, error);
+        });
+        return detail::copy(text);
+    }
+    // The text that is left when no further id comes.
+    std::string finish() {
+        ember_text text;
+        detail::run([&](ember_error *error) {
+            return ember_decode_stream_finish(handle_.get(), &text, error);
+        });
+        return detail::copy(text);
+    }
+
+  private:
+    detail::Handle<ember_decode_stream, ember_decode_stream_free> handle_;
+};
+
 // Text to token ids and back.
 class Tokenizer {
   public:
     explicit Tokenizer(ember_tokenizer *handle) : handle_(handle) {}
 
-    // Opens a `tokenizer.json`.
+    // Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file.
     static Tokenizer open(const std::string &path) {
-        ember_tokenizer *handle;
-        detail::run([&](ember_error *error) {
-            return ember_tokenizer_open(path.c_str(), &handle, error);
-        });
-        return Tokenizer(handle);
+        return Tokenizer(detail::made<ember_tokenizer>([&](auto out, ember_error *error) {
+            return ember_tokenizer_open(path.c_str(), out, error);
+        }));
+    }
+    // A tokenizer from what to_bytes gave.
+    static Tokenizer from_bytes(span<const std::uint8_t> bytes) {
+        return Tokenizer(detail::made<ember_tokenizer>([&](auto out, ember_error *error) {
+            return ember_tokenizer_from_bytes(bytes.data(), bytes.size(), out, error);
+        }));
+    }
+    // The tokenizer by value, to be kept or sent to another process.
+    std::vector<std::uint8_t> to_bytes() const {
+        return detail::written<std::vector<std::uint8_t>>(
+            [&](std::uint8_t *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_tokenizer_to_bytes(handle_.get(), out, room, len, error);
+            });
     }
 
     Encoding encode(std::string_view text, bool special = true) const {
-        ember_encodings *found;
-        detail::run([&](ember_error *error) {
+        return std::move(all([&](auto out, ember_error *error) {
             return ember_tokenizer_encode(handle_.get(), detail::begin(text), text.size(), special,
-                                          &found, error);
+                                          out, error);
+        })[0]);
+    }
+    // Two texts that belong together.
+    Encoding encode_pair(std::string_view a, std::string_view b, bool special = true) const {
+        return std::move(all([&](auto out, ember_error *error) {
+            return ember_tokenizer_encode_pair(handle_.get(), detail::begin(a), a.size(),
+                                               detail::begin(b), b.size(), special, out, error);
+        })[0]);
+    }
+    // Many texts, on all cores, each with at most `limit` tokens.
+    std::vector<Encoding> encode_batch(span<const std::string_view> texts, bool special = true,
+                                       std::optional<std::size_t> limit = {}) const {
+        detail::Texts given(texts);
+        return all([&](auto out, ember_error *error) {
+            return ember_tokenizer_encode_batch(
+                handle_.get(), given.data.data(), given.lengths.data(), texts.size(), special,
+                limit.value_or(static_cast<std::size_t>(EMBER_UNSET)), out, error);
         });
-        detail::Handle<ember_encodings, ember_encodings_free> owner(found);
-        ember_encoding one;
-        detail::run([&](ember_error *error) {
-            return ember_encodings_get(found, 0, &one, sizeof one, error);
+    }
+    // A text in windows of at most `limit` tokens; each begins with the last `stride` of the one
+    // before.
+    std::vector<Encoding> encode_windows(std::string_view text, std::size_t limit,
+                                         std::size_t stride = 0, bool special = true) const {
+        return all([&](auto out, ember_error *error) {
+            return ember_tokenizer_encode_windows(handle_.get(), detail::begin(text), text.size(),
+                                                  special, limit, stride, out, error);
         });
-        Encoding encoding;
-        encoding.ids.assign(one.ids, one.ids + one.len);
-        encoding.type_ids.assign(one.type_ids, one.type_ids + one.len);
-        encoding.offsets.assign(one.offsets, one.offsets + one.len);
-        encoding.special.assign(one.special, one.special + one.len);
-        encoding.cut = one.cut;
-        return encoding;
     }
 
     std::string decode(span<const std::uint32_t> ids, bool skip_special = true) const {
-        std::size_t len = 0;
-        auto call = [&](char *out, std::size_t room) {
-            detail::run([&](ember_error *error) {
+        return detail::written<std::string>(
+            [&](char *out, std::size_t room, std::size_t *len, ember_error *error) {
                 return ember_tokenizer_decode(handle_.get(), ids.data(), ids.size(), skip_special,
-                                              out, room, &len, error);
+                                              out, room, len, error);
             });
-        };
-        call(nullptr, 0);
-        std::string text(len, '\0');
-        call(&text[0], len);
-        return text;
+    }
+    // Decodes ids one by one.
+    DecodeStream stream(bool skip_special = true) const {
+        return DecodeStream(detail::made<ember_decode_stream>([&](auto out, ember_error *error) {
+            return ember_tokenizer_stream(handle_.get(), skip_special, out, error);
+        }));
     }
 
     std::size_t count(std::string_view text, bool special = true) const {
@@ -325,11 +453,46 @@ class Tokenizer {
         });
         return count;
     }
+    // The string of a token, and the token of a string.
+    std::string token(std::uint32_t id) const {
+        return detail::written<std::string>(
+            [&](char *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_tokenizer_token(handle_.get(), id, out, room, len, error);
+            });
+    }
+    std::uint32_t id(std::string_view token) const {
+        std::uint32_t id = 0;
+        detail::run([&](ember_error *error) {
+            return ember_tokenizer_id(handle_.get(), detail::begin(token), token.size(), &id, error);
+        });
+        return id;
+    }
+    bool is_special(std::uint32_t id) const { return ember_tokenizer_is_special(handle_.get(), id); }
 
     // Token ids are below this.
     std::size_t size() const { return ember_tokenizer_len(handle_.get()); }
 
   private:
+    // Runs a call that makes encodings, and copies them out.
+    template <class Call>
+    std::vector<Encoding> all(Call call) const {
+        detail::Handle<ember_encodings, ember_encodings_free> found(
+            detail::made<ember_encodings>(call));
+        std::vector<Encoding> encodings(ember_encodings_count(found.get()));
+        for (std::size_t i = 0; i < encodings.size(); i++) {
+            ember_encoding one;
+            detail::run([&](ember_error *error) {
+                return ember_encodings_get(found.get(), i, &one, sizeof one, error);
+            });
+            encodings[i].ids.assign(one.ids, one.ids + one.len);
+            encodings[i].type_ids.assign(one.type_ids, one.type_ids + one.len);
+            encodings[i].offsets.assign(one.offsets, one.offsets + one.len);
+            encodings[i].special.assign(one.special, one.special + one.len);
+            encodings[i].cut = one.cut;
+        }
+        return encodings;
+    }
+
     detail::Handle<ember_tokenizer, ember_tokenizer_free> handle_;
 };
 
@@ -350,25 +513,38 @@ class Session {
     }
     // The log-odds of each next token; empty before the first.
     std::vector<float> logits() {
-        std::size_t len = 0;
-        auto call = [&](float *out, std::size_t room) {
-            detail::run([&](ember_error *error) {
-                return ember_session_logits(handle_.get(), out, room, &len, error);
+        return detail::written<std::vector<float>>(
+            [&](float *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_session_logits(handle_.get(), out, room, len, error);
             });
-        };
-        call(nullptr, 0);
-        std::vector<float> logits(len);
-        if (len > 0) call(logits.data(), len);
-        return logits;
+    }
+    // The tokens so far.
+    std::vector<std::uint32_t> ids() {
+        return detail::written<std::vector<std::uint32_t>>(
+            [&](std::uint32_t *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_session_ids(handle_.get(), out, room, len, error);
+            });
+    }
+    // Bytes that keys and values take.
+    std::size_t cache_bytes() {
+        std::size_t bytes = 0;
+        detail::run([&](ember_error *error) {
+            return ember_session_cache_bytes(handle_.get(), &bytes, error);
+        });
+        return bytes;
     }
     Stream generate(const GenerateOptions &options = {}) {
         std::vector<const char *> stop;
         ember_generate_options given = detail::convert(options, stop);
-        ember_stream *stream;
+        return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
+            return ember_session_generate(handle_.get(), &given, out, error);
+        }));
+    }
+    // Goes back to the first `len` tokens.
+    void truncate(std::size_t len) {
         detail::run([&](ember_error *error) {
-            return ember_session_generate(handle_.get(), &given, &stream, error);
+            return ember_session_truncate(handle_.get(), len, error);
         });
-        return Stream(stream);
     }
     void reset() {
         detail::run([&](ember_error *error) { return ember_session_reset(handle_.get(), error); });
@@ -379,6 +555,180 @@ class Session {
     detail::Handle<ember_session, ember_session_free> handle_;
 };
 
+// A message of a conversation: `system`, `user`, `assistant`, ... and what is said.
+struct Message {
+    std::string role, content;
+};
+
+// A variable of a chat template, such as {"enable_thinking", false}.
+struct Variable {
+    std::string name;
+    std::variant<bool, std::int64_t, std::string> value;
+};
+
+namespace detail {
+
+inline ember_message convert(const Message &from) {
+    return {from.role.c_str(), from.content.data(), from.content.size()};
+}
+
+inline ember_variable convert(const Variable &from) {
+    ember_variable to = {from.name.c_str(), EMBER_VARIABLE_TEXT, 0, nullptr};
+    if (const bool *truth = std::get_if<bool>(&from.value)) {
+        to.kind = EMBER_VARIABLE_BOOL;
+        to.number = *truth ? 1 : 0;
+    } else if (const std::int64_t *number = std::get_if<std::int64_t>(&from.value)) {
+        to.kind = EMBER_VARIABLE_NUMBER;
+        to.number = *number;
+    } else {
+        to.text = std::get<std::string>(from.value).c_str();
+    }
+    return to;
+}
+
+template <class To, class From>
+std::vector<To> convert_all(span<const From> from) {
+    std::vector<To> to;
+    for (const From &one : from) to.push_back(convert(one));
+    return to;
+}
+
+}  // namespace detail
+
+// A conversation: messages in, replies out.
+class Chat {
+  public:
+    explicit Chat(ember_chat *handle) : handle_(handle) {}
+
+    // Sets the message that stands before all others and says how to answer.
+    void system(std::string_view text) {
+        detail::run([&](ember_error *error) {
+            return ember_chat_system(handle_.get(), detail::begin(text), text.size(), error);
+        });
+    }
+    // Adds a message without asking for a reply.
+    void push(const Message &message) {
+        ember_message given = detail::convert(message);
+        detail::run([&](ember_error *error) { return ember_chat_push(handle_.get(), &given, error); });
+    }
+    // Sets a variable of the model's template.
+    void set(const Variable &variable) {
+        ember_variable given = detail::convert(variable);
+        detail::run([&](ember_error *error) { return ember_chat_set(handle_.get(), &given, error); });
+    }
+    // Says something as the user; the reply comes as a stream.
+    Stream say(std::string_view text, const GenerateOptions &options = {}) {
+        std::vector<const char *> stop;
+        ember_generate_options given = detail::convert(options, stop);
+        return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
+            return ember_chat_say(handle_.get(), detail::begin(text), text.size(), &given, out, error);
+        }));
+    }
+    // The messages so far; a reply is among them once it has ended.
+    std::vector<Message> messages() {
+        std::vector<Message> messages;
+        ember_message message;
+        while (detail::run([&](ember_error *error) {
+            return ember_chat_message(handle_.get(), messages.size(), &message, sizeof message, error);
+        }))
+            messages.push_back({message.role, {message.content, message.content_len}});
+        return messages;
+    }
+    // The text that the model would be asked to go on from now.
+    std::string prompt() {
+        return detail::written<std::string>(
+            [&](char *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_chat_prompt(handle_.get(), out, room, len, error);
+            });
+    }
+    // The tokens that the model has read.
+    std::vector<std::uint32_t> ids() {
+        return detail::written<std::vector<std::uint32_t>>(
+            [&](std::uint32_t *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_chat_ids(handle_.get(), out, room, len, error);
+            });
+    }
+    // Stops the reply that is being made; from any thread.
+    void cancel() const { ember_chat_cancel(handle_.get()); }
+
+  private:
+    detail::Handle<ember_chat, ember_chat_free> handle_;
+};
+
+// A device of this machine.
+struct Device {
+    std::string id, name, kind, api, driver, why;
+    std::uint64_t memory = 0;
+    bool is_auto = false;
+};
+
+namespace detail {
+
+inline Device convert(const ember_device_info &from) {
+    return {copy(from.id),  copy(from.name), copy(from.kind),  copy(from.api), copy(from.driver),
+            copy(from.why), from.memory,     from.is_auto};
+}
+
+}  // namespace detail
+
+// The devices of this machine: the GPUs in the order of their numbers, then the CPU.
+inline std::vector<Device> devices() {
+    detail::Handle<ember_devices, ember_devices_free> found(
+        detail::made<ember_devices>(ember_devices_list));
+    std::vector<Device> devices;
+    for (std::size_t i = 0; i < ember_devices_count(found.get()); i++) {
+        ember_device_info info;
+        detail::run([&](ember_error *error) {
+            return ember_devices_get(found.get(), i, &info, sizeof info, error);
+        });
+        devices.push_back(detail::convert(info));
+    }
+    return devices;
+}
+
+// A comparison of a model's device with the CPU.
+struct Verification {
+    struct Step {
+        std::string name;
+        float difference = 0, scale = 0;
+    };
+    bool passed = false;
+    std::string text;
+    std::vector<Step> steps;
+};
+
+// Numbers for each token of a batch: logits of a decoder, hidden states of an encoder.
+class Output {
+  public:
+    Output(std::vector<float> values, std::size_t tokens, std::size_t width,
+           std::vector<std::size_t> lengths)
+        : values_(std::move(values)), tokens_(tokens), width_(width), lengths_(std::move(lengths)) {}
+    // Rows, tokens of the longest row, numbers a token.
+    std::size_t size() const { return lengths_.size(); }
+    std::size_t tokens() const { return tokens_; }
+    std::size_t width() const { return width_; }
+    // Tokens of each row.
+    const std::vector<std::size_t> &lengths() const { return lengths_; }
+    // The numbers of token `t` of row `b`; those beyond the row's length are zeros.
+    span<const float> at(std::size_t b, std::size_t t) const {
+        return span<const float>(values_.data() + (b * tokens_ + t) * width_, width_);
+    }
+    // All numbers, row-major.
+    const std::vector<float> &values() const { return values_; }
+
+  private:
+    std::vector<float> values_;
+    std::size_t tokens_, width_;
+    std::vector<std::size_t> lengths_;
+};
+
+// A tensor of a model's files.
+struct Tensor {
+    std::string name, format;
+    std::vector<std::size_t> shape;
+    std::size_t bytes = 0;
+};
+
 // An open model, shared by all threads.
 class Model {
   public:
@@ -386,11 +736,9 @@ class Model {
     static Model open(const std::string &path, const std::string &device = "auto") {
         ember_open_options options = EMBER_OPEN_OPTIONS_INIT;
         options.device = device.c_str();
-        ember_model *model;
-        detail::run([&](ember_error *error) {
-            return ember_model_open(path.c_str(), &options, &model, error);
-        });
-        return Model(model);
+        return Model(detail::made<ember_model>([&](auto out, ember_error *error) {
+            return ember_model_open(path.c_str(), &options, out, error);
+        }));
     }
 
     // Numbers of an embedding.
@@ -407,59 +755,172 @@ class Model {
     // One line: family, name, layers, width, parameters, format, device.
     std::string_view description() const { return detail::view(info().description); }
     // The network on one page.
-    std::string_view spec() const {
+    std::string_view spec() const { return lent(ember_model_spec); }
+    // What the weights take of memory and what sessions will.
+    std::string_view memory() const { return lent(ember_model_memory); }
+    // The chat template of the files, as they have it.
+    std::string_view chat_template() const { return lent(ember_model_chat_template); }
+    // The device that the model computes on.
+    Device device() const {
+        ember_device_info info;
+        detail::run([&](ember_error *error) {
+            return ember_model_device(handle_.get(), &info, sizeof info, error);
+        });
+        return detail::convert(info);
+    }
+    // The tensors of the files.
+    std::vector<Tensor> tensors() const {
+        std::vector<Tensor> tensors(info().tensors);
+        for (std::size_t i = 0; i < tensors.size(); i++) {
+            ember_tensor_info tensor;
+            detail::run([&](ember_error *error) {
+                return ember_model_tensor(handle_.get(), i, &tensor, sizeof tensor, error);
+            });
+            tensors[i] = {detail::copy(tensor.name), detail::copy(tensor.format),
+                          {tensor.shape, tensor.shape + tensor.rank}, tensor.bytes};
+        }
+        return tensors;
+    }
+    // The prompts that the files have for embedding: name and text.
+    std::vector<std::pair<std::string, std::string>> prompts() const {
+        std::vector<std::pair<std::string, std::string>> prompts(info().prompts);
+        for (std::size_t i = 0; i < prompts.size(); i++) {
+            ember_text name, prompt;
+            detail::run([&](ember_error *error) {
+                return ember_model_prompt(handle_.get(), i, &name, &prompt, error);
+            });
+            prompts[i] = {detail::copy(name), detail::copy(prompt)};
+        }
+        return prompts;
+    }
+    // Compares the model on its device with the same files on the CPU.
+    Verification verify() const {
+        detail::Handle<ember_verification, ember_verification_free> found(
+            detail::made<ember_verification>([&](auto out, ember_error *error) {
+                return ember_model_verify(handle_.get(), out, error);
+            }));
+        Verification result;
         ember_text text;
-        detail::run([&](ember_error *error) { return ember_model_spec(handle_.get(), &text, error); });
-        return detail::view(text);
+        ember_step step;
+        detail::run([&](ember_error *error) {
+            return ember_verification_text(found.get(), &text, error);
+        });
+        result.passed = ember_verification_passed(found.get());
+        result.text = detail::copy(text);
+        while (detail::run([&](ember_error *error) {
+            return ember_verification_step(found.get(), result.steps.size(), &step, sizeof step,
+                                           error);
+        }))
+            result.steps.push_back({detail::copy(step.name), step.difference, step.scale});
+        return result;
+    }
+
+    // Numbers of an embedding with these options.
+    std::size_t width(const EmbedOptions &options) const {
+        ember_embed_options given = detail::convert(options);
+        std::size_t width = 0;
+        detail::run([&](ember_error *error) {
+            return ember_model_embedding_width(handle_.get(), &given, &width, error);
+        });
+        return width;
     }
 
     Embeddings embed(span<const std::string_view> texts, const EmbedOptions &options = {}) const {
-        ember_embed_options given = EMBER_EMBED_OPTIONS_INIT;
-        if (options.normalize) given.normalize = *options.normalize ? 1 : 0;
-        given.prompt = options.prompt ? options.prompt->c_str() : nullptr;
-        given.prompt_name = options.prompt_name ? options.prompt_name->c_str() : nullptr;
-        given.pooling = options.pooling ? options.pooling->c_str() : nullptr;
-        given.max_tokens = options.max_tokens.value_or(given.max_tokens);
-        given.dimensions = options.dimensions.value_or(given.dimensions);
-        given.batch_tokens = options.batch_tokens.value_or(given.batch_tokens);
-        given.cancel = options.cancel;
+        ember_embed_options given = detail::convert(options);
+        std::optional<CancelToken> stop; // for a progress function that throws
+        detail::Progress progress{options.progress, nullptr, nullptr};
+        if (options.progress) {
+            if (options.cancel == nullptr) {
+                stop.emplace();
+                given.cancel = stop->get();
+                progress.cancel = &*stop;
+            }
+            given.progress = detail::Progress::tell;
+            given.progress_user = &progress;
+        }
         detail::Texts all(texts);
-        std::vector<float> values(texts.size() * options.dimensions.value_or(this->width()));
+        std::size_t width = this->width(options);
+        std::vector<float> values(texts.size() * width);
         std::vector<std::size_t> cut(texts.size());
-        std::size_t width = 0;
-        detail::run([&](ember_error *error) {
-            return ember_model_embed_with(handle_.get(), all.data.data(), all.lengths.data(),
-                                          texts.size(), &given, values.data(), values.size(),
-                                          &width, cut.data(), error);
-        });
+        ember_error error;
+        ember_status status = ember_model_embed_with(
+            handle_.get(), all.data.data(), all.lengths.data(), texts.size(), &given, values.data(),
+            values.size(), &width, cut.data(), &error);
+        if (progress.thrown) std::rethrow_exception(progress.thrown);
+        if (status >= EMBER_ERROR_ARGUMENT) throw Error(error);
         return Embeddings(std::move(values), width, std::move(cut));
+    }
+
+    // The network's numbers for rows of token ids.
+    Output forward(span<const std::vector<std::uint32_t>> rows,
+                   const ForwardOptions &options = {}) const {
+        ember_forward_options given = EMBER_FORWARD_OPTIONS_INIT;
+        if (options.cancel != nullptr) given.cancel = options.cancel->get();
+        std::vector<const std::uint32_t *> data;
+        std::vector<std::size_t> lengths;
+        std::size_t tokens = 0;
+        for (const std::vector<std::uint32_t> &row : rows) {
+            data.push_back(row.data());
+            lengths.push_back(row.size());
+            tokens = row.size() > tokens ? row.size() : tokens;
+        }
+        std::size_t width = info().output_width;
+        std::vector<float> values(rows.size() * tokens * width);
+        detail::run([&](ember_error *error) {
+            return ember_model_forward_with(handle_.get(), data.data(), lengths.data(), rows.size(),
+                                            &given, values.data(), values.size(), error);
+        });
+        return Output(std::move(values), tokens, width, std::move(lengths));
     }
 
     Stream generate(std::string_view prompt, const GenerateOptions &options = {}) const {
         std::vector<const char *> stop;
         ember_generate_options given = detail::convert(options, stop);
-        ember_stream *stream;
-        detail::run([&](ember_error *error) {
+        return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
             return ember_model_generate(handle_.get(), detail::begin(prompt), prompt.size(), &given,
-                                        &stream, error);
-        });
-        return Stream(stream);
+                                        out, error);
+        }));
+    }
+
+    // The text that the chat template makes of messages, up to where the model answers.
+    std::string chat_prompt(span<const Message> messages, span<const Variable> variables = {}) const {
+        auto given = detail::convert_all<ember_message>(messages);
+        auto extra = detail::convert_all<ember_variable>(variables);
+        return detail::written<std::string>(
+            [&](char *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_model_chat_prompt(handle_.get(), given.data(), given.size(),
+                                               extra.data(), extra.size(), out, room, len, error);
+            });
+    }
+    // Answers messages; for several turns, a Chat keeps what was read.
+    Stream generate_chat(span<const Message> messages, const GenerateOptions &options = {},
+                         span<const Variable> variables = {}) const {
+        auto given = detail::convert_all<ember_message>(messages);
+        auto extra = detail::convert_all<ember_variable>(variables);
+        std::vector<const char *> stop;
+        ember_generate_options chosen = detail::convert(options, stop);
+        return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
+            return ember_model_generate_chat(handle_.get(), given.data(), given.size(), extra.data(),
+                                             extra.size(), &chosen, out, error);
+        }));
+    }
+    // Begins a conversation.
+    Chat chat() const {
+        return Chat(detail::made<ember_chat>([&](auto out, ember_error *error) {
+            return ember_model_chat(handle_.get(), out, error);
+        }));
     }
 
     Session session() const {
-        ember_session *session;
-        detail::run([&](ember_error *error) {
-            return ember_model_session(handle_.get(), &session, error);
-        });
-        return Session(session);
+        return Session(detail::made<ember_session>([&](auto out, ember_error *error) {
+            return ember_model_session(handle_.get(), out, error);
+        }));
     }
 
     Tokenizer tokenizer() const {
-        ember_tokenizer *tokenizer;
-        detail::run([&](ember_error *error) {
-            return ember_model_tokenizer(handle_.get(), &tokenizer, error);
-        });
-        return Tokenizer(tokenizer);
+        return Tokenizer(detail::made<ember_tokenizer>([&](auto out, ember_error *error) {
+            return ember_model_tokenizer(handle_.get(), out, error);
+        }));
     }
 
     // The handle, for functions that only the C interface has.
@@ -467,6 +928,15 @@ class Model {
 
   private:
     explicit Model(ember_model *handle) : handle_(handle) {}
+
+    // A text that lives as long as the model.
+    template <class Call>
+    std::string_view lent(Call call) const {
+        ember_text text;
+        detail::run([&](ember_error *error) { return call(handle_.get(), &text, error); });
+        return detail::view(text);
+    }
+
     detail::Handle<ember_model, ember_model_free> handle_;
 };
 

@@ -1,11 +1,13 @@
 //! Cancel tokens
 //!
-//! A token stops a long embedding from another thread. Streams and sessions need none: they have a
-//! cancel function of their own.
+//! A token stops a long embedding or forward pass from another thread. Streams and sessions need
+//! none: they have a cancel function of their own.
+
+use std::sync::Arc;
 
 use crate::handle::{self, Object};
 use crate::raw;
-use crate::status::{answer, call, ember_error, ember_status};
+use crate::status::{Outcome, call, ember_error, ember_status};
 
 /// Stops work that was given this token.
 pub struct ember_cancel_token {
@@ -13,11 +15,23 @@ pub struct ember_cancel_token {
 }
 
 /// The object behind a token.
-pub(crate) struct Token(pub emberform::CancelToken);
+struct Token(emberform::CancelToken);
 
 impl Object for Token {
     type C = ember_cancel_token;
     const NAME: &'static str = "ember_cancel_token";
+    const ARGUMENT: &'static str = "token";
+}
+
+/// The core's token of options that may have one.
+pub(crate) fn optional(
+    name: &str,
+    token: *const ember_cancel_token,
+) -> Outcome<Option<emberform::CancelToken>> {
+    match token.is_null() {
+        true => Ok(None),
+        false => Ok(Some(handle::get::<Token>(name, token)?.0.clone())),
+    }
 }
 
 /// Makes a token that nothing has been asked of.
@@ -35,10 +49,7 @@ pub extern "C" fn ember_cancel_token_new(
 /// Asks the work to stop; it ends with EMBER_ERROR_CANCELLED. A token stays cancelled. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_cancel_token_cancel(token: *const ember_cancel_token) {
-    answer((), || {
-        handle::get::<Token>("token", token)?.0.cancel();
-        Ok(())
-    })
+    handle::ask(token, (), |token: Arc<Token>| token.0.cancel())
 }
 
 /// Frees the token; work that has it goes on.

@@ -3,11 +3,13 @@
 //! Where a model computes is chosen by a word: `auto` (a real GPU where there is one, else the
 //! CPU), `cpu`, `gpu`, `gpu:1`, or `gpu:<part of its name>`.
 
+use std::sync::Arc;
+
 use emberform::{Device, DeviceInfo};
 
 use crate::handle::{self, Object};
 use crate::raw;
-use crate::status::{Outcome, answer, argument, call, ember_error, ember_status, ember_text};
+use crate::status::{Outcome, argument, call, ember_error, ember_status, ember_text};
 
 /// The devices of this machine.
 pub struct ember_devices {
@@ -67,6 +69,7 @@ struct Devices(Vec<Entry>);
 impl Object for Devices {
     type C = ember_devices;
     const NAME: &'static str = "ember_devices";
+    const ARGUMENT: &'static str = "devices";
 }
 
 /// Lists the devices of this machine: the GPUs in the order of their numbers, then the CPU.
@@ -84,7 +87,7 @@ pub extern "C" fn ember_devices_list(
 /// How many there are; 0 for a handle that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_devices_count(devices: *const ember_devices) -> usize {
-    answer(0, || Ok(handle::get::<Devices>("devices", devices)?.0.len()))
+    handle::ask(devices, 0, |devices: Arc<Devices>| devices.0.len())
 }
 
 /// Device number `index`; its texts live as long as `devices`. `info_size` is
@@ -99,8 +102,7 @@ pub extern "C" fn ember_devices_get(
     info_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let devices = handle::get::<Devices>("devices", devices)?;
+    handle::with(devices, error, |devices: Arc<Devices>| {
         let out = raw::sized_out("info_out", info_out, info_size)?;
         out.set(at("index", &devices.0, index)?.as_c());
         Ok(())

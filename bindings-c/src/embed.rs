@@ -4,14 +4,15 @@
 
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
+use std::sync::Arc;
 
 use emberform::EmbedOptions;
 
-use crate::cancel::{Token, ember_cancel_token};
+use crate::cancel::{self, ember_cancel_token};
 use crate::handle;
 use crate::model::{Opened, ember_model, product, set_size, set_switch};
 use crate::raw::{self, Options};
-use crate::status::{Outcome, call, ember_error, ember_status};
+use crate::status::{Outcome, ember_error, ember_status};
 
 /// Takes how many texts are done, of how many. It is called on the thread of the embedding; it
 /// must not throw.
@@ -77,9 +78,7 @@ fn convert(given: ember_embed_options) -> Outcome<EmbedOptions> {
     options.max_tokens = set_size(given.max_tokens);
     options.dimensions = set_size(given.dimensions);
     options.batch_tokens = set_size(given.batch_tokens);
-    if !given.cancel.is_null() {
-        options.cancel = Some(handle::get::<Token>("cancel", given.cancel)?.0.clone());
-    }
+    options.cancel = cancel::optional("cancel", given.cancel)?;
     if let Some(progress) = given.progress {
         // An address of the caller's, which is not followed here.
         let user = given.progress_user.expose_provenance();
@@ -105,18 +104,37 @@ pub extern "C" fn ember_model_embed(
     out_len: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let texts = raw::texts("texts", texts, std::ptr::null(), count)?;
-        let out = raw::buffer("out", out, out_len, product(&[count, opened.model.width()])?)?;
+        let needed = product("embeddings", &[count, opened.model.width()])?;
+        let out = raw::buffer("out", out, out_len, needed)?;
         out.fill(opened.model.embed(&texts)?.as_slice())
     })
 }
 
+/// Numbers of an embedding with these options, which may be NULL: ember_model_width(model) unless
+/// `dimensions` or `pooling` make it less.
+///
+/// Errors: EMBER_ERROR_ARGUMENT for an option out of range; EMBER_ERROR_UNSUPPORTED for a pooling
+/// that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_embedding_width(
+    model: *const ember_model,
+    options: *const ember_embed_options,
+    width_out: *mut usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(model, error, |opened: Arc<Opened>| {
+        let options = convert(raw::options(options)?)?;
+        let out = raw::out("width_out", width_out)?;
+        out.set(opened.model.embedding_width(&options)?);
+        Ok(())
+    })
+}
+
 /// Embeds `count` texts as `options` say, which may be NULL. Text i is `lengths[i]` bytes long;
-/// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, where
-/// width is ember_model_width(model) unless `dimensions` or `pooling` make it less; it goes to
-/// `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
+/// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, width
+/// as ember_model_embedding_width tells; it goes to `width_out`. `cut_out` gets how many tokens of each text were beyond the limit and left out,
 /// `count` numbers. Both may be NULL.
 ///
 /// Errors: as ember_model_embed; EMBER_ERROR_ARGUMENT for an option out of range;
@@ -134,12 +152,11 @@ pub extern "C" fn ember_model_embed_with(
     cut_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let texts = raw::texts("texts", texts, lengths, count)?;
         let options = convert(raw::options(options)?)?;
-        let width = options.dimensions.unwrap_or(1);
-        let out = raw::buffer("out", out, out_len, product(&[count, width])?)?;
+        let width = opened.model.embedding_width(&options)?;
+        let out = raw::buffer("out", out, out_len, product("embeddings", &[count, width])?)?;
         let cut_out = match cut_out.is_null() {
             true => None,
             false => Some(raw::buffer("cut_out", cut_out, count, count)?),

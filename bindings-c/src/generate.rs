@@ -4,17 +4,16 @@
 
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use emberform::{CancelToken, GenerateOptions, Generation, Piece, Stats};
 
+use crate::chat::Conversation;
 use crate::handle::{self, Object};
 use crate::model::{Opened, ember_model, set_size, set_switch};
 use crate::raw::{self, Options};
 use crate::session::Sequence;
-use crate::status::{
-    Outcome, answer, argument, call, ember_error, ember_status, ember_status::*, ember_text,
-};
+use crate::status::{Outcome, argument, ember_error, ember_status, ember_status::*, ember_text};
 
 /// Text as it is generated.
 pub struct ember_stream {
@@ -165,15 +164,16 @@ pub(crate) enum Source {
     Own(Box<emberform::Stream<'static>>),
     /// A session, which can be used again after.
     Session(Arc<Sequence>, Box<Generation>),
+    /// A conversation, whose reply it is.
+    Chat(Arc<Conversation>, Box<Generation>),
 }
 
 impl Source {
     fn next(&mut self) -> Outcome<Option<Piece>> {
         let piece = match self {
             Source::Own(stream) => stream.next(),
-            Source::Session(sequence, generation) => {
-                generation.next(&mut *handle::lock("session", &sequence.session)?)
-            }
+            Source::Session(sequence, generation) => generation.next(&mut *sequence.lock()?),
+            Source::Chat(conversation, generation) => conversation.lock()?.chat.next(generation),
         };
         Ok(piece.transpose()?)
     }
@@ -181,7 +181,9 @@ impl Source {
     fn stats(&self) -> (Option<emberform::FinishReason>, Stats) {
         match self {
             Source::Own(stream) => (stream.finish_reason(), stream.stats()),
-            Source::Session(_, generation) => (generation.finish_reason(), generation.stats()),
+            Source::Session(_, generation) | Source::Chat(_, generation) => {
+                (generation.finish_reason(), generation.stats())
+            }
         }
     }
 }
@@ -210,14 +212,32 @@ impl State {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // A conversation that another thread uses ends its reply by itself, with what comes next.
+        if let Source::Chat(conversation, generation) = &self.source
+            && let Ok(mut talk) = conversation.lock()
+        {
+            talk.chat.end(generation);
+        }
+    }
+}
+
 struct Stream {
     state: Mutex<State>,
     cancel: CancelToken,
 }
 
+impl Stream {
+    fn lock(&self) -> Outcome<MutexGuard<'_, State>> {
+        handle::lock(Self::ARGUMENT, &self.state)
+    }
+}
+
 impl Object for Stream {
     type C = ember_stream;
     const NAME: &'static str = "ember_stream";
+    const ARGUMENT: &'static str = "stream";
 }
 
 /// Hands a stream out.
@@ -244,8 +264,7 @@ pub extern "C" fn ember_model_generate(
     stream_out: *mut *mut ember_stream,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let prompt = raw::text("prompt", prompt, len)?;
         let options = convert(options)?;
         let out = raw::out("stream_out", stream_out)?;
@@ -267,9 +286,8 @@ pub extern "C" fn ember_stream_next(
     piece_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let stream = handle::get::<Stream>("stream", stream)?;
-        let mut state = handle::lock("stream", &stream.state)?;
+    handle::with(stream, error, |stream: Arc<Stream>| {
+        let mut state = stream.lock()?;
         let out = raw::out("piece_out", piece_out)?;
         let Some(text) = state.next()? else {
             return Ok(EMBER_DONE);
@@ -289,9 +307,8 @@ pub extern "C" fn ember_stream_token(
     token_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let stream = handle::get::<Stream>("stream", stream)?;
-        let state = handle::lock("stream", &stream.state)?;
+    handle::with(stream, error, |stream: Arc<Stream>| {
+        let state = stream.lock()?;
         let out = raw::sized_out("token_out", token_out, token_size)?;
         let Some(token) = state.piece.as_ref().and_then(|piece| piece.token.as_ref()) else {
             return Ok(EMBER_DONE);
@@ -311,9 +328,8 @@ pub extern "C" fn ember_stream_text(
     text_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let stream = handle::get::<Stream>("stream", stream)?;
-        let mut state = handle::lock("stream", &stream.state)?;
+    handle::with(stream, error, |stream: Arc<Stream>| {
+        let mut state = stream.lock()?;
         let out = raw::out("text_out", text_out)?;
         state.text.clear();
         while state.next()?.is_some() {
@@ -340,10 +356,9 @@ pub extern "C" fn ember_stream_run(
     user: *mut c_void,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let stream = handle::get::<Stream>("stream", stream)?;
+    handle::with(stream, error, |stream: Arc<Stream>| {
         let on_text = on_text.ok_or_else(|| argument("on_text", "is NULL"))?;
-        let mut state = handle::lock("stream", &stream.state)?;
+        let mut state = stream.lock()?;
         while let Some(text) = state.next()? {
             if !on_text(user, text) {
                 return Ok(EMBER_OK);
@@ -361,9 +376,8 @@ pub extern "C" fn ember_stream_stats(
     stats_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let stream = handle::get::<Stream>("stream", stream)?;
-        let state = handle::lock("stream", &stream.state)?;
+    handle::with(stream, error, |stream: Arc<Stream>| {
+        let state = stream.lock()?;
         let out = raw::sized_out("stats_out", stats_out, stats_size)?;
         let (finish, stats) = state.source.stats();
         let finish_reason = match finish.map(emberform::FinishReason::as_str) {
@@ -392,10 +406,7 @@ pub extern "C" fn ember_stream_stats(
 /// any thread at any time, also while another is inside ember_stream_next.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_stream_cancel(stream: *const ember_stream) {
-    answer((), || {
-        handle::get::<Stream>("stream", stream)?.cancel.cancel();
-        Ok(())
-    })
+    handle::ask(stream, (), |stream: Arc<Stream>| stream.cancel.cancel())
 }
 
 /// Frees the stream; what is not generated yet will not be.

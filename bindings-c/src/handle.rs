@@ -9,7 +9,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use crate::raw;
-use crate::status::{Fault, Outcome, argument, ember_status};
+use crate::status::{Fault, Outcome, answer, argument, call, ember_error, ember_status};
 
 /// What a handle of C's type `C` stands for.
 pub(crate) trait Object: Any + Send + Sync + Sized {
@@ -17,6 +17,8 @@ pub(crate) trait Object: Any + Send + Sync + Sized {
     type C;
     /// The type's name there.
     const NAME: &'static str;
+    /// What it is called as an argument.
+    const ARGUMENT: &'static str;
 }
 
 /// A place of the table.
@@ -93,7 +95,25 @@ pub(crate) fn give<O: Object>(out: raw::Out<*mut O::C>, object: O) -> Outcome {
     Ok(())
 }
 
-/// The object of a handle.
+/// The border of an entry that works on an object: as [`call`], with what the handle stands for.
+pub(crate) fn with<O: Object, S: Into<ember_status>>(
+    handle: *const O::C,
+    error: *mut ember_error,
+    body: impl FnOnce(Arc<O>) -> Outcome<S>,
+) -> ember_status {
+    call(error, || body(get(O::ARGUMENT, handle)?))
+}
+
+/// The border of an entry that asks an object and cannot say what went wrong: `otherwise` then.
+pub(crate) fn ask<O: Object, T>(
+    handle: *const O::C,
+    otherwise: T,
+    body: impl FnOnce(Arc<O>) -> T,
+) -> T {
+    answer(otherwise, || Ok(body(get(O::ARGUMENT, handle)?)))
+}
+
+/// The object of a handle, which the caller passed as `name`.
 pub(crate) fn get<O: Object>(name: &str, handle: *const O::C) -> Outcome<Arc<O>> {
     if handle.is_null() {
         return Err(argument(name, "is NULL"));
@@ -107,11 +127,11 @@ pub(crate) fn get<O: Object>(name: &str, handle: *const O::C) -> Outcome<Arc<O>>
 
 /// Frees a handle. NULL, a freed handle and one of another kind are left alone.
 pub(crate) fn free<O: Object>(handle: *mut O::C) {
-    crate::status::answer((), || {
+    answer((), || {
         if handle.is_null() {
             return Ok(());
         }
-        match get::<O>("handle", handle) {
+        match get::<O>(O::ARGUMENT, handle) {
             Ok(_) => drop(remove(handle.addr())),
             Err(fault) => ::log::error!("a handle was not freed: {}", fault.message),
         }
@@ -143,10 +163,12 @@ mod tests {
     impl Object for Apple {
         type C = u64;
         const NAME: &'static str = "apple";
+        const ARGUMENT: &'static str = "fruit";
     }
     impl Object for Pear {
         type C = u64;
         const NAME: &'static str = "pear";
+        const ARGUMENT: &'static str = "fruit";
     }
 
     fn new<O: Object<C = u64>>(object: O) -> *mut u64 {

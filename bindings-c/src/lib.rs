@@ -13,6 +13,7 @@
 #![allow(non_camel_case_types)]
 
 mod cancel;
+mod chat;
 mod device;
 mod embed;
 mod generate;

@@ -4,15 +4,16 @@
 
 use std::ffi::c_char;
 use std::mem::offset_of;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use emberform::{Device, Model, Verification};
+use emberform::{Device, ForwardOptions, Model, Verification};
 
+use crate::cancel::{self, ember_cancel_token};
 use crate::device::{Entry, at, ember_device_info};
 use crate::handle::{self, Object};
 use crate::raw::{self, Options};
 use crate::status::{
-    Outcome, answer, argument, call, ember_error, ember_status, ember_text, out_of_memory,
+    Outcome, argument, call, ember_error, ember_status, ember_text, out_of_memory,
 };
 
 /// An open model: weights on a device, tokenizer, settings.
@@ -101,6 +102,7 @@ pub(crate) struct Opened {
 impl Object for Opened {
     type C = ember_model;
     const NAME: &'static str = "ember_model";
+    const ARGUMENT: &'static str = "model";
 }
 
 /// Opens a model: a Hugging Face folder or a GGUF file, `path` ended by a NUL. `options` may be
@@ -145,7 +147,7 @@ pub extern "C" fn ember_model_free(model: *mut ember_model) {
 /// Numbers of an embedding (D); 0 for a handle that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_width(model: *const ember_model) -> usize {
-    answer(0, || Ok(handle::get::<Opened>("model", model)?.model.width()))
+    handle::ask(model, 0, |opened: Arc<Opened>| opened.model.width())
 }
 
 /// Says what the model is; the texts live as long as `model`. `info_size` is
@@ -157,8 +159,7 @@ pub extern "C" fn ember_model_describe(
     info_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let model = &opened.model;
         let out = raw::sized_out("info_out", info_out, info_size)?;
         out.set(ember_model_info {
@@ -189,8 +190,7 @@ pub extern "C" fn ember_model_device(
     info_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         raw::sized_out("info_out", info_out, info_size)?.set(opened.device.as_c());
         Ok(())
     })
@@ -203,8 +203,7 @@ pub extern "C" fn ember_model_spec(
     text_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("text_out", text_out)?;
         let text = opened.spec.get_or_init(|| opened.model.spec().to_string());
         out.set(ember_text::of(text));
@@ -219,8 +218,7 @@ pub extern "C" fn ember_model_memory(
     text_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("text_out", text_out)?;
         let text = opened.memory.get_or_init(|| opened.model.memory().to_string());
         out.set(ember_text::of(text));
@@ -238,8 +236,7 @@ pub extern "C" fn ember_model_tensor(
     tensor_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::sized_out("tensor_out", tensor_out, tensor_size)?;
         let tensor = at("index", opened.model.tensors(), index)?;
         out.set(ember_tensor_info {
@@ -263,8 +260,7 @@ pub extern "C" fn ember_model_prompt(
     prompt_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let name_out = raw::out("name_out", name_out)?;
         let prompt_out = raw::out("prompt_out", prompt_out)?;
         let prompts: Vec<(&str, &str)> = opened.model.prompts().collect();
@@ -275,6 +271,23 @@ pub extern "C" fn ember_model_prompt(
     })
 }
 
+/// What is chosen about a forward pass.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_forward_options {
+    /// `sizeof(ember_forward_options)`; EMBER_FORWARD_OPTIONS_INIT sets it.
+    pub struct_size: usize,
+    /// Stops the work from another thread; NULL for none.
+    pub cancel: *const ember_cancel_token,
+}
+
+impl Options for ember_forward_options {
+    const FIRST: usize = offset_of!(Self, cancel) + size_of::<*const ember_cancel_token>();
+    fn defaults() -> Self {
+        ember_forward_options { struct_size: size_of::<Self>(), cancel: std::ptr::null() }
+    }
+}
+
 /// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
 ///
 /// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
@@ -282,7 +295,7 @@ pub extern "C" fn ember_model_prompt(
 /// length are zeros. `out_len` counts floats.
 ///
 /// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
-/// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_DEVICE.
+/// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_MEMORY; EMBER_ERROR_DEVICE.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_forward(
     model: *const ember_model,
@@ -293,27 +306,59 @@ pub extern "C" fn ember_model_forward(
     out_len: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
-        let lengths = raw::slice("lengths", lengths, count)?;
-        let pointers = raw::slice("rows", rows, count)?;
-        let mut rows = raw::reserved::<&[u32]>(count)?;
-        for (i, (row, len)) in pointers.iter().zip(lengths).enumerate() {
-            rows.push(raw::slice(&format!("rows[{i}]"), *row, *len)?);
-        }
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let needed = product(&[count, longest, output_width(&opened.model)])?;
-        let out = raw::buffer("out", out, out_len, needed)?;
-        // The core cannot report that an allocation failed: try it here.
-        drop(raw::reserved::<f32>(needed)?);
-        out.fill(opened.model.forward(&rows)?.as_slice())
+    handle::with(model, error, |opened: Arc<Opened>| {
+        forward(&opened.model, rows, lengths, count, std::ptr::null(), (out, out_len))
     })
 }
 
+/// ember_model_forward as `options` say, which may be NULL.
+///
+/// Errors: as ember_model_forward; EMBER_ERROR_CANCELLED.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_forward_with(
+    model: *const ember_model,
+    rows: *const *const u32,
+    lengths: *const usize,
+    count: usize,
+    options: *const ember_forward_options,
+    out: *mut f32,
+    out_len: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(model, error, |opened: Arc<Opened>| {
+        forward(&opened.model, rows, lengths, count, options, (out, out_len))
+    })
+}
+
+fn forward(
+    model: &Model,
+    rows: *const *const u32,
+    lengths: *const usize,
+    count: usize,
+    options: *const ember_forward_options,
+    (out, out_len): (*mut f32, usize),
+) -> Outcome {
+    let lengths = raw::slice("lengths", lengths, count)?;
+    let pointers = raw::slice("rows", rows, count)?;
+    let mut rows = raw::reserved::<&[u32]>(count)?;
+    for (i, (row, len)) in pointers.iter().zip(lengths).enumerate() {
+        rows.push(raw::slice(&format!("rows[{i}]"), *row, *len)?);
+    }
+    let given = raw::options(options)?;
+    let mut options = ForwardOptions::default();
+    options.cancel = cancel::optional("cancel", given.cancel)?;
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let needed = product("numbers", &[count, longest, output_width(model)])?;
+    let out = raw::buffer("out", out, out_len, needed)?;
+    out.fill(model.forward_with(&rows, &options)?.as_slice())
+}
+
 /// The product of sizes, or a fault when no memory has so many.
-pub(crate) fn product(sizes: &[usize]) -> Outcome<usize> {
+pub(crate) fn product(what: &'static str, sizes: &[usize]) -> Outcome<usize> {
     let product = sizes.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
-    product.ok_or_else(|| out_of_memory(u128::MAX))
+    product.ok_or_else(|| {
+        out_of_memory(what, sizes.iter().fold(4, |all, size| all.saturating_mul(*size as u128)))
+    })
 }
 
 fn output_width(model: &Model) -> usize {
@@ -348,6 +393,7 @@ struct Verified {
 impl Object for Verified {
     type C = ember_verification;
     const NAME: &'static str = "ember_verification";
+    const ARGUMENT: &'static str = "verification";
 }
 
 /// Compares the model on its device with the same files on the CPU, on a few tokens.
@@ -360,8 +406,7 @@ pub extern "C" fn ember_model_verify(
     verification_out: *mut *mut ember_verification,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("verification_out", verification_out)?;
         let verification = opened.model.verify()?;
         handle::give(out, Verified { text: verification.to_string(), verification })
@@ -372,9 +417,7 @@ pub extern "C" fn ember_model_verify(
 /// none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_verification_passed(verification: *const ember_verification) -> bool {
-    answer(false, || {
-        Ok(handle::get::<Verified>("verification", verification)?.verification.passed())
-    })
+    handle::ask(verification, false, |verified: Arc<Verified>| verified.verification.passed())
 }
 
 /// The outcome in a sentence, which lives as long as `verification`.
@@ -384,8 +427,7 @@ pub extern "C" fn ember_verification_text(
     text_out: *mut ember_text,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let verified = handle::get::<Verified>("verification", verification)?;
+    handle::with(verification, error, |verified: Arc<Verified>| {
         raw::out("text_out", text_out)?.set(ember_text::of(&verified.text));
         Ok(())
     })
@@ -401,8 +443,7 @@ pub extern "C" fn ember_verification_step(
     step_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let verified = handle::get::<Verified>("verification", verification)?;
+    handle::with(verification, error, |verified: Arc<Verified>| {
         let out = raw::sized_out("step_out", step_out, step_size)?;
         let Some(step) = verified.verification.steps.get(index) else {
             return Ok(ember_status::EMBER_DONE);

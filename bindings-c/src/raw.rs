@@ -232,7 +232,7 @@ pub(crate) fn reserved<T>(len: usize) -> Outcome<Vec<T>> {
     let mut values = Vec::new();
     match values.try_reserve_exact(len) {
         Ok(()) => Ok(values),
-        Err(_) => Err(out_of_memory(len as u128 * size_of::<T>() as u128)),
+        Err(_) => Err(out_of_memory("arguments", len as u128 * size_of::<T>() as u128)),
     }
 }
 

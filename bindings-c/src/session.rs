@@ -3,7 +3,7 @@
 //! One sequence of tokens with its cache: fed step by step, asked for logits, continued.
 
 use std::ffi::c_char;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use emberform::{CancelToken, Session};
 
@@ -11,7 +11,7 @@ use crate::generate::{self, Source, ember_generate_options, ember_stream};
 use crate::handle::{self, Object};
 use crate::model::{Opened, ember_model, product};
 use crate::raw;
-use crate::status::{answer, call, ember_error, ember_status};
+use crate::status::{Outcome, ember_error, ember_status};
 
 /// One sequence of tokens with its cache.
 pub struct ember_session {
@@ -20,15 +20,22 @@ pub struct ember_session {
 
 /// The object behind a session; streams share it.
 pub(crate) struct Sequence {
-    pub session: Mutex<Session>,
+    session: Mutex<Session>,
     /// Beside the lock, so that a running call can be cancelled. A reset brings another token.
     cancel: Mutex<CancelToken>,
     vocab: usize,
 }
 
+impl Sequence {
+    pub(crate) fn lock(&self) -> Outcome<MutexGuard<'_, Session>> {
+        handle::lock(Self::ARGUMENT, &self.session)
+    }
+}
+
 impl Object for Sequence {
     type C = ember_session;
     const NAME: &'static str = "ember_session";
+    const ARGUMENT: &'static str = "session";
 }
 
 /// Makes an empty session, which keeps the model alive. Sessions of one model are independent.
@@ -40,8 +47,7 @@ pub extern "C" fn ember_model_session(
     session_out: *mut *mut ember_session,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("session_out", session_out)?;
         let session = opened.model.session()?;
         let cancel = Mutex::new(session.cancel_token());
@@ -68,10 +74,9 @@ pub extern "C" fn ember_session_feed(
     count: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
         let ids = raw::slice("ids", ids, count)?;
-        Ok(handle::lock("session", &sequence.session)?.feed(ids)?)
+        Ok(sequence.lock()?.feed(ids)?)
     })
 }
 
@@ -86,10 +91,9 @@ pub extern "C" fn ember_session_feed_text(
     len: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
         let text = raw::text("text", text, len)?;
-        Ok(handle::lock("session", &sequence.session)?.feed_text(text)?)
+        Ok(sequence.lock()?.feed_text(text)?)
     })
 }
 
@@ -105,13 +109,11 @@ pub extern "C" fn ember_session_forward(
     out_len: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
         let ids = raw::slice("ids", ids, count)?;
-        let needed = product(&[count, sequence.vocab])?;
+        let needed = product("logits", &[count, sequence.vocab])?;
         let out = raw::buffer("out", out, out_len, needed)?;
-        drop(raw::reserved::<f32>(needed)?);
-        out.fill(handle::lock("session", &sequence.session)?.forward(ids)?.as_slice())
+        out.fill(sequence.lock()?.forward(ids)?.as_slice())
     })
 }
 
@@ -127,9 +129,8 @@ pub extern "C" fn ember_session_logits(
     len_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
-        let session = handle::lock("session", &sequence.session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
+        let session = sequence.lock()?;
         raw::give_slice(session.logits(), out, out_len, len_out)
     })
 }
@@ -143,9 +144,8 @@ pub extern "C" fn ember_session_ids(
     len_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
-        let session = handle::lock("session", &sequence.session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
+        let session = sequence.lock()?;
         raw::give_slice(session.ids(), out, out_len, len_out)
     })
 }
@@ -157,10 +157,9 @@ pub extern "C" fn ember_session_cache_bytes(
     bytes_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
         let out = raw::out("bytes_out", bytes_out)?;
-        out.set(handle::lock("session", &sequence.session)?.cache_bytes());
+        out.set(sequence.lock()?.cache_bytes());
         Ok(())
     })
 }
@@ -171,11 +170,25 @@ pub extern "C" fn ember_session_reset(
     session: *mut ember_session,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
-        let mut session = handle::lock("session", &sequence.session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
+        let mut session = sequence.lock()?;
         session.reset();
         *sequence.cancel.lock().unwrap_or_else(PoisonError::into_inner) = session.cancel_token();
+        Ok(())
+    })
+}
+
+/// Goes back to the first `len` tokens, or stays where it is when it has no more. There are no
+/// logits until the next token is fed. What blocks with a sliding window have let go of does not
+/// come back: when going back needs it, the session is empty after; ember_session_ids tells.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_session_truncate(
+    session: *mut ember_session,
+    len: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(session, error, |sequence: Arc<Sequence>| {
+        sequence.lock()?.truncate(len);
         Ok(())
     })
 }
@@ -191,12 +204,11 @@ pub extern "C" fn ember_session_generate(
     stream_out: *mut *mut ember_stream,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::with(session, error, |sequence: Arc<Sequence>| {
         let options = generate::convert(options)?;
         let out = raw::out("stream_out", stream_out)?;
         let (generation, cancel) = {
-            let session = handle::lock("session", &sequence.session)?;
+            let session = sequence.lock()?;
             (session.start(&options)?, session.cancel_token())
         };
         generate::give(out, Source::Session(sequence, Box::new(generation)), cancel)
@@ -206,9 +218,7 @@ pub extern "C" fn ember_session_generate(
 /// Stops what the session does, until it is reset. May be called from any thread at any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_session_cancel(session: *const ember_session) {
-    answer((), || {
-        let sequence = handle::get::<Sequence>("session", session)?;
+    handle::ask(session, (), |sequence: Arc<Sequence>| {
         sequence.cancel.lock().unwrap_or_else(PoisonError::into_inner).cancel();
-        Ok(())
     })
 }

@@ -116,10 +116,9 @@ pub(crate) fn argument(name: &str, problem: impl std::fmt::Display) -> Fault {
     Fault { status: EMBER_ERROR_ARGUMENT, message: format!("`{name}` {problem}") }
 }
 
-/// A fault for want of memory.
-pub(crate) fn out_of_memory(bytes: u128) -> Fault {
-    let message = format!("no memory for {bytes} bytes");
-    Fault { status: EMBER_ERROR_MEMORY, message }
+/// A fault for want of memory, in the words of the core.
+pub(crate) fn out_of_memory(what: &'static str, bytes: u128) -> Fault {
+    emberform::Error::Memory { what, bytes }.into()
 }
 
 impl From<emberform::Error> for Fault {

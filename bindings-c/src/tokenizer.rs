@@ -3,14 +3,15 @@
 //! Text to token ids and back. Offsets count bytes of the text.
 
 use std::ffi::c_char;
+use std::sync::{Arc, Mutex};
 
-use emberform::{Encoding, Tokenizer};
+use emberform::{DecodeStream, Encoding, Tokenizer};
 
 use crate::device::at;
 use crate::handle::{self, Object};
 use crate::model::{Opened, ember_model, set_size};
 use crate::raw;
-use crate::status::{Fault, Outcome, answer, argument, call, ember_error, ember_status};
+use crate::status::{Fault, Outcome, argument, call, ember_error, ember_status, ember_text};
 
 /// A tokenizer.
 pub struct ember_tokenizer {
@@ -60,11 +61,13 @@ struct Encodings(Vec<Tokens>);
 impl Object for Tokenizer {
     type C = ember_tokenizer;
     const NAME: &'static str = "ember_tokenizer";
+    const ARGUMENT: &'static str = "tokenizer";
 }
 
 impl Object for Encodings {
     type C = ember_encodings;
     const NAME: &'static str = "ember_encodings";
+    const ARGUMENT: &'static str = "encodings";
 }
 
 impl Encodings {
@@ -81,11 +84,7 @@ impl Encodings {
     }
 }
 
-fn get(tokenizer: *const ember_tokenizer) -> Outcome<std::sync::Arc<Tokenizer>> {
-    handle::get("tokenizer", tokenizer)
-}
-
-/// Opens a `tokenizer.json` by itself, `path` ended by a NUL.
+/// Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file; `path` ended by a NUL.
 ///
 /// Errors: EMBER_ERROR_IO, EMBER_ERROR_FORMAT, EMBER_ERROR_UNSUPPORTED.
 #[unsafe(no_mangle)]
@@ -101,6 +100,44 @@ pub extern "C" fn ember_tokenizer_open(
     })
 }
 
+/// The tokenizer by value, to be kept or sent to another process: the text of its `tokenizer.json`,
+/// or a GGUF file without tensors. Writes its length in bytes to `len_out`, and the bytes to `out`
+/// unless that is NULL.
+///
+/// Errors: EMBER_ERROR_ARGUMENT when `out` is too short.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_tokenizer_to_bytes(
+    tokenizer: *const ember_tokenizer,
+    out: *mut u8,
+    out_len: usize,
+    len_out: *mut usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
+        raw::give_slice(&tokenizer.to_bytes(), out, out_len, len_out)
+    })
+}
+
+/// A tokenizer from what ember_tokenizer_to_bytes gave, or from the bytes of any file that
+/// ember_tokenizer_open takes. The bytes are copied.
+///
+/// Errors: as ember_tokenizer_open; messages name the file `bytes`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_tokenizer_from_bytes(
+    bytes: *const u8,
+    len: usize,
+    tokenizer_out: *mut *mut ember_tokenizer,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let given = raw::slice("bytes", bytes, len)?;
+        let out = raw::out("tokenizer_out", tokenizer_out)?;
+        let mut bytes = raw::reserved(len)?;
+        bytes.extend_from_slice(given);
+        handle::give(out, Tokenizer::from_bytes(bytes)?)
+    })
+}
+
 /// The model's tokenizer, which stays usable when the model is freed.
 ///
 /// Errors: EMBER_ERROR_MISSING when the model has none.
@@ -110,8 +147,7 @@ pub extern "C" fn ember_model_tokenizer(
     tokenizer_out: *mut *mut ember_tokenizer,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let opened = handle::get::<Opened>("model", model)?;
+    handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("tokenizer_out", tokenizer_out)?;
         let tokenizer = opened.model.tokenizer().ok_or_else(|| Fault {
             status: ember_status::EMBER_ERROR_MISSING,
@@ -130,7 +166,7 @@ pub extern "C" fn ember_tokenizer_free(tokenizer: *mut ember_tokenizer) {
 /// Token ids are below this; 0 for a handle that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_tokenizer_len(tokenizer: *const ember_tokenizer) -> usize {
-    answer(0, || Ok(get(tokenizer)?.len()))
+    handle::ask(tokenizer, 0, |tokenizer: Arc<Tokenizer>| tokenizer.len())
 }
 
 /// The tokens of a text, as an ember_encodings with one entry. `len` counts bytes or is EMBER_NUL.
@@ -147,8 +183,7 @@ pub extern "C" fn ember_tokenizer_encode(
     encodings_out: *mut *mut ember_encodings,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let text = raw::text("text", text, len)?;
         let out = raw::out("encodings_out", encodings_out)?;
         handle::give(out, Encodings::new(vec![tokenizer.encode(text, special)?]))
@@ -169,8 +204,7 @@ pub extern "C" fn ember_tokenizer_encode_pair(
     encodings_out: *mut *mut ember_encodings,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let (a, b) = (raw::text("a", a, a_len)?, raw::text("b", b, b_len)?);
         let out = raw::out("encodings_out", encodings_out)?;
         handle::give(out, Encodings::new(vec![tokenizer.encode_pair(a, b, special)?]))
@@ -193,8 +227,7 @@ pub extern "C" fn ember_tokenizer_encode_batch(
     encodings_out: *mut *mut ember_encodings,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let texts = raw::texts("texts", texts, lengths, count)?;
         let out = raw::out("encodings_out", encodings_out)?;
         let encodings = tokenizer.encode_batch(&texts, special, set_size(limit))?;
@@ -218,8 +251,7 @@ pub extern "C" fn ember_tokenizer_encode_windows(
     encodings_out: *mut *mut ember_encodings,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let text = raw::text("text", text, len)?;
         let out = raw::out("encodings_out", encodings_out)?;
         handle::give(out, Encodings::new(tokenizer.encode_windows(text, special, limit, stride)?))
@@ -229,7 +261,7 @@ pub extern "C" fn ember_tokenizer_encode_windows(
 /// How many entries there are; 0 for a handle that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_encodings_count(encodings: *const ember_encodings) -> usize {
-    answer(0, || Ok(handle::get::<Encodings>("encodings", encodings)?.0.len()))
+    handle::ask(encodings, 0, |encodings: Arc<Encodings>| encodings.0.len())
 }
 
 /// Entry number `index`; its arrays live as long as `encodings`. `encoding_size` is
@@ -242,8 +274,7 @@ pub extern "C" fn ember_encodings_get(
     encoding_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let encodings = handle::get::<Encodings>("encodings", encodings)?;
+    handle::with(encodings, error, |encodings: Arc<Encodings>| {
         let out = raw::sized_out("encoding_out", encoding_out, encoding_size)?;
         let Tokens { encoding, offsets } = at("index", &encodings.0, index)?;
         out.set(ember_encoding {
@@ -276,8 +307,7 @@ pub extern "C" fn ember_tokenizer_count(
     count_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let text = raw::text("text", text, len)?;
         let out = raw::out("count_out", count_out)?;
         out.set(tokenizer.count(text, special)?);
@@ -301,8 +331,7 @@ pub extern "C" fn ember_tokenizer_decode(
     len_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let ids = raw::slice("ids", ids, count)?;
         raw::give_text(&tokenizer.decode(ids, skip_special)?, out, out_len, len_out)
     })
@@ -321,9 +350,9 @@ pub extern "C" fn ember_tokenizer_token(
     len_out: *mut usize,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let token = get(tokenizer)?.token(id);
-        let token = token.ok_or_else(|| argument("id", format!("is {id}, which is no token")))?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
+        let none = || argument("id", format!("is {id}, which is no token"));
+        let token = tokenizer.token(id).ok_or_else(none)?;
         raw::give_text(&token, out, out_len, len_out)
     })
 }
@@ -340,12 +369,93 @@ pub extern "C" fn ember_tokenizer_id(
     id_out: *mut u32,
     error: *mut ember_error,
 ) -> ember_status {
-    call(error, || {
-        let tokenizer = get(tokenizer)?;
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
         let token = raw::text("token", token, len)?;
         let out = raw::out("id_out", id_out)?;
         let id = tokenizer.id(token);
         out.set(id.ok_or_else(|| argument("token", format!("is `{token}`, which is none")))?);
         Ok(())
     })
+}
+
+/// Whether a token is a control token, which `skip_special` leaves out; false for an id or a handle
+/// that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_tokenizer_is_special(tokenizer: *const ember_tokenizer, id: u32) -> bool {
+    handle::ask(tokenizer, false, |tokenizer: Arc<Tokenizer>| tokenizer.is_special(id))
+}
+
+/// Text out of tokens that come one by one.
+pub struct ember_decode_stream {
+    _opaque: (),
+}
+
+/// A stream with the text that a caller may borrow.
+struct Decoder(Mutex<(DecodeStream, String)>);
+
+impl Object for Decoder {
+    type C = ember_decode_stream;
+    const NAME: &'static str = "ember_decode_stream";
+    const ARGUMENT: &'static str = "stream";
+}
+
+/// Makes a stream that decodes ids one by one; with `skip_special` without control tokens. It keeps
+/// the tokenizer alive.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_tokenizer_stream(
+    tokenizer: *const ember_tokenizer,
+    skip_special: bool,
+    stream_out: *mut *mut ember_decode_stream,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(tokenizer, error, |tokenizer: Arc<Tokenizer>| {
+        let out = raw::out("stream_out", stream_out)?;
+        handle::give(out, Decoder(Mutex::new((tokenizer.stream(skip_special), String::new()))))
+    })
+}
+
+/// The text that one more id completes: whole characters, empty while one is not complete. It lives
+/// until the next call with this stream.
+///
+/// Errors: EMBER_ERROR_ARGUMENT for an id that is no token; the stream is as before then.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_decode_stream_push(
+    stream: *mut ember_decode_stream,
+    id: u32,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    lend(stream, text_out, error, |stream| Ok(stream.push(id)?))
+}
+
+/// The text that is left when no further id comes: U+FFFD for a character that is not complete. It
+/// lives until the next call with this stream, which begins anew.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_decode_stream_finish(
+    stream: *mut ember_decode_stream,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+) -> ember_status {
+    lend(stream, text_out, error, |stream| Ok(stream.finish()))
+}
+
+fn lend(
+    stream: *mut ember_decode_stream,
+    text_out: *mut ember_text,
+    error: *mut ember_error,
+    step: impl FnOnce(&mut DecodeStream) -> Outcome<Option<String>>,
+) -> ember_status {
+    handle::with(stream, error, |decoder: Arc<Decoder>| {
+        let mut state = handle::lock(Decoder::ARGUMENT, &decoder.0)?;
+        let out = raw::out("text_out", text_out)?;
+        state.1 = step(&mut state.0)?.unwrap_or_default();
+        out.set(ember_text::of(&state.1));
+        Ok(())
+    })
+}
+
+/// Frees the stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_decode_stream_free(stream: *mut ember_decode_stream) {
+    handle::free::<Decoder>(stream)
 }

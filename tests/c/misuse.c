@@ -1,7 +1,7 @@
 /* Wrong uses of the interface: each is a status and a sentence, and nothing is written.
  *
- *   misuse GOLDEN [quick]     GOLDEN: the small checkpoints; quick: no look for GPUs, whose drivers
- *                             are not what valgrind is asked about
+ *   misuse GOLDEN [quick]     GOLDEN: small checkpoints, as run.sh lays them out; quick: no look for
+ *                             GPUs, whose drivers are not what valgrind is asked about
  */
 #include "check.h"
 
@@ -36,6 +36,96 @@ static bool reenter(void *user, ember_text piece) {
     return false;
 }
 
+/* Conversations with a model whose template refuses critics. */
+static void chats(const char *golden, ember_model *encoder, ember_model *decoder) {
+    ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
+    ember_generate_options generate = EMBER_GENERATE_OPTIONS_INIT;
+    ember_model *model = NULL;
+    ember_chat *chat = NULL;
+    ember_stream *stream = NULL, *second = NULL;
+    ember_text text = {NULL, 0};
+    ember_message message = {"user", "hi", EMBER_NUL}, found = {NULL, NULL, 0};
+    ember_variable variable = {"short", EMBER_VARIABLE_BOOL, 1, NULL};
+    char path[512], out[64], longest[400];
+    size_t len = 77;
+
+    cpu.device = "cpu";
+    snprintf(path, sizeof path, "%s/chat", golden);
+    must(ember_model_open(path, &cpu, &model, &error), &error);
+    EXPECT(EMBER_ERROR_MISSING, "encoder", ember_model_chat(encoder, &chat, &error));
+    EXPECT(EMBER_ERROR_MISSING, "chat template", ember_model_chat(decoder, &chat, &error));
+    EXPECT(EMBER_ERROR_MISSING, "chat template", ember_model_chat_template(decoder, &text, &error));
+    EXPECT(EMBER_ERROR_MISSING, "chat template",
+           ember_model_generate_chat(decoder, &message, 1, NULL, 0, NULL, &stream, &error));
+    ARGUMENT("text_out", ember_model_chat_template(model, NULL, &error));
+    ARGUMENT("chat_out", ember_model_chat(model, NULL, &error));
+
+    ARGUMENT("messages", ember_model_chat_prompt(model, NULL, 1, NULL, 0, out, 64, &len, &error));
+    ARGUMENT("variables", ember_model_chat_prompt(model, &message, 1, NULL, 1, out, 64, &len, &error));
+    ARGUMENT("needed", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 1, &len, &error));
+    ARGUMENT("len_out", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, NULL, &error));
+    variable.kind = 0;
+    ARGUMENT("variables[0].kind", ember_model_chat_prompt(model, &message, 1, &variable, 1, out, 64, &len, &error));
+    variable.kind = EMBER_VARIABLE_BOOL, variable.number = 7;
+    ARGUMENT("variables[0].number", ember_model_chat_prompt(model, &message, 1, &variable, 1, out, 64, &len, &error));
+    variable.kind = EMBER_VARIABLE_TEXT;
+    ARGUMENT("variables[0].text", ember_model_chat_prompt(model, &message, 1, &variable, 1, out, 64, &len, &error));
+    variable.kind = EMBER_VARIABLE_NUMBER, variable.name = NULL;
+    ARGUMENT("variables[0].name", ember_model_chat_prompt(model, &message, 1, &variable, 1, out, 64, &len, &error));
+    message.role = NULL;
+    ARGUMENT("messages[0].role", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, &len, &error));
+    message.role = "";
+    ARGUMENT("role", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, &len, &error));
+    message.role = "critic";
+    ARGUMENT("no critics", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, &len, &error));
+    ARGUMENT("no critics", ember_model_generate_chat(model, &message, 1, NULL, 0, NULL, &stream, &error));
+    message.role = "user", message.content = NULL;
+    ARGUMENT("messages[0].content", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, &len, &error));
+    message.content = "a\xff";
+    ARGUMENT("UTF-8", ember_model_chat_prompt(model, &message, 1, NULL, 0, out, 64, &len, &error));
+    message.content = "hi";
+    check(len == 77 && stream == NULL, "nothing is written on failure", "");
+
+    ARGUMENT("NULL", ember_chat_say(NULL, "hi", 2, NULL, &stream, &error));
+    ARGUMENT("no ember_chat", ember_chat_say((ember_chat *)model, "hi", 2, NULL, &stream, &error));
+    ember_chat_cancel(NULL);
+    ember_chat_cancel((ember_chat *)model);
+    must(ember_model_chat(model, &chat, &error), &error);
+    ARGUMENT("text", ember_chat_say(chat, NULL, EMBER_NUL, NULL, &stream, &error));
+    ARGUMENT("UTF-8", ember_chat_system(chat, "a\xff", EMBER_NUL, &error));
+    ARGUMENT("stream_out", ember_chat_say(chat, "hi", 2, NULL, NULL, &error));
+    ARGUMENT("message", ember_chat_push(chat, NULL, &error));
+    ARGUMENT("variable", ember_chat_set(chat, NULL, &error));
+    generate.top_p = 2;
+    ARGUMENT("top_p", ember_chat_say(chat, "hi", 2, &generate, &stream, &error));
+    generate.top_p = EMBER_UNSET, generate.ignore_eos = 1;
+    memset(longest, 'x', sizeof longest);
+    EXPECT(EMBER_ERROR_TOO_LONG, "window", ember_chat_say(chat, longest, sizeof longest, &generate, &stream, &error));
+    message.role = "critic";
+    must(ember_chat_push(chat, &message, &error), &error);
+    ARGUMENT("no critics", ember_chat_say(chat, "hi", 2, &generate, &stream, &error));
+    ARGUMENT("no critics", ember_chat_prompt(chat, out, 64, &len, &error));
+    check(must(ember_chat_message(chat, 1, &found, sizeof found, &error), &error) == EMBER_DONE,
+          "what was refused is not said", "");
+    ARGUMENT("size", ember_chat_message(chat, 0, &found, 0, &error));
+    ARGUMENT("message_out", ember_chat_message(chat, 0, NULL, sizeof found, &error));
+    ember_chat_free(chat);
+    must(ember_model_chat(model, &chat, &error), &error);
+    generate.max_tokens = 3;
+    must(ember_chat_say(chat, "hi", 2, &generate, &stream, &error), &error);
+    must(ember_stream_next(stream, &text, &error), &error);
+    must(ember_chat_say(chat, "ho", 2, &generate, &second, &error), &error);
+    ARGUMENT("later message", ember_stream_next(stream, &text, &error));
+    check(must(ember_stream_next(stream, &text, &error), &error) == EMBER_DONE, "then it has ended", "");
+    ember_stream_free(stream);
+    ember_chat_free(chat);
+    ember_chat_free(chat);
+    ARGUMENT("freed", ember_chat_prompt(chat, out, 64, &len, &error));
+    ember_model_free(model);
+    must(ember_stream_text(second, &text, &error), &error); /* the stream keeps all it needs */
+    ember_stream_free(second);
+}
+
 int main(int count, char **words) {
     char encoder_path[512], decoder_path[512], path[512];
     ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
@@ -60,7 +150,9 @@ int main(int count, char **words) {
     const char *texts[2] = {"a cat", "a dog"}, *null_texts[2] = {"a", NULL}, *bad[1] = {"a\xff"};
     char buffer[4];
     ember_embed_options embed = EMBER_EMBED_OPTIONS_INIT;
+    ember_forward_options forward = EMBER_FORWARD_OPTIONS_INIT;
     ember_generate_options generate = EMBER_GENERATE_OPTIONS_INIT;
+    ember_decode_stream *decode = NULL;
     int quick = count == 3;
     if (count < 2) return 2;
     rows[0] = ids, rows[1] = ids;
@@ -156,9 +248,20 @@ int main(int count, char **words) {
     embed.cancel = cancel;
     EXPECT(EMBER_ERROR_CANCELLED, "cancelled",
            ember_model_embed_with(encoder, texts, NULL, 2, &embed, out, 4096, NULL, NULL, &error));
+    forward.cancel = cancel;
+    EXPECT(EMBER_ERROR_CANCELLED, "cancelled",
+           ember_model_forward_with(decoder, rows, lengths, 2, &forward, out, 4096, &error));
     ember_cancel_token_free(cancel);
     ember_cancel_token_free(cancel);
     ARGUMENT("freed", ember_model_embed_with(encoder, texts, NULL, 2, &embed, out, 4096, NULL, NULL, &error));
+    ARGUMENT("freed", ember_model_forward_with(decoder, rows, lengths, 2, &forward, out, 4096, &error));
+    forward.cancel = NULL, forward.struct_size = 1;
+    ARGUMENT("struct_size", ember_model_forward_with(decoder, rows, lengths, 2, &forward, out, 4096, &error));
+    embed.cancel = NULL;
+    ARGUMENT("width_out", ember_model_embedding_width(encoder, &embed, NULL, &error));
+    embed.dimensions = 100000;
+    ARGUMENT("dimensions", ember_model_embedding_width(encoder, &embed, &len, &error));
+    ARGUMENT("dimensions", ember_model_embed_with(encoder, texts, NULL, 2, &embed, out, 4096, NULL, NULL, &error));
 
     /* The network. */
     out[0] = 7;
@@ -189,9 +292,24 @@ int main(int count, char **words) {
     ARGUMENT("needed", ember_tokenizer_token(tokenizer, 0, buffer, 0, &len, &error));
     ARGUMENT("id", ember_tokenizer_token(tokenizer, huge[0], NULL, 0, &len, &error));
     ARGUMENT("token", ember_tokenizer_id(tokenizer, "no such token", EMBER_NUL, ids, &error));
+    ARGUMENT("needed", ember_tokenizer_to_bytes(tokenizer, (uint8_t *)buffer, 4, &len, &error));
+    ARGUMENT("stream_out", ember_tokenizer_stream(tokenizer, true, NULL, &error));
     check(len == 77, "no length is written on failure", "");
+    check(!ember_tokenizer_is_special(tokenizer, huge[0]) && !ember_tokenizer_is_special(NULL, 0), "special", "");
+    must(ember_tokenizer_stream(tokenizer, true, &decode, &error), &error);
+    ARGUMENT("4000000000", ember_decode_stream_push(decode, huge[0], &text, &error));
+    ARGUMENT("text_out", ember_decode_stream_push(decode, 1, NULL, &error));
+    ARGUMENT("no ember_tokenizer", ember_tokenizer_count((ember_tokenizer *)decode, "a", 1, true, &len, &error));
+    ember_decode_stream_free(decode);
+    ember_decode_stream_free(decode);
+    ARGUMENT("freed", ember_decode_stream_finish(decode, &text, &error));
     ember_tokenizer_free(tokenizer);
-    ARGUMENT("freed", ember_tokenizer_count(tokenizer, "a", 1, true, &len, &error));
+    tokenizer = NULL;
+    ARGUMENT("bytes", ember_tokenizer_from_bytes(NULL, 3, &tokenizer, &error));
+    ARGUMENT("memory", ember_tokenizer_from_bytes((const uint8_t *)buffer, (size_t)1 << 63, &tokenizer, &error));
+    EXPECT(EMBER_ERROR_FORMAT, "bytes", ember_tokenizer_from_bytes((const uint8_t *)"{]", 2, &tokenizer, &error));
+    check(tokenizer == NULL, "no tokenizer is made of nonsense", "");
+    ARGUMENT("NULL", ember_tokenizer_count(tokenizer, "a", 1, true, &len, &error));
 
     /* Sessions and streams. */
     EXPECT(EMBER_ERROR_MISSING, "encoder", ember_model_session(encoder, &session, &error));
@@ -241,6 +359,12 @@ int main(int count, char **words) {
     EXPECT(EMBER_ERROR_CANCELLED, "cancelled", ember_session_feed(session, ids, 3, &error));
     must(ember_session_reset(session, &error), &error);
     must(ember_session_feed(session, ids, 3, &error), &error);
+
+    ARGUMENT("NULL", ember_session_truncate(NULL, 1, &error));
+    must(ember_session_truncate(session, 1, &error), &error);
+    ARGUMENT("session", ember_session_generate(session, NULL, &stream, &error)); /* no logits */
+
+    chats(words[1], encoder, decoder);
 
     /* Any order of freeing; what was freed is an error ever after. */
     ember_model_free(decoder);

@@ -83,6 +83,7 @@ cat >"$work/twice.c" <<'C'
 ember_open_options a = EMBER_OPEN_OPTIONS_INIT;
 ember_embed_options b = EMBER_EMBED_OPTIONS_INIT;
 ember_generate_options c = EMBER_GENERATE_OPTIONS_INIT;
+ember_forward_options d = EMBER_FORWARD_OPTIONS_INIT;
 C
 printf '#include <emberform.hpp>\n#include <emberform.hpp>\n' >"$work/twice.cpp"
 # shellcheck disable=SC2086 # several words
@@ -103,6 +104,8 @@ exports() {
     [ -s "$work/declared" ] && diff "$work/exported" "$work/declared"
 }
 check "exactly the header's functions are exported" exports
+shown() { nm -g --defined-only "$prefix/lib/libemberform.a" | awk 'NF == 3 { print $3 }' | sort | diff - "$work/declared"; }
+check "the static library shows no other name" shown
 soname() { readelf -d "$library" | grep -q 'SONAME.*\[libemberform\.so\.0\.1\]'; }
 check "the soname" soname
 libraries() {
@@ -113,6 +116,15 @@ libraries() {
 }
 check "what a static link needs" libraries
 
+# Small models for them: an encoder, a decoder, and that decoder with a chat template.
+golden=$work/golden
+mkdir "$golden"
+cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/README.md "$golden"
+cp -R tests/golden/st-decoder "$golden/chat"
+cat >"$golden/chat/chat_template.jinja" <<'JINJA'
+{%- for m in messages %}{% if m.role == 'critic' %}{{ raise_exception('no critics') }}{% endif %}{{ m.role[0] + m.content + '\n' }}{% endfor %}{{ short if short is defined else '' }}a
+JINJA
+
 # Programs of the tests: plainly, under AddressSanitizer, under valgrind.
 use="-I$prefix/include -L$prefix/lib -Wl,-rpath,$prefix/lib"
 for name in misuse work stories; do
@@ -122,14 +134,25 @@ for name in misuse work stories; do
     check "compile $name with AddressSanitizer" gcc -fsanitize=address,undefined -std=gnu11 -g tests/c/$name.c -o "$work/$name-asan" $use -lemberform -lpthread
 done
 valgrind="valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=9"
-counted "wrong uses" "$work/misuse" tests/golden
-counted "wrong uses, AddressSanitizer" "$work/misuse-asan" tests/golden
+counted "wrong uses" "$work/misuse" "$golden"
+counted "wrong uses, AddressSanitizer" "$work/misuse-asan" "$golden"
 # shellcheck disable=SC2086
-counted "wrong uses, valgrind" $valgrind "$work/misuse" tests/golden quick
-counted "right uses" "$work/work" tests/golden
-counted "right uses, AddressSanitizer" "$work/work-asan" tests/golden quick
+counted "wrong uses, valgrind" $valgrind "$work/misuse" "$golden" quick
+counted "right uses" "$work/work" "$golden"
+counted "right uses, AddressSanitizer" "$work/work-asan" "$golden" quick
 # shellcheck disable=SC2086
-counted "right uses, valgrind" $valgrind "$work/work" tests/golden quick
+counted "right uses, valgrind" $valgrind "$work/work" "$golden" quick
+
+# Memory that runs out, and the C++ header.
+# shellcheck disable=SC2086
+{
+    check "compile memory" gcc -std=gnu11 -g -Wall -Wextra -Werror tests/c/memory.c -o "$work/memory" $use -lemberform
+    check "compile wrapper" g++ -std=c++17 -g -Wall -Wextra -Wpedantic -Werror tests/c/wrapper.cpp -o "$work/wrapper" $use -lemberform -lpthread
+    check "compile wrapper as C++20, with AddressSanitizer" g++ -fsanitize=address,undefined -std=c++20 -g -Wall -Wextra -Wpedantic -Werror tests/c/wrapper.cpp -o "$work/wrapper-asan" $use -lemberform -lpthread
+}
+counted "memory that runs out" "$work/memory" "$golden"
+counted "C++" "$work/wrapper" "$golden"
+counted "C++, AddressSanitizer" "$work/wrapper-asan" "$golden"
 
 # The same numbers as Rust, in C and in C++.
 # shellcheck disable=SC2086
@@ -153,7 +176,7 @@ core=${CARGO_TARGET_DIR:-target}/release/examples/core_call
 if [ -x "$core" ]; then echo "least and median ns of a call, core: $("$core" "${calls[@]}")"; fi
 
 # Examples, compiled and run.
-for name in embed generate inspect; do
+for name in embed generate chat inspect; do
     # shellcheck disable=SC2086
     check "compile $name.c" gcc -std=c99 -Wall -Wextra -Wpedantic -Werror examples/c/$name.c -o "$work/$name" $use -lemberform
 done
@@ -168,6 +191,7 @@ prints() {
 check "embed.c" prints '^  1\.00  0\.5.* windowsill' "$work/embed" models/minilm cpu
 check "search.cpp" prints '^0\.[3-9]' "$work/search" README.md "Is Windows supported?" models/minilm cpu
 check "generate.c" prints '^\[length: 32 tokens' "$work/generate" models/gemma3-270m-q4_k_m.gguf cpu
+check "chat.c" prints '^\[[0-9]* tokens read' "$work/chat" models/qwen25-coder-0.5b-q4_k_m.gguf cpu "What is 2 + 2?"
 check "inspect.c" prints '^cpu agrees with the CPU' "$work/inspect" models/minilm cpu
 
 # A program outside the repository, with pkg-config and with CMake, shared and static.

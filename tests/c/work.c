@@ -1,7 +1,9 @@
 /* Right uses: threads, cancelling, callbacks, and memory that stays flat.
  *
- *   work GOLDEN [quick]     quick: fewer rounds, for valgrind and AddressSanitizer
+ *   work GOLDEN [quick]     GOLDEN: small checkpoints, as run.sh lays them out; quick: fewer rounds,
+ *                           for valgrind and AddressSanitizer
  */
+#define _GNU_SOURCE /* memmem */
 #include "check.h"
 
 #include <pthread.h>
@@ -82,6 +84,208 @@ static void rounds(int embeds, int generations) {
     free(out);
 }
 
+/* A forward pass that another thread cancels. */
+static void *cancel_soon(void *token) {
+    sleep_ms(20);
+    ember_cancel_token_cancel((ember_cancel_token *)token);
+    return NULL;
+}
+
+static void forwards(int quick) {
+    enum { TOKENS = 40, ROWS = 40000 };
+    static uint32_t ids[TOKENS];
+    static const uint32_t *rows[ROWS];
+    static size_t lengths[ROWS];
+    ember_error error;
+    ember_forward_options options = EMBER_FORWARD_OPTIONS_INIT;
+    ember_embed_options embed = EMBER_EMBED_OPTIONS_INIT;
+    ember_cancel_token *token;
+    ember_model_info info;
+    size_t less = 0;
+    must(ember_model_describe(decoder, &info, sizeof info, &error), &error);
+    for (int i = 0; i < TOKENS; i++) ids[i] = (uint32_t)(i * 7 % 200);
+    for (int i = 0; i < ROWS; i++) rows[i] = ids, lengths[i] = TOKENS;
+
+    /* The same numbers with options and without. */
+    size_t row = TOKENS * info.output_width;
+    float *out = malloc(2 * row * sizeof *out), *other = malloc(2 * row * sizeof *other);
+    must(ember_model_forward(decoder, rows, lengths, 2, out, 2 * row, &error), &error);
+    must(ember_model_forward_with(decoder, rows, lengths, 2, &options, other, 2 * row, &error), &error);
+    check(memcmp(out, other, 2 * row * sizeof *out) == 0, "forward with options", "");
+    check(memcmp(out, out + row, row * sizeof *out) == 0, "equal rows give equal numbers", "");
+
+    /* So many rows that there is time to stop; their results are never written. */
+    must(ember_cancel_token_new(&token, &error), &error);
+    options.cancel = token;
+    if (!quick) {
+        size_t all = ROWS * row;
+        float *much = malloc(all * sizeof *much);
+        pthread_t thread;
+        pthread_create(&thread, NULL, cancel_soon, token);
+        check(ember_model_forward_with(decoder, rows, lengths, ROWS, &options, much, all, &error) ==
+                  EMBER_ERROR_CANCELLED,
+              "a forward pass is cancelled", error.message);
+        pthread_join(thread, NULL);
+        free(much);
+    }
+    ember_cancel_token_free(token);
+    free(out);
+    free(other);
+
+    must(ember_model_embedding_width(encoder, NULL, &less, &error), &error);
+    check(less == width, "the width of an embedding", "");
+    embed.dimensions = 5;
+    must(ember_model_embedding_width(encoder, &embed, &less, &error), &error);
+    check(less == 5, "the width of a shorter embedding", "");
+}
+
+/* A session that goes back a token gives the same logits again. */
+static void truncates(void) {
+    ember_error error;
+    ember_session *session;
+    uint32_t ids[4] = {5, 6, 7, 8}, held[8];
+    float first[4096], again[4096], worst = 0;
+    size_t len = 0, count = 0;
+    must(ember_model_session(decoder, &session, &error), &error);
+    must(ember_session_feed(session, ids, 4, &error), &error);
+    must(ember_session_logits(session, first, 4096, &len, &error), &error);
+    must(ember_session_truncate(session, 3, &error), &error);
+    must(ember_session_ids(session, held, 8, &count, &error), &error);
+    check(count == 3 && memcmp(held, ids, 3 * sizeof *ids) == 0, "three tokens are left", "");
+    must(ember_session_feed(session, ids + 3, 1, &error), &error);
+    must(ember_session_logits(session, again, 4096, &len, &error), &error);
+    for (size_t i = 0; i < len; i++) {
+        float difference = first[i] > again[i] ? first[i] - again[i] : again[i] - first[i];
+        if (!(difference <= worst)) worst = difference;
+    }
+    check(worst <= 1e-5f, "the same logits again", "");
+    ember_session_free(session);
+}
+
+static int says(ember_chat *chat, size_t index, const char *role, const char *content, size_t len) {
+    ember_error error;
+    ember_message message;
+    return must(ember_chat_message(chat, index, &message, sizeof message, &error), &error) == EMBER_OK &&
+           strcmp(message.role, role) == 0 && message.content_len == len &&
+           memcmp(message.content, content, len) == 0;
+}
+
+/* A reply that is read by another thread, which waits at its first piece. */
+static volatile int talking;
+
+static bool talk(void *user, ember_text piece) {
+    (void)user, (void)piece;
+    if (talking == 0) talking = 1;
+    while (talking == 1) sleep_ms(1);
+    return true;
+}
+
+static void *run_stream(void *stream) {
+    ember_error error;
+    must(ember_stream_run((ember_stream *)stream, talk, NULL, &error), &error);
+    return NULL;
+}
+
+static void chats(const char *golden) {
+    ember_error error;
+    ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
+    ember_generate_options options = EMBER_GENERATE_OPTIONS_INIT;
+    ember_model *model;
+    ember_chat *chat;
+    ember_stream *stream;
+    ember_text text;
+    ember_stats stats;
+    ember_variable variable = {"short", EMBER_VARIABLE_BOOL, 1, NULL};
+    ember_message given[2] = {{"system", "be", EMBER_NUL}, {"user", "hi there", 2}}, all[4];
+    char path[512], prompt[256], first[256], second[256], kept[4][256];
+    size_t len = 0, read = 0;
+    pthread_t thread;
+
+    cpu.device = "cpu";
+    snprintf(path, sizeof path, "%s/chat", golden);
+    must(ember_model_open(path, &cpu, &model, &error), &error);
+    must(ember_model_chat_template(model, &text, &error), &error);
+    check(memmem(text.data, text.len, "no critics", 10) != NULL, "the template", "");
+
+    /* Prompts: lengths, variables of each kind. */
+    must(ember_model_chat_prompt(model, given, 2, NULL, 0, NULL, 0, &len, &error), &error);
+    must(ember_model_chat_prompt(model, given, 2, NULL, 0, prompt, sizeof prompt, &read, &error), &error);
+    check(len == read && len == 9 && memcmp(prompt, "sbe\nuhi\na", 9) == 0, "a prompt", "");
+    must(ember_model_chat_prompt(model, given, 2, &variable, 1, prompt, sizeof prompt, &len, &error), &error);
+    check(len == 13 && memcmp(prompt, "sbe\nuhi\nTruea", 13) == 0, "a prompt with truth", "");
+    variable.kind = EMBER_VARIABLE_NUMBER, variable.number = -5;
+    must(ember_model_chat_prompt(model, given, 2, &variable, 1, prompt, sizeof prompt, &len, &error), &error);
+    check(len == 11 && memcmp(prompt, "sbe\nuhi\n-5a", 11) == 0, "a prompt with a number", "");
+    variable.kind = EMBER_VARIABLE_TEXT, variable.text = "!";
+    must(ember_model_chat_prompt(model, given, 2, &variable, 1, prompt, sizeof prompt, &len, &error), &error);
+    check(len == 10 && memcmp(prompt, "sbe\nuhi\n!a", 10) == 0, "a prompt with a text", "");
+
+    /* Two turns: the second reads only what is new, and gives what all at once gives. */
+    options.max_tokens = 4;
+    options.temperature = 0;
+    must(ember_model_chat(model, &chat, &error), &error);
+    must(ember_chat_system(chat, "bad", EMBER_NUL, &error), &error);
+    must(ember_chat_system(chat, "be", EMBER_NUL, &error), &error);
+    must(ember_chat_say(chat, "hi there", 2, &options, &stream, &error), &error);
+    must(ember_stream_text(stream, &text, &error), &error);
+    memcpy(first, text.data, len = text.len);
+    ember_stream_free(stream);
+    check(says(chat, 0, "system", "be", 2) && says(chat, 1, "user", "hi", 2), "what was said", "");
+    check(says(chat, 2, "assistant", first, len), "what was answered", "");
+    must(ember_chat_prompt(chat, prompt, sizeof prompt, &read, &error), &error);
+    check(read > 9 && memcmp(prompt, "sbe\nuhi\na", 9) == 0, "the prompt of the conversation", "");
+    must(ember_chat_say(chat, "ho", 2, &options, &stream, &error), &error);
+    must(ember_stream_text(stream, &text, &error), &error);
+    memcpy(second, text.data, len = text.len);
+    must(ember_stream_stats(stream, &stats, sizeof stats, &error), &error);
+    ember_stream_free(stream);
+    must(ember_chat_ids(chat, NULL, 0, &read, &error), &error);
+    check(stats.prompt_tokens > 0 && stats.prompt_tokens < read, "only what is new is read", "");
+    for (size_t i = 0; i < 4; i++) {
+        must(ember_chat_message(chat, i, &all[i], sizeof all[i], &error), &error);
+        memcpy(kept[i], all[i].content, all[i].content_len);
+        all[i].content = kept[i];
+        all[i].role = i == 0 ? "system" : i == 2 ? "assistant" : "user";
+    }
+    must(ember_model_generate_chat(model, all, 4, NULL, 0, &options, &stream, &error), &error);
+    must(ember_stream_text(stream, &text, &error), &error);
+    check(text.len == len && memcmp(text.data, second, len) == 0, "all at once gives the same", "");
+    ember_stream_free(stream);
+    ember_chat_free(chat);
+
+    /* Pushed messages, a variable, a reply that is left half way and one that is cancelled. */
+    must(ember_model_chat(model, &chat, &error), &error);
+    must(ember_chat_push(chat, &given[1], &error), &error);
+    must(ember_chat_set(chat, &variable, &error), &error);
+    must(ember_chat_prompt(chat, prompt, sizeof prompt, &len, &error), &error);
+    check(len == 6 && memcmp(prompt, "uhi\n!a", 6) == 0, "a pushed message and a variable", "");
+    options.ignore_eos = 1;
+    must(ember_chat_say(chat, "ho", 2, &options, &stream, &error), &error);
+    must(ember_stream_next(stream, &text, &error), &error);
+    memcpy(first, text.data, len = text.len);
+    ember_stream_free(stream);
+    check(says(chat, 2, "assistant", first, len), "half a reply joins the messages", "");
+    must(ember_chat_say(chat, "he", 2, &options, &stream, &error), &error);
+    ember_chat_cancel(chat);
+    check(must(ember_stream_next(stream, &text, &error), &error) == EMBER_DONE, "cancelled before it began", "");
+    must(ember_stream_stats(stream, &stats, sizeof stats, &error), &error);
+    check(strcmp(stats.finish_reason, "cancelled") == 0, "it says so", "");
+    ember_stream_free(stream);
+
+    /* Cancelled by another thread than the one that reads it. */
+    must(ember_chat_say(chat, "ha", 2, &options, &stream, &error), &error);
+    pthread_create(&thread, NULL, run_stream, stream);
+    while (!talking) sleep_ms(1);
+    ember_chat_cancel(chat);
+    talking = 2;
+    pthread_join(thread, NULL);
+    must(ember_stream_stats(stream, &stats, sizeof stats, &error), &error);
+    check(strcmp(stats.finish_reason, "cancelled") == 0 && stats.tokens < 4, "cancelled half way", "");
+    ember_stream_free(stream);
+    ember_chat_free(chat);
+    ember_model_free(model);
+}
+
 int main(int count, char **words) {
     ember_error error;
     ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
@@ -157,8 +361,36 @@ int main(int count, char **words) {
     must(ember_tokenizer_decode(tokenizer, encoding.ids, encoding.len, true, decoded, 64, &len, &error),
          &error);
     check(len == 5 && memcmp(decoded, "a cat", 5) == 0, "decoded again", "");
+
+    /* The tokenizer by value, and its ids one by one. */
+    ember_tokenizer *copy;
+    ember_decode_stream *pieces;
+    uint32_t begins;
+    must(ember_tokenizer_to_bytes(tokenizer, NULL, 0, &len, &error), &error);
+    uint8_t *bytes = malloc(len);
+    must(ember_tokenizer_to_bytes(tokenizer, bytes, len, &len, &error), &error);
+    must(ember_tokenizer_from_bytes(bytes, len, &copy, &error), &error);
+    free(bytes);
+    must(ember_tokenizer_stream(copy, true, &pieces, &error), &error);
+    ember_tokenizer_free(copy);
+    joined[0] = '\0';
+    for (size_t i = 0; i < encoding.len; i++) {
+        must(ember_decode_stream_push(pieces, encoding.ids[i], &text, &error), &error);
+        strncat(joined, text.data, text.len);
+    }
+    must(ember_decode_stream_finish(pieces, &text, &error), &error);
+    strncat(joined, text.data, text.len);
+    check(strcmp(joined, "a cat") == 0, "decoded one by one", joined);
+    ember_decode_stream_free(pieces);
+    must(ember_tokenizer_id(tokenizer, "[CLS]", EMBER_NUL, &begins, &error), &error);
+    check(ember_tokenizer_is_special(tokenizer, begins), "a control token", "");
+    check(!ember_tokenizer_is_special(tokenizer, encoding.ids[0]), "no control token", "");
     ember_encodings_free(encodings);
     ember_tokenizer_free(tokenizer);
+
+    forwards(quick);
+    truncates();
+    chats(words[1]);
 
     /* Memory stays where it is. */
     rounds(quick ? 5 : 1000, quick ? 2 : 50);

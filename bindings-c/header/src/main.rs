@@ -14,13 +14,17 @@ use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files in the order in which the header is read.
 const SECTIONS: &[&str] =
-    &["status", "log", "device", "model", "tokenizer", "cancel", "embed", "generate", "session"];
+    &["status", "log", "device", "cancel", "model", "tokenizer", "embed", "generate", "session", "chat"];
 
 /// The starting values of structs of options, and after which type they stand.
 const STARTS: &[(&str, &str)] = &[
     (
         "} ember_open_options;\n",
         "#define EMBER_OPEN_OPTIONS_INIT { sizeof(ember_open_options), NULL }\n",
+    ),
+    (
+        "} ember_forward_options;\n",
+        "#define EMBER_FORWARD_OPTIONS_INIT { sizeof(ember_forward_options), NULL }\n",
     ),
     (
         "} ember_embed_options;\n",

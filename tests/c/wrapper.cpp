@@ -1,0 +1,222 @@
+// The C++ header: every class and function once, what it gives, what it throws.
+//
+//   wrapper GOLDEN     GOLDEN: small checkpoints, as run.sh lays them out
+
+#include <emberform.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <thread>
+
+using namespace emberform;
+
+static int passed, failed; // of checks
+
+static void check(bool good, const char *what) {
+    good ? passed++ : failed++;
+    if (!good) std::printf("failed: %s\n", what);
+}
+
+// Expects an Error with this code from a call.
+template <class Call>
+static void throws(ember_status code, const char *what, Call call) {
+    try {
+        call();
+        check(false, what);
+    } catch (const Error &error) {
+        check(error.code() == code && error.what()[0] != '\0', what);
+    }
+}
+
+static bool close(span<const float> a, span<const float> b) {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); i++)
+        if (!(std::fabs(a[i] - b[i]) <= 1e-5f)) return false;
+    return true;
+}
+
+static void embeds(const Model &model) {
+    const std::vector<std::string_view> texts = {"a cat sat", "a dog lay", ""};
+    Embeddings rows = model.embed(texts);
+    check(rows.size() == 3 && rows.width() == model.width(), "embeddings");
+    check(rows.values().size() == 3 * rows.width() && rows.cut().size() == 3, "their numbers");
+    EmbedOptions options;
+    options.dimensions = 5;
+    check(model.width(options) == 5 && model.embed(texts, options).width() == 5, "dimensions");
+    options.dimensions = 100000;
+    throws(EMBER_ERROR_ARGUMENT, "dimensions out of range", [&] { model.embed(texts, options); });
+
+    // Progress is told, and what it throws comes out of the call.
+    EmbedOptions told;
+    std::size_t last = 0, count = 0, calls = 0;
+    told.batch_tokens = 1;
+    told.progress = [&](std::size_t done, std::size_t all) { last = done, count = all, calls++; };
+    check(close(model.embed(texts, told).values(), rows.values()), "embeddings with progress");
+    check(last == 3 && count == 3 && calls >= 2, "progress");
+    calls = 0;
+    told.progress = [&](std::size_t, std::size_t) {
+        calls++;
+        throw std::logic_error("enough");
+    };
+    try {
+        model.embed(texts, told);
+        check(false, "an exception passes through");
+    } catch (const std::logic_error &) {
+        check(calls == 1, "an exception stops the work");
+    }
+    CancelToken token;
+    told.progress = nullptr;
+    told.cancel = &token;
+    model.embed(texts, told);
+    token.cancel();
+    throws(EMBER_ERROR_CANCELLED, "a cancelled embedding", [&] { model.embed(texts, told); });
+}
+
+static void describes(const Model &model) {
+    ember_model_info info = model.info();
+    std::vector<Tensor> tensors = model.tensors();
+    std::size_t parameters = 0, bytes = 0;
+    for (const Tensor &tensor : tensors) {
+        parameters += std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::size_t(1),
+                                      [](std::size_t a, std::size_t b) { return a * b; });
+        bytes += tensor.bytes;
+    }
+    check(tensors.size() == info.tensors && parameters == info.parameters && bytes > 0, "tensors");
+    check(model.description().find(detail::view(info.family)) == 0, "description");
+    check(!model.spec().empty() && model.memory().find("weights") == 0, "spec and memory");
+    check(model.prompts().size() == info.prompts, "prompts");
+    check(model.device().id == "cpu" && model.device().kind == "cpu", "the model's device");
+    std::vector<Device> all = devices();
+    std::size_t chosen = 0;
+    for (const Device &device : all) chosen += device.is_auto;
+    check(!all.empty() && all.back().id == "cpu" && chosen == 1, "devices");
+    Verification verification = model.verify();
+    check(verification.passed && verification.steps.size() == info.layers + 1 + info.generates,
+          "verification");
+    check(verification.steps[0].name == "embed" && !verification.text.empty(), "its steps");
+}
+
+static void forwards(const Model &model) {
+    const std::vector<std::vector<std::uint32_t>> rows = {{5, 6, 7}, {5}, {}};
+    Output output = model.forward(rows);
+    check(output.size() == 3 && output.tokens() == 3 && output.lengths()[1] == 1, "forward");
+    check(output.width() == model.info().output_width, "its width");
+    check(close(output.at(0, 0), output.at(1, 0)), "a row does not depend on those beside it");
+    check(output.at(1, 2)[0] == 0 && output.values().size() == 9 * output.width(), "padding");
+    CancelToken token;
+    token.cancel();
+    ForwardOptions options;
+    options.cancel = &token;
+    throws(EMBER_ERROR_CANCELLED, "a cancelled forward", [&] { model.forward(rows, options); });
+    throws(EMBER_ERROR_ARGUMENT, "an id that is none", [&] {
+        model.forward(std::vector<std::vector<std::uint32_t>>{{4000000000u}});
+    });
+
+    Session session = model.session();
+    check(session.logits().empty() && session.ids().empty(), "an empty session");
+    session.feed(rows[0]);
+    check(close(session.logits(), output.at(0, 2)), "a session gives the same");
+    check(session.cache_bytes() > 0 && session.ids() == rows[0], "what it holds");
+    session.truncate(2);
+    check(session.ids().size() == 2, "truncated");
+    session.feed_text("a");
+    session.cancel();
+    throws(EMBER_ERROR_CANCELLED, "a cancelled session", [&] { session.feed(rows[0]); });
+    session.reset();
+    session.feed(rows[0]);
+    GenerateOptions generate;
+    generate.max_tokens = 3;
+    generate.ignore_eos = true;
+    generate.logprobs = 2;
+    Stream stream = session.generate(generate);
+    std::size_t tokens = 0;
+    for (std::string_view piece : stream) {
+        (void)piece;
+        if (auto token_ = stream.token()) tokens += token_->top.size() == 2;
+    }
+    check(tokens == 3 && stream.stats().tokens == 3, "a stream of a session");
+}
+
+static void tokenizes(const Model &model) {
+    Tokenizer tokenizer = model.tokenizer();
+    Encoding whole = tokenizer.encode("a cat sat");
+    check(whole.ids.size() == whole.offsets.size() && whole.special.front(), "encode");
+    Encoding pair = tokenizer.encode_pair("a cat", "a dog");
+    check(pair.type_ids.front() == 0 && pair.type_ids.back() == 1, "a pair");
+    const std::vector<std::string_view> texts = {"a cat sat", "a"};
+    std::vector<Encoding> batch = tokenizer.encode_batch(texts);
+    check(batch.size() == 2 && batch[0].ids == whole.ids, "a batch");
+    std::vector<Encoding> cut = tokenizer.encode_batch(texts, true, 3);
+    check(cut[0].ids.size() == 3 && cut[0].cut == whole.ids.size() - 3, "a batch with a limit");
+    std::vector<Encoding> windows = tokenizer.encode_windows("a cat sat", 3, 0);
+    check(windows.size() == whole.ids.size() - 2, "windows");
+    std::vector<std::uint32_t> plain = tokenizer.encode("a cat sat", false).ids;
+    check(tokenizer.count("a cat sat", false) == plain.size(), "count");
+    check(tokenizer.decode(plain) == "a cat sat", "decode");
+    check(tokenizer.id(tokenizer.token(plain[0])) == plain[0], "token and id");
+    check(tokenizer.is_special(whole.ids[0]) && !tokenizer.is_special(plain[0]), "special");
+    check(tokenizer.size() > plain[0], "size");
+    throws(EMBER_ERROR_ARGUMENT, "no such token", [&] { tokenizer.id("no such token"); });
+    Tokenizer copy = Tokenizer::from_bytes(tokenizer.to_bytes());
+    DecodeStream stream = copy.stream();
+    std::string text;
+    for (std::uint32_t id : plain) text += stream.push(id);
+    text += stream.finish();
+    check(text == "a cat sat", "by value, one by one");
+}
+
+static void chats(const std::string &path) {
+    Model model = Model::open(path, "cpu");
+    check(model.chat_template().find("no critics") != std::string_view::npos, "template");
+    const std::vector<Message> messages = {{"system", "be"}, {"user", "hi"}};
+    check(model.chat_prompt(messages) == "sbe\nuhi\na", "prompt");
+    const std::vector<Variable> truth = {{"short", true}}, text = {{"short", std::string("!")}};
+    check(model.chat_prompt(messages, truth) == "sbe\nuhi\nTruea", "a variable that is true");
+    check(model.chat_prompt(messages, text) == "sbe\nuhi\n!a", "a variable that is a text");
+    throws(EMBER_ERROR_ARGUMENT, "a message that is refused", [&] {
+        model.chat_prompt(std::vector<Message>{{"critic", "hm"}});
+    });
+    GenerateOptions options;
+    options.max_tokens = 3;
+    options.temperature = 0;
+    Chat chat = model.chat();
+    chat.system("be");
+    chat.push({"user", "hi"});
+    chat.push({"assistant", "ho"});
+    chat.set({"short", std::int64_t(7)});
+    check(chat.prompt() == "sbe\nuhi\naho\n7a", "the prompt of a conversation");
+    std::string reply = chat.say("he", options).text();
+    std::vector<Message> said = chat.messages();
+    check(said.size() == 5 && said[3].content == "he" && said[4].content == reply, "messages");
+    check(said[4].role == "assistant" && !chat.ids().empty(), "roles and ids");
+    said.pop_back();
+    const std::vector<Variable> seven = {{"short", std::int64_t(7)}};
+    check(model.generate_chat(said, options, seven).text() == reply, "all at once gives the same");
+    options.ignore_eos = true;
+    Stream stream = chat.say("ha", options);
+    std::thread([&] { chat.cancel(); }).join();
+    check(!stream.next() && std::string(stream.stats().finish_reason) == "cancelled", "cancelled");
+}
+
+int main(int count, char **words) try {
+    if (count < 2) return 2;
+    const std::string golden = words[1];
+    Model encoder = Model::open(golden + "/st-prompts", "cpu");
+    Model decoder = Model::open(golden + "/st-decoder", "cpu");
+    embeds(encoder);
+    describes(encoder);
+    describes(decoder);
+    forwards(decoder);
+    tokenizes(encoder);
+    chats(golden + "/chat");
+    throws(EMBER_ERROR_IO, "no such model", [] { Model::open("no/such", "cpu"); });
+    throws(EMBER_ERROR_MISSING, "an encoder talks not", [&] { encoder.chat(); });
+    Model moved = std::move(decoder);
+    check(moved.width() > 0 && decoder.get() == nullptr, "objects move");
+    std::printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+} catch (const std::exception &error) {
+    std::printf("%s\n%d passed, %d failed\n", error.what(), passed, failed + 1);
+    return 1;
+}
