@@ -17,6 +17,22 @@ static void line(const std::vector<std::uint32_t> &ids) {
     std::printf("\n");
 }
 
+// All tokens of a stream.
+static void print(emberform::Stream stream) {
+    std::vector<std::uint32_t> ids;
+    std::vector<float> logprobs;
+    for (std::string_view piece : stream) {
+        (void)piece;
+        if (auto token = stream.token()) {
+            ids.push_back(token->id);
+            logprobs.push_back(token->logprob);
+        }
+    }
+    line(ids);
+    for (float logprob : logprobs) bits(logprob);
+    std::printf("\n");
+}
+
 int main(int count, char **words) try {
     if (count < 4) return 2;
     auto model = emberform::Model::open(words[2], "cpu");
@@ -33,24 +49,20 @@ int main(int count, char **words) try {
     } else if (kind == "tokenize") {
         auto tokenizer = model.tokenizer();
         for (int i = 3; i < count; i++) line(tokenizer.encode(words[i]).ids);
-    } else if (count == 7) {
+    } else if (count >= 7) {
         emberform::GenerateOptions options;
         options.max_tokens = std::stoul(words[4]);
         options.temperature = std::stof(words[5]);
         options.seed = std::stoull(words[6]);
-        std::vector<std::uint32_t> ids;
-        std::vector<float> logprobs;
-        auto stream = model.generate(words[3], options);
-        for (std::string_view piece : stream) {
-            (void)piece;
-            if (auto token = stream.token()) {
-                ids.push_back(token->id);
-                logprobs.push_back(token->logprob);
-            }
+        if (kind == "generate") {
+            print(model.generate(words[3], options));
+        } else {
+            auto chat = model.chat();
+            chat.system(words[3]);
+            for (int i = 7; i < count; i++) print(chat.say(words[i], options));
+            for (unsigned char byte : chat.prompt()) std::printf("%02x", unsigned(byte));
+            std::printf("\n");
         }
-        line(ids);
-        for (float logprob : logprobs) bits(logprob);
-        std::printf("\n");
     }
     return 0;
 } catch (const emberform::Error &error) {

@@ -24,7 +24,7 @@ def ids(line: str) -> list[int]:
     return [int(word) for word in line.split()]
 
 
-results: dict[str, list] = {"embed": [], "tokenize": [], "generate": []}
+results: dict[str, list] = {"embed": [], "tokenize": [], "generate": [], "chat": []}
 for story in stories["embed"]:
     bits = lines("embed", story, story.get("prompt_name", ""), *story["texts"])
     results["embed"].append({"model": story["model"], "bits": bits})
@@ -36,4 +36,12 @@ for story in stories["generate"]:
     tokens, logprobs = lines("generate", story, *choices)
     result = {"model": story["model"], "ids": ids(tokens), "logprobs": logprobs}
     results["generate"].append(result)
+for story in stories["chat"]:
+    choices = [story[name] for name in ("system", "max_tokens", "temperature", "seed")]
+    *found, prompt = lines("chat", story, *choices, *story["turns"])
+    replies = [
+        {"ids": ids(tokens), "logprobs": logprobs}
+        for tokens, logprobs in zip(found[::2], found[1::2], strict=True)
+    ]
+    results["chat"].append({"model": story["model"], "replies": replies, "prompt": prompt})
 out.write_text(json.dumps(results, indent=1) + "\n")

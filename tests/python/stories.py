@@ -20,9 +20,15 @@ def bits(values: NDArray[np.float32]) -> str:
     return values.astype(">f4").tobytes().hex()
 
 
+def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
+    found = [piece.token for piece in stream if piece.token is not None]
+    logprobs = np.array([token.logprob for token in found], np.float32)
+    return [token.id for token in found], bits(logprobs)
+
+
 def main(root: Path, out: Path) -> None:
     stories = json.loads((root / "tests" / "stories.json").read_text())
-    results: dict[str, list[object]] = {"embed": [], "tokenize": [], "generate": []}
+    results: dict[str, list[object]] = {"embed": [], "tokenize": [], "generate": [], "chat": []}
     models: dict[str, emberform.Model] = {}
 
     def model(story: dict[str, str]) -> emberform.Model:
@@ -40,11 +46,17 @@ def main(root: Path, out: Path) -> None:
         results["tokenize"].append({"model": story["model"], "ids": ids})
     for story in stories["generate"]:
         options = {name: story[name] for name in ("max_tokens", "temperature", "seed")}
-        pieces = list(model(story).generate(story["prompt"], **options))
-        tokens = [piece.token for piece in pieces if piece.token is not None]
-        logprobs = np.array([token.logprob for token in tokens], np.float32)
-        ids = [token.id for token in tokens]
-        results["generate"].append({"model": story["model"], "ids": ids, "logprobs": bits(logprobs)})
+        ids, logprobs = tokens(model(story).generate(story["prompt"], **options))
+        results["generate"].append({"model": story["model"], "ids": ids, "logprobs": logprobs})
+    for story in stories["chat"]:
+        options = {name: story[name] for name in ("max_tokens", "temperature", "seed")}
+        chat = model(story).chat(system=story["system"])
+        replies = []
+        for turn in story["turns"]:
+            ids, logprobs = tokens(chat.say(turn, **options))
+            replies.append({"ids": ids, "logprobs": logprobs})
+        prompt = chat.prompt().encode().hex()
+        results["chat"].append({"model": story["model"], "replies": replies, "prompt": prompt})
     out.write_text(json.dumps(results, indent=1) + "\n")
 
 

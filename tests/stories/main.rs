@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use emberform::{Device, EmbedOptions, GenerateOptions, Model, Result};
+use emberform::{Device, EmbedOptions, GenerateOptions, Model, Piece, Result};
 use serde_json::{Value, json};
 
 fn main() -> Result<()> {
@@ -42,23 +42,45 @@ fn main() -> Result<()> {
         tokenize.push(json!({"model": story["model"], "ids": ids}));
     }
     for story in list(&stories["generate"]) {
-        let options = GenerateOptions::default()
-            .max_tokens(story["max_tokens"].as_u64().expect("a number") as usize)
-            .temperature(story["temperature"].as_f64().expect("a number") as f32)
-            .seed(story["seed"].as_u64().expect("a number"));
-        let (mut ids, mut logprobs) = (vec![], vec![]);
-        for piece in model(story)?.generate(&text(&story["prompt"]), &options)? {
-            if let Some(token) = piece?.token {
-                ids.push(token.id);
-                logprobs.push(token.logprob);
-            }
-        }
-        let logprobs = bits(&logprobs);
+        let stream = model(story)?.generate(&text(&story["prompt"]), &options(story))?;
+        let (ids, logprobs) = tokens(stream)?;
         generate.push(json!({"model": story["model"], "ids": ids, "logprobs": logprobs}));
     }
-    let results = json!({"embed": embed, "tokenize": tokenize, "generate": generate});
+    let mut chats = vec![];
+    for story in list(&stories["chat"]) {
+        let mut chat = model(story)?.chat()?;
+        chat.system(text(&story["system"]));
+        let mut replies = vec![];
+        for turn in list(&story["turns"]) {
+            let (ids, logprobs) = tokens(chat.say(text(turn), &options(story))?)?;
+            replies.push(json!({"ids": ids, "logprobs": logprobs}));
+        }
+        let prompt: String = chat.prompt()?.bytes().map(|byte| format!("{byte:02x}")).collect();
+        chats.push(json!({"model": story["model"], "replies": replies, "prompt": prompt}));
+    }
+    let results =
+        json!({"embed": embed, "tokenize": tokenize, "generate": generate, "chat": chats});
     std::fs::write(out, results.to_string()).expect("the results written");
     Ok(())
+}
+
+fn options(story: &Value) -> GenerateOptions {
+    GenerateOptions::default()
+        .max_tokens(story["max_tokens"].as_u64().expect("a number") as usize)
+        .temperature(story["temperature"].as_f64().expect("a number") as f32)
+        .seed(story["seed"].as_u64().expect("a number"))
+}
+
+/// The ids of a stream, and the bits of their log-probabilities.
+fn tokens(stream: impl Iterator<Item = Result<Piece>>) -> Result<(Vec<u32>, String)> {
+    let (mut ids, mut logprobs) = (vec![], vec![]);
+    for piece in stream {
+        if let Some(token) = piece?.token {
+            ids.push(token.id);
+            logprobs.push(token.logprob);
+        }
+    }
+    Ok((ids, bits(&logprobs)))
 }
 
 fn list(value: &Value) -> &[Value] {
