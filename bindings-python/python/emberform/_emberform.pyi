@@ -313,7 +313,8 @@ class Model:
         without a token, as an empty one can be, gives zeros.
 
         Raises MissingError without a tokenizer, ValueError for an option out of range,
-        UnsupportedError for a pooling that is not known, DeviceError, NotFiniteError.
+        UnsupportedError for a pooling that is not known, MemoryError when there is no room for the
+        result, DeviceError, NotFiniteError.
         """
     @property
     def family(self, /) -> str:
@@ -332,7 +333,7 @@ class Model:
         rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
 
         Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
-        window, DeviceError.
+        window, MemoryError when there is no room for the result, DeviceError.
         """
     def generate(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
         """
@@ -525,7 +526,7 @@ class Session:
         """
         Reads token ids, [T], and gives the logits after each: float32 [T, V].
 
-        Raises as `feed`.
+        Raises as `feed`, and MemoryError when there is no room for the logits.
         """
     def generate(self, /, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
         """
