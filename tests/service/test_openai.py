@@ -301,6 +301,7 @@ def test_more_than_the_queue_holds_is_refused():
                 raise AssertionError("a third request was taken")
         # One that waits and whose client leaves makes room at once.
         waiting.close()
+        s.wait(running=1, waiting=0)
         waiting = s.client.chat.completions.create(**ENDLESS, stream=True)
         s.wait(running=1, waiting=1)
         first.close()

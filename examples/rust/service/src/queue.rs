@@ -67,10 +67,11 @@ impl Queue {
         Ok(Place(self.clone()))
     }
 
-    /// Requests that are computed and requests that wait.
+    /// Requests that are computed and requests that wait, without those whose clients have left.
     pub fn load(&self) -> (usize, usize) {
         let state = self.state();
-        (state.running, state.taken() - state.running)
+        let waiting = state.jobs.iter().filter(|job| !job.cancel.is_cancelled()).count();
+        (state.running, state.promised + waiting)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
