@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Simd, first, transpose};
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
 macro_rules! intrinsics {
@@ -56,7 +56,7 @@ impl Neon {
 
     /// 16 in byte `i` where bit `i` is set.
     #[inline(always)]
-    fn sixteens(self, bits: u16) -> uint8x16_t {
+    fn spread_sixteens(self, bits: u16) -> uint8x16_t {
         const ONE: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
         let [low, high] = bits.to_le_bytes();
         intrinsics! {
@@ -73,8 +73,11 @@ fn join([a, b, c, d]: [Floats; 4], [e, f, g, h]: [Floats; 4]) -> [Floats; 8] {
 
 impl Simd for Neon {
     const LANES: usize = 4;
-    const TILE: usize = 5;
+    const TILE: usize = 8;
+    const INT_TILE: usize = 4;
     type Floats = Floats;
+    type Ints = int32x4_t;
+    type Words = [int16x8_t; 4];
     type Group = [Floats; 8];
     type Bytes = [uint8x16_t; 2];
 
@@ -202,15 +205,9 @@ impl Simd for Neon {
         intrinsics! {
             let q = vld1q_u8(from.as_ptr());
             let q = [vandq_u8(q, vdupq_n_u8(15)), vshrq_n_u8::<4>(q)];
-            let q = self.or(q, [self.sixteens(fifth as u16), self.sixteens((fifth >> 16) as u16)]);
+            let q = self.or(q, [self.spread_sixteens(fifth as u16), self.spread_sixteens((fifth >> 16) as u16)]);
             self.group_u8(q, [scale; 2], [offset; 2])
         }
-    }
-
-    #[inline(always)]
-    fn group_half(self, from: &[u8; 32], shift: i32, scale: Floats, offset: Floats) -> [Floats; 8] {
-        let q = self.moved(self.bytes(from), -shift, 15);
-        self.group_u8(q, [scale; 2], [offset; 2])
     }
 
     #[inline(always)]
@@ -220,10 +217,17 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn moved(self, [a, b]: [uint8x16_t; 2], by: i32, mask: u8) -> [uint8x16_t; 2] {
+    fn moved<const LEFT: i32>(
+        self,
+        bytes: [uint8x16_t; 2],
+        by: usize,
+        mask: u8,
+    ) -> [uint8x16_t; 2] {
         intrinsics! {
-            let (by, mask) = (vdupq_n_s8(by as i8), vdupq_n_u8(mask));
-            [vandq_u8(vshlq_u8(a, by), mask), vandq_u8(vshlq_u8(b, by), mask)]
+            // A shift by a negative number goes to the right.
+            let by = vdupq_n_s8(-(by as i8));
+            let mask = vdupq_n_u8(mask);
+            bytes.map(|bytes| vshlq_n_u8::<LEFT>(vandq_u8(vshlq_u8(bytes, by), mask)))
         }
     }
 
@@ -240,5 +244,152 @@ impl Simd for Neon {
         offset: [Floats; 2],
     ) -> [Floats; 8] {
         join(self.affine(a, scale[0], offset[0]), self.affine(b, scale[1], offset[1]))
+    }
+
+    #[inline(always)]
+    fn load_floats(self, from: &[f32]) -> Floats {
+        let from: [f32; 4] = first(from);
+        intrinsics! { vld1q_f32(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_floats(self, value: Floats, to: &mut [f32]) {
+        let to = &mut to[..4];
+        intrinsics! { vst1q_f32(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Floats, b: Floats) -> Floats {
+        intrinsics! { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn words_u8(self, q: [uint8x16_t; 2], bias: u8) -> [int16x8_t; 4] {
+        intrinsics! {
+            let bias = vdupq_n_s8(bias as i8);
+            let a = vsubq_s8(vreinterpretq_s8_u8(q[0]), bias);
+            let b = vsubq_s8(vreinterpretq_s8_u8(q[1]), bias);
+            [
+                vmovl_s8(vget_low_s8(a)),
+                vmovl_high_s8(a),
+                vmovl_s8(vget_low_s8(b)),
+                vmovl_high_s8(b),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn words_i8(self, from: &[u8; 32]) -> [int16x8_t; 4] {
+        self.words_u8(self.bytes(from), 0)
+    }
+
+    #[inline(always)]
+    fn halves(self, from: &[u8; 16]) -> [uint8x16_t; 2] {
+        intrinsics! {
+            let q = vld1q_u8(from.as_ptr());
+            [vandq_u8(q, vdupq_n_u8(15)), vshrq_n_u8::<4>(q)]
+        }
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> [uint8x16_t; 2] {
+        [self.spread_sixteens(bits as u16), self.spread_sixteens((bits >> 16) as u16)]
+    }
+
+    #[inline(always)]
+    fn load_words(self, from: &[i16; 32]) -> [int16x8_t; 4] {
+        let (v, _) = from.as_chunks::<8>();
+        intrinsics! {
+            [
+                vld1q_s16(v[0].as_ptr()),
+                vld1q_s16(v[1].as_ptr()),
+                vld1q_s16(v[2].as_ptr()),
+                vld1q_s16(v[3].as_ptr()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(self, w: [int16x8_t; 4], to: &mut [i16; 32]) {
+        let (to, _): (&mut [[i16; 8]], _) = to.as_chunks_mut();
+        intrinsics! {
+            vst1q_s16(to[0].as_mut_ptr(), w[0]);
+            vst1q_s16(to[1].as_mut_ptr(), w[1]);
+            vst1q_s16(to[2].as_mut_ptr(), w[2]);
+            vst1q_s16(to[3].as_mut_ptr(), w[3]);
+        }
+    }
+
+    #[inline(always)]
+    fn dot_words(
+        self,
+        w: [int16x8_t; 4],
+        x: [int16x8_t; 4],
+        scale: Floats,
+        sum: Floats,
+    ) -> Floats {
+        intrinsics! {
+            let mut ints = vdupq_n_s32(0);
+            for (w, x) in w.into_iter().zip(x) {
+                ints = vmlal_s16(ints, vget_low_s16(w), vget_low_s16(x));
+                ints = vmlal_high_s16(ints, w, x);
+            }
+            vfmaq_f32(sum, vcvtq_f32_s32(ints), scale)
+        }
+    }
+
+    #[inline(always)]
+    fn dot_halves(
+        self,
+        w: [int16x8_t; 4],
+        x: [int16x8_t; 4],
+        scale: [Floats; 2],
+        sum: Floats,
+    ) -> Floats {
+        intrinsics! {
+            let dot = |a: int16x8_t, b: int16x8_t, sum: int32x4_t| {
+                let low = vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b));
+                vmlal_high_s16(low, a, b)
+            };
+            let low = dot(w[1], x[1], dot(w[0], x[0], vdupq_n_s32(0)));
+            let high = dot(w[3], x[3], dot(w[2], x[2], vdupq_n_s32(0)));
+            let sum = vfmaq_f32(sum, vcvtq_f32_s32(low), scale[0]);
+            vfmaq_f32(sum, vcvtq_f32_s32(high), scale[1])
+        }
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> int32x4_t {
+        intrinsics! { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    fn load_ints(self, from: &[i32]) -> int32x4_t {
+        let from: [i32; 4] = first(from);
+        intrinsics! { vld1q_s32(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, pair: i32) -> int32x4_t {
+        intrinsics! { vdupq_n_s32(pair) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: int32x4_t, b: int32x4_t, sum: int32x4_t) -> int32x4_t {
+        intrinsics! {
+            let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+            let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+            vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(a, b)))
+        }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: int32x4_t) -> Floats {
+        intrinsics! { vcvtq_f32_s32(ints) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize) {
+        transpose::<4>(from, to, stride);
     }
 }

@@ -2,44 +2,60 @@
 //!
 //! ```text
 //! matmul, rows (this file: checks, shares for the threads, choice of format and processor)
+//!   pool.rs       the threads
+//!   quantized.rs  activations in 16 bits
 //!   product.rs    the loops, once for all formats and processors
 //!   packed.rs     what the bytes of a block mean
-//!   simd.rs       the vocabulary both are written in, x86.rs, arm.rs: its instructions
+//!   attention.rs  attention, between.rs: norms, activations, rotations
+//!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //! ```
 //!
-//! Activations are floats and sums are f32: the result is that of the weights of
-//! [`crate::quant::ggml::dequantize`] but for the order of summation, which depends on the
-//! width and on the processor's vectors alone. Neither the number of threads nor the other rows
-//! of a batch change a row's floats. No matrix is ever dequantized as a whole: a thread holds at
-//! most 256 KiB of floats, kept from call to call.
+//! Sums are f32: the result is that of the weights of [`crate::quant::ggml::dequantize`] but for
+//! the order of summation and, with [`Arithmetic::Integers`], the rounding of activations to 16
+//! bits. The number of threads changes nothing. No matrix is ever dequantized as a whole: a thread
+//! holds at most 384 KiB, kept from call to call.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::quant::Format;
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
+pub(crate) mod attention;
+pub(crate) mod between;
 mod packed;
+pub(crate) mod pool;
 mod product;
+mod quantized;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use packed::Packed;
-use product::{Four, Product, SCRATCH, Unpack};
+use packed::{Packed, Quants};
+use pool::Pool;
+use product::{FEW, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, Unpack};
+use quantized::Quantized;
 use simd::Level;
 
-/// Bytes of packed weights that a thread takes at a time for one row of `x`: about 50 us of work.
-const SHARE: usize = 512 << 10;
+/// Bytes of packed weights that a thread takes at a time for few rows of `x`: some 5 us of work.
+const SHARE: usize = 128 << 10;
 
-/// Bytes of packed weights under which one row of `x` is not worth waking another thread.
-const SMALL: usize = 128 << 10;
+/// Multiplications under which a product is not worth another thread.
+const SMALL: usize = 32 << 10;
 
-/// Multiplications under which many rows of `x` are not worth waking another thread.
-const SMALL_PRODUCT: usize = 1 << 20;
+/// How products are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Activations stay floats.
+    Floats,
+    /// Activations are rounded to 16 bits, 32 to a scale, where weights are small integers; the
+    /// formats F32, F16 and BF16 are multiplied in floats all the same.
+    #[default]
+    Integers,
+}
 
 /// Runs `$call::<P>($($arg),*)` with the [`Packed`] type `P` of `$format`.
 macro_rules! with_format {
@@ -48,6 +64,25 @@ macro_rules! with_format {
             Format::F32 => $call::<packed::F32>($($arg),*),
             Format::F16 => $call::<packed::F16>($($arg),*),
             Format::BF16 => $call::<packed::Bf16>($($arg),*),
+            Format::Q4_0 => $call::<packed::Q4_0>($($arg),*),
+            Format::Q4_1 => $call::<packed::Q4_1>($($arg),*),
+            Format::Q5_0 => $call::<packed::Q5_0>($($arg),*),
+            Format::Q5_1 => $call::<packed::Q5_1>($($arg),*),
+            Format::Q8_0 => $call::<packed::Q8_0>($($arg),*),
+            Format::Q2_K => $call::<packed::Q2K>($($arg),*),
+            Format::Q3_K => $call::<packed::Q3K>($($arg),*),
+            Format::Q4_K => $call::<packed::Q4K>($($arg),*),
+            Format::Q5_K => $call::<packed::Q5K>($($arg),*),
+            Format::Q6_K => $call::<packed::Q6K>($($arg),*),
+        }
+    };
+}
+
+/// As [`with_format`], for the formats of integers; the others take `$else`.
+macro_rules! with_quants {
+    ($format:expr, $call:ident($($arg:expr),* $(,)?), else $else:expr) => {
+        match $format {
+            Format::F32 | Format::F16 | Format::BF16 => $else,
             Format::Q4_0 => $call::<packed::Q4_0>($($arg),*),
             Format::Q4_1 => $call::<packed::Q4_1>($($arg),*),
             Format::Q5_0 => $call::<packed::Q5_0>($($arg),*),
@@ -72,8 +107,16 @@ macro_rules! with_format {
 /// The lengths are the caller's to have checked. They are compared once, by assertions, before
 /// anything is computed: a mismatch is a fault of this crate, not of its input, and must neither
 /// read past the end nor leave `out` half written.
-pub fn matmul(format: Format, w: &[u8], x: &[f32], m: usize, k: usize, n: usize, out: &mut [f32]) {
-    matmul_with(Level::best(), rayon::current_num_threads(), format, w, x, [m, k, n], out);
+pub fn matmul(
+    format: Format,
+    arithmetic: Arithmetic,
+    w: &[u8],
+    x: &[f32],
+    [m, k, n]: [usize; 3],
+    out: &mut [f32],
+) {
+    let how = How { level: Level::best(), pool: &pool::current(), arithmetic };
+    matmul_with(how, format, w, x, [m, k, n], out);
 }
 
 /// The rows `ids` of a packed table as floats.
@@ -100,9 +143,16 @@ fn row_bytes(format: Format, w: &[u8], k: usize, n: usize) -> usize {
     bytes.unwrap_or(0)
 }
 
-fn matmul_with(
+/// With what, by whom and how.
+#[derive(Clone, Copy)]
+struct How<'a> {
     level: Level,
-    threads: usize,
+    pool: &'a Pool,
+    arithmetic: Arithmetic,
+}
+
+fn matmul_with(
+    how: How<'_>,
     format: Format,
     w: &[u8],
     x: &[f32],
@@ -123,93 +173,110 @@ fn matmul_with(
             Cow::Owned(x.chunks_exact(k).flat_map(|x| [x, &zeros[rest..]].concat()).collect())
         }
     };
-    let all = Matmul { level, threads, w: &w[..n * row_bytes], row_bytes, x: &x, k };
-    with_format!(format, run(all, m, n, out));
+    let all = Matmul { how, w: &w[..n * row_bytes], row_bytes };
+    let k = k.next_multiple_of(32);
+    match how.arithmetic {
+        Arithmetic::Floats => with_format!(format, floats(all, &x, m, k, out)),
+        Arithmetic::Integers => with_quants!(
+            format,
+            integers(all, &x, m, k, out),
+            else match format {
+                Format::F16 => floats::<packed::F16>(all, &x, m, k, out),
+                Format::BF16 => floats::<packed::Bf16>(all, &x, m, k, out),
+                _ => floats::<packed::F32>(all, &x, m, k, out),
+            }
+        ),
+    }
 }
 
 /// A product that is yet to be shared out.
 #[derive(Clone, Copy)]
 struct Matmul<'a> {
-    level: Level,
-    threads: usize,
+    how: How<'a>,
     w: &'a [u8],
     row_bytes: usize,
-    /// `[m, k.next_multiple_of(32)]`
-    x: &'a [f32],
-    k: usize,
 }
 
-fn run<P: Packed>(all: Matmul<'_>, m: usize, n: usize, out: &mut [f32]) {
-    if m == 1 {
-        let alone = all.threads == 1 || all.w.len() < SMALL;
-        let share = if alone {
-            n
-        } else {
-            let even = n.div_ceil(all.threads);
-            even.min(SHARE / all.row_bytes).max(1).next_multiple_of(4)
-        };
-        let shares = Mutex::new(out.chunks_mut(share).enumerate());
-        on_threads(all.threads.min(n.div_ceil(share)), || {
-            while let Some((i, out)) = next(&shares) {
-                part::<P>(all, i * share, &mut [out]);
-            }
-        });
-    } else {
-        let alone = all.threads == 1 || m.saturating_mul(all.w.len()) < SMALL_PRODUCT;
-        let share = if alone { n } else { n.div_ceil(3 * all.threads).clamp(16, 64) };
-        let share = share.next_multiple_of(4);
-        // Columns of `out`: for each share, its stretch of every row.
-        let mut shares: Vec<Vec<&mut [f32]>> =
-            (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
-        for row in out.chunks_exact_mut(n) {
-            for (share, columns) in shares.iter_mut().zip(row.chunks_mut(share)) {
-                share.push(columns);
-            }
-        }
-        let count = shares.len();
-        let shares = Mutex::new(shares.into_iter().enumerate());
-        on_threads(all.threads.min(count), || {
-            while let Some((i, mut out)) = next(&shares) {
-                part::<P>(all, i * share, &mut out);
-            }
-        });
+fn floats<P: Packed>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
+    share_out::<P>(all, m, k, out, |rows| all.how.level.run(Product::<P> { rows, x, k }));
+}
+
+fn integers<P: Quants>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
+    thread_local! {
+        static BUFFER: RefCell<quantized::Buffer> = RefCell::default();
     }
-}
-
-/// The next share of the work.
-fn next<T>(shares: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
-    shares.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
-}
-
-/// Runs `work` on this thread and on up to `threads - 1` others.
-fn on_threads(threads: usize, work: impl Fn() + Sync) {
-    if threads <= 1 {
-        return work();
-    }
-    // In place: the calling thread starts at once and does it all if the others wake late.
-    rayon::in_place_scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|_| work());
-        }
-        work();
+    BUFFER.with_borrow_mut(|buffer| {
+        let x: Quantized<'_> = buffer.fill(all.how.level, all.how.pool, x, k);
+        share_out::<P>(all, m, k, out, |rows| all.how.level.run(IntProduct::<P> { rows, x }));
     });
 }
 
-/// `x` times the rows of `w` from `first` on, as many as the rows of `out` are wide.
-fn part<P: Packed>(all: Matmul<'_>, first: usize, out: &mut [&mut [f32]]) {
+/// Calls `part` for shares of the rows of `w`, on the threads of the pool.
+fn share_out<P: Packed>(
+    all: Matmul<'_>,
+    m: usize,
+    k: usize,
+    out: &mut [f32],
+    part: impl Fn(Rows<'_, '_, P>) + Sync,
+) {
+    let (n, threads) = (out.len() / m, all.how.pool.threads());
+    let small = threads == 1 || m.saturating_mul(n).saturating_mul(k) < SMALL;
+    let share = match m <= FEW {
+        _ if small => n,
+        true => n.div_ceil(threads).min(SHARE / all.row_bytes).max(1).next_multiple_of(4),
+        false => {
+            let units = n.div_ceil(PANEL_ROWS);
+            (units / (6 * threads)).clamp(1, 8) * PANEL_ROWS
+        }
+    };
+    // Columns of `out`: for each share, its stretch of every row.
+    let mut shares: Vec<Vec<&mut [f32]>> =
+        (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
+    for row in out.chunks_exact_mut(n) {
+        for (share, columns) in shares.iter_mut().zip(row.chunks_mut(share)) {
+            share.push(columns);
+        }
+    }
+    let count = shares.len();
+    let shares = Shares::new(shares.into_iter().enumerate());
+    all.how.pool.run(count, &|_| {
+        if let Some((i, mut out)) = shares.next() {
+            rows_of::<P>(all, i * share, &mut out, &part);
+        }
+    });
+}
+
+/// Work that threads take piece by piece, in order.
+struct Shares<I>(Mutex<I>);
+
+impl<I: Iterator> Shares<I> {
+    fn new(pieces: I) -> Self {
+        Shares(Mutex::new(pieces))
+    }
+
+    fn next(&self) -> Option<I::Item> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Calls `part` with the rows of `w` from `first` on, as many as the rows of `out` are wide.
+fn rows_of<P: Packed>(
+    all: Matmul<'_>,
+    first: usize,
+    out: &mut [&mut [f32]],
+    part: &impl Fn(Rows<'_, '_, P>),
+) {
     thread_local! {
-        static PANEL: RefCell<Vec<Four>> = const { RefCell::new(Vec::new()) };
+        static PANEL: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     }
     let n = out.first().map_or(0, |row| row.len());
     let w = &all.w[first * all.row_bytes..][..n * all.row_bytes];
     let (w, row_bytes) = padded::<P>(w, all.row_bytes);
     PANEL.with_borrow_mut(|scratch| {
-        if out.len() > 1 && scratch.is_empty() {
-            scratch.resize(SCRATCH, Four::ZERO);
+        if out.len() > FEW && scratch.is_empty() {
+            scratch.resize(SCRATCH, Line::ZERO);
         }
-        let k = all.k.next_multiple_of(32);
-        let format = PhantomData::<P>;
-        all.level.run(Product { format, w: &w, row_bytes, x: all.x, k, out, scratch });
+        part(Rows { format: PhantomData, w: &w, row_bytes, out, scratch });
     });
 }
 
@@ -299,8 +366,7 @@ mod tests {
     }
 
     /// Every format, every level of this processor, many shapes: the sums are as near to those
-    /// of the reference as f32 allows, a row of a batch is the row alone to the last bit, and so
-    /// is the result on more threads.
+    /// of the reference as f32 allows, the same on more threads and in a smaller batch.
     #[test]
     fn products_are_those_of_the_reference() {
         let mut random = Random(1);
@@ -312,44 +378,61 @@ mod tests {
                     let mut floats = vec![0.0; n * k];
                     dequantize(format, &w, &mut floats);
                     for level in Level::detect() {
-                        check(level, format, &w, &floats, &x, [m, k, n]);
+                        for arithmetic in [Arithmetic::Floats, Arithmetic::Integers] {
+                            check(level, arithmetic, format, &w, &floats, &x, [m, k, n]);
+                        }
                     }
                 }
             }
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn check(
         level: Level,
+        arithmetic: Arithmetic,
         format: Format,
         w: &[u8],
         floats: &[f32],
         x: &[f32],
         [m, k, n]: [usize; 3],
     ) {
+        let [alone, three] = [Pool::new(1), Pool::new(3)];
+        let how = |pool, arithmetic| How { level, pool, arithmetic };
         let mut out = vec![f32::NAN; m * n];
-        matmul_with(level, 1, format, w, x, [m, k, n], &mut out);
+        matmul_with(how(&alone, arithmetic), format, w, x, [m, k, n], &mut out);
 
         // The longest chain of roundings: the products and sums of a lane (at least four lanes),
         // the lanes, the stretches.
-        let chain = 2 * (k.min(1024) / 4 + 1) + 4 + k.div_ceil(1024);
+        let chain = 2 * (k.min(1024) + 1) + 4 + k.div_ceil(1024);
+        let integers = arithmetic == Arithmetic::Integers;
         for (i, x) in x.chunks_exact(k).enumerate() {
             for (j, w) in floats.chunks_exact(k).enumerate() {
                 let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let error = (terms().sum::<f64>() - f64::from(out[i * n + j])).abs();
-                let bound = terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
+                let mut bound = terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
+                if integers && format.block() > 1 {
+                    // Each number of `x` is off by half a step of its group.
+                    for (x, w) in x.chunks(32).zip(w.chunks(32)) {
+                        let largest = x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+                        let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+                        bound += 0.51 * largest / 32767.0 * weights;
+                    }
+                }
                 let what = format!("{format} [{m}, {k}, {n}] at [{i}, {j}]");
                 assert!(error <= bound, "{what}: {error} > {bound}");
             }
         }
 
         let mut again = vec![f32::NAN; m * n];
-        matmul_with(level, 3, format, w, x, [m, k, n], &mut again);
+        matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], &mut again);
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
-        for (x, row) in x.chunks_exact(k).zip(out.chunks_exact(n)) {
-            let mut alone = vec![f32::NAN; n];
-            matmul_with(level, 1, format, w, x, [1, k, n], &mut alone);
-            assert!(row == alone, "{format} [{m}, {k}, {n}], one row");
+        if m > FEW {
+            // The last rows, in tiles of other sizes.
+            let rest = &x[(m - FEW - 1) * k..];
+            let mut again = vec![f32::NAN; (FEW + 1) * n];
+            matmul_with(how(&alone, arithmetic), format, w, rest, [FEW + 1, k, n], &mut again);
+            assert!(out[(m - FEW - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
         }
     }
 
@@ -381,19 +464,19 @@ mod tests {
         let refused =
             |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         let (w, x) = ([0; 2 * 34], [0.0; 32]);
-        matmul(Format::Q8_0, &w, &x, 1, 32, 2, &mut [0.0; 2]);
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 32, 3, &mut [0.0; 3])), "rows of w");
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 31, 2, &mut [0.0; 2])), "width");
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 2, 32, 2, &mut [0.0; 4])), "x");
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, 32, 2, &mut [0.0; 3])), "out");
+        matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 2], &mut [0.0; 2]);
+        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 3], &mut [0.0; 3])), "rows of w");
+        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 31, 2], &mut [0.0; 2])), "width");
+        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [2, 32, 2], &mut [0.0; 4])), "x");
+        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 2], &mut [0.0; 3])), "out");
         let most = usize::MAX / 32 * 32;
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, 1, most, 2, &mut [0.0; 2])), "overflow");
+        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, most, 2], &mut [0.0; 2])), "overflow");
         rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 32]);
         assert!(refused(&|| rows(Format::Q8_0, &w, &[2], 32, &mut [0.0; 32])), "id");
         assert!(refused(&|| rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 33])), "out of rows");
-        matmul(Format::Q8_0, &[], &[], 0, 32, 0, &mut []);
+        matmul(Format::Q8_0, Arithmetic::Floats, &[], &[], [0, 32, 0], &mut []);
         let mut out = [1.0; 2];
-        matmul(Format::Q8_0, &[], &[], 1, 0, 2, &mut out);
+        matmul(Format::Q8_0, Arithmetic::Floats, &[], &[], [1, 0, 2], &mut out);
         assert_eq!(out, [0.0; 2], "an empty sum");
     }
 }

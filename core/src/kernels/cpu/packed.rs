@@ -30,9 +30,24 @@ pub(super) trait Packed {
     ) -> S::Group;
 }
 
+/// A block format whose weights are small integers times a scale, plus an offset for some.
+pub(super) trait Quants: Packed {
+    /// Whether a group has a scale for each half.
+    const HALVES: bool;
+    /// Whether weights have an offset. A bias of the integers is none: the words are without it.
+    const OFFSET: bool;
+
+    /// The integers of [`Packed::group`], less their bias.
+    fn words<S: Simd>(s: S, block: &Self::Block, g: usize) -> S::Words;
+
+    /// The scales and the offsets of the halves of group `g`, of row `r` of the four. Offsets are
+    /// to be looked at where [`Quants::OFFSET`] says so alone.
+    fn factors(scales: &Self::Scales, r: usize, g: usize) -> [[f32; 2]; 2];
+}
+
 /// The `N` bytes from `at` on.
 ///
-/// Both are constants wherever this is called, so that the check goes away.
+/// `N` is constant; where `at` is too, the check goes away.
 #[inline(always)]
 fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     match block.split_at(at).1.split_first_chunk() {
@@ -116,14 +131,21 @@ fn with_bias(d: [f32; 4], bias: f32) -> [[f32; 4]; 2] {
 }
 
 /// A format of eight groups: its bytes in a block, its scales made for one row out of the bytes
-/// and the f16 of each `at`, and its weights.
+/// and the f16 of each `at`, and its integers as bytes of which `bias` is to be taken away.
 macro_rules! eight_groups {
     (
         $name:ident, $bytes:literal, f16 at [$($at:literal as $d:ident),+],
         $scales:ident: |$s:ident, $block:ident| $make:expr,
-        |$g:ident, $scale:ident, $offset:ident| $group:expr
+        bias $bias:literal, offset $has:literal, |$g:ident| $quants:expr
     ) => {
         pub(super) struct $name;
+
+        impl $name {
+            #[inline(always)]
+            fn quants<S: Simd>($s: S, $block: &[u8; $bytes], $g: usize) -> S::Bytes {
+                $quants
+            }
+        }
 
         impl Packed for $name {
             type Block = [u8; $bytes];
@@ -143,14 +165,29 @@ macro_rules! eight_groups {
 
             #[inline(always)]
             fn group<S: Simd>(
-                $s: S,
-                $block: &Self::Block,
+                s: S,
+                block: &Self::Block,
                 scales: &[$scales; 4],
                 r: usize,
-                $g: usize,
+                g: usize,
             ) -> S::Group {
-                let ($scale, $offset) = scales[r].of($s, $g);
-                $group
+                let [scale, offset] = scales[r].of(g).map(|two| two.map(|one| s.splat(one)));
+                s.group_u8(Self::quants(s, block, g), scale, offset)
+            }
+        }
+
+        impl Quants for $name {
+            const HALVES: bool = $scales::HALVES;
+            const OFFSET: bool = $has;
+
+            #[inline(always)]
+            fn words<S: Simd>(s: S, block: &Self::Block, g: usize) -> S::Words {
+                s.words_u8(Self::quants(s, block, g), $bias)
+            }
+
+            #[inline(always)]
+            fn factors(scales: &[$scales; 4], r: usize, g: usize) -> [[f32; 2]; 2] {
+                scales[r].of(g)
             }
         }
     };
@@ -164,6 +201,8 @@ pub(super) struct Sixteen {
 }
 
 impl Sixteen {
+    const HALVES: bool = true;
+
     /// Scales `d * q`, and offsets that take `bias` away from the integers.
     #[inline(always)]
     fn with_bias<S: Simd>(s: S, q: &[u8; 16], d: f32, bias: f32) -> Sixteen {
@@ -172,12 +211,9 @@ impl Sixteen {
 
     /// The two scales and the two offsets of group `g` of 32.
     #[inline(always)]
-    fn of<S: Simd>(&self, s: S, g: usize) -> ([S::Floats; 2], [S::Floats; 2]) {
+    fn of(&self, g: usize) -> [[f32; 2]; 2] {
         let [i, j] = [2 * g, 2 * g + 1];
-        (
-            [s.splat(self.scale[i]), s.splat(self.scale[j])],
-            [s.splat(self.offset[i]), s.splat(self.offset[j])],
-        )
+        [[self.scale[i], self.scale[j]], [self.offset[i], self.offset[j]]]
     }
 }
 
@@ -186,15 +222,17 @@ impl Sixteen {
 pub(super) struct Eight([f32; 16]);
 
 impl Eight {
+    const HALVES: bool = false;
+
     #[inline(always)]
     fn new<S: Simd>(s: S, packed: &[u8; 12], d: f32, dmin: f32) -> Eight {
         Eight(s.scaled(&q4_scales(packed), [d, -dmin]))
     }
 
-    /// The scale and the offset of group `g`.
+    /// The scale and the offset of group `g`, for both halves.
     #[inline(always)]
-    fn of<S: Simd>(&self, s: S, g: usize) -> (S::Floats, S::Floats) {
-        (s.splat(self.0[g]), s.splat(self.0[g + 8]))
+    fn of(&self, g: usize) -> [[f32; 2]; 2] {
+        [[self.0[g]; 2], [self.0[g + 8]; 2]]
     }
 }
 
@@ -205,39 +243,75 @@ eight_groups!(Q2K, 84, f16 at [80 as d, 82 as dmin], Sixteen: |s, block| {
         scale: s.scaled(&(both & halves).to_le_bytes(), [d; 2]),
         offset: s.scaled(&(both >> 4 & halves).to_le_bytes(), [-dmin; 2]),
     }
-}, |g, scale, offset| {
+}, bias 0, offset true, |g| {
     let quants = s.bytes(part(block, 16 + g / 4 * 32));
-    s.group_u8(s.moved(quants, -2 * (g as i32 % 4), 3), scale, offset)
+    s.moved::<0>(quants, 2 * (g % 4), 3)
 });
 
 eight_groups!(Q3K, 110, f16 at [108 as d], Sixteen: |s, block| {
     Sixteen::with_bias(s, &q3_scales(part(block, 96)), d, 4.0)
-}, |g, scale, offset| {
-    let low = s.moved(s.bytes(part(block, 32 + g / 4 * 32)), -2 * (g as i32 % 4), 3);
-    let high = s.moved(s.bytes(part(block, 0)), 2 - g as i32, 4);
-    s.group_u8(s.or(low, high), scale, offset)
+}, bias 4, offset false, |g| {
+    let low = s.moved::<0>(s.bytes(part(block, 32 + g / 4 * 32)), 2 * (g % 4), 3);
+    let high = s.moved::<2>(s.bytes(part(block, 0)), g, 1);
+    s.or(low, high)
 });
 
 eight_groups!(Q4K, 144, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
     Eight::new(s, part(block, 4), d, dmin)
-}, |g, scale, offset| {
-    s.group_half(part(block, 16 + g / 2 * 32), 4 * (g as i32 % 2), scale, offset)
+}, bias 0, offset true, |g| {
+    s.moved::<0>(s.bytes(part(block, 16 + g / 2 * 32)), 4 * (g % 2), 15)
 });
 
 eight_groups!(Q5K, 176, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
     Eight::new(s, part(block, 4), d, dmin)
-}, |g, scale, offset| {
-    let low = s.moved(s.bytes(part(block, 48 + g / 2 * 32)), -4 * (g as i32 % 2), 15);
-    let fifth = s.moved(s.bytes(part(block, 16)), 4 - g as i32, 16);
-    s.group_u8(s.or(low, fifth), [scale; 2], [offset; 2])
+}, bias 0, offset true, |g| {
+    let low = s.moved::<0>(s.bytes(part(block, 48 + g / 2 * 32)), 4 * (g % 2), 15);
+    let fifth = s.moved::<4>(s.bytes(part(block, 16)), g, 1);
+    s.or(low, fifth)
 });
 
 eight_groups!(Q6K, 210, f16 at [208 as d], Sixteen: |s, block| {
     Sixteen::with_bias(s, part(block, 192), d, 32.0)
-}, |g, scale, offset| {
+}, bias 32, offset false, |g| {
     let [half, g4] = [g / 4, g % 4];
     let low = s.bytes(part(block, half * 64 + g4 % 2 * 32));
-    let low = s.moved(low, -4 * (g4 as i32 / 2), 15);
-    let high = s.moved(s.bytes(part(block, 128 + half * 32)), 4 - 2 * g4 as i32, 48);
-    s.group_u8(s.or(low, high), scale, offset)
+    let low = s.moved::<0>(low, 4 * (g4 / 2), 15);
+    let high = s.moved::<4>(s.bytes(part(block, 128 + half * 32)), 2 * g4, 3);
+    s.or(low, high)
 });
+
+/// [`Quants`] of a format of one group: how words come out of a block, and the scale and the
+/// offset out of scales.
+macro_rules! quants {
+    (
+        $name:ident, offset $offset:literal,
+        |$s:ident, $block:ident| $words:expr, |$scales:ident, $r:ident| $factors:expr
+    ) => {
+        impl Quants for $name {
+            const HALVES: bool = false;
+            const OFFSET: bool = $offset;
+
+            #[inline(always)]
+            fn words<S: Simd>($s: S, $block: &Self::Block, _: usize) -> S::Words {
+                $words
+            }
+
+            #[inline(always)]
+            fn factors($scales: &Self::Scales, $r: usize, _: usize) -> [[f32; 2]; 2] {
+                $factors.map(|one| [one; 2])
+            }
+        }
+    };
+}
+
+quants!(Q8_0, offset false, |s, b| s.words_i8(part(b, 2)), |d, r| [d[r], 0.0]);
+quants!(Q4_0, offset false, |s, b| s.words_u8(s.halves(part(b, 2)), 8), |d, r| [d[0][r], 0.0]);
+quants!(Q4_1, offset true, |s, b| s.words_u8(s.halves(part(b, 4)), 0), |d, r| [d[0][r], d[1][r]]);
+quants!(Q5_0, offset false, |s, b| {
+    let fifth = s.sixteens(u32::from_le_bytes(*part(b, 2)));
+    s.words_u8(s.or(s.halves(part(b, 6)), fifth), 16)
+}, |d, r| [d[0][r], 0.0]);
+quants!(Q5_1, offset true, |s, b| {
+    let fifth = s.sixteens(u32::from_le_bytes(*part(b, 4)));
+    s.words_u8(s.or(s.halves(part(b, 8)), fifth), 0)
+}, |d, r| [d[0][r], d[1][r]]);

@@ -1,92 +1,118 @@
-//! Floats times packed rows: one row of `x` from registers, many rows through a panel of floats.
+//! Rows of `x` times packed rows, as floats or as integers.
 //!
 //! ```text
-//! one row:    block of w --unpack--> registers --FMA with x--> sum          (4 rows of w at once)
-//! many rows:  64 rows of w --unpack--> panel of floats (stays in the cache)
-//!             panel x rows of x, in tiles of 4 x Simd::TILE sums held in registers
+//! few rows:   block of w --unpack--> registers --multiply with x--> sums      (4 rows of w at once)
+//! many rows:  w --unpack, transpose--> panel: a row of w in each lane (stays in the cache)
+//!             panel x rows of x, in tiles of TILE x 2 vectors of sums held in registers
 //! ```
 //!
-//! Both run along the width: lane `l` of a sum adds the products of the positions `l`, `l + LANES`,
-//! `l + 2 * LANES`, ... of a stretch of at most [`DEPTH`] in this order; then the lanes are added,
-//! then the stretches. So a row of `x` gives the same floats alone and in any batch, and on any
-//! number of threads. A tile along the width also needs fewer loads than one along the rows, no
-//! transposed copy of the weights, and no packed copy of `x`; the price is adding up lanes at the
-//! end of each stretch.
+//! The few-rows loops run along the width: lane `l` of a sum adds the products of the positions
+//! `l`, `l + LANES`, ... in this order, then the lanes are added. They read each weight once and
+//! make nothing that is not used at once. The many-rows loops hold a row of `w` in each lane, so
+//! that no lanes are to be added; there a row of `x` gives the same floats in any batch. Both
+//! orders depend on the width alone, never on the number of threads.
+//!
+//! The integer loops take `x` in 16 bits, 32 numbers to a scale ([`quantized`](super::quantized)).
+//! The sum of a group is exact, then becomes a float and is scaled. That is half of the work of
+//! floats and loses next to nothing: a number of `x` is off by at most 1/65534 of the largest
+//! beside it, where weights in 8 bits are off by 1/254.
 
 use std::marker::PhantomData;
 
-use super::packed::Packed;
+use super::packed::{Packed, Quants};
+use super::quantized::Quantized;
 use super::simd::{Kernel, Simd};
 
-/// The longest stretch of a row that is summed in one go: a tile's rows of `x` and `w` must fit
-/// the nearest cache together.
+/// The longest stretch of a row that is summed in one go.
 const DEPTH: usize = 1024;
 
-/// Floats of a panel for many rows of `x`: half of a small second cache.
-const PANEL: usize = 64 * DEPTH;
+/// 32-bit numbers of a panel: half of a small second cache.
+const PANEL: usize = 96 * DEPTH;
 
-/// Floats of a panel when `x` has so few rows that a panel is read only a few times.
-const SMALL_PANEL: usize = 4 * DEPTH;
+/// Rows of `w` in the widest panel.
+pub(super) const PANEL_ROWS: usize = 32;
 
-/// A group of each of four rows, in a thread's scratch memory: aligned to the widest vectors.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-pub(super) struct Four([[f32; 32]; 4]);
+/// Rows of `x` that the few-rows loops take.
+pub(super) const FEW: usize = 4;
 
-impl Four {
-    pub(super) const ZERO: Four = Four([[0.0; 32]; 4]);
+/// Sixteen 32-bit numbers of a thread's scratch memory: aligned to the widest vectors.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Line([i32; 16]);
+
+impl Line {
+    pub(super) const ZERO: Line = Line([0; 16]);
 }
 
-/// Scratch that a product may use: 256 KiB.
-pub(super) const SCRATCH: usize = PANEL / 128;
+/// Lines of scratch that a product of many rows may use.
+pub(super) const SCRATCH: usize = PANEL / 16;
 
 /// Stretches of a row of `k`: as even as multiples of the largest block allow.
 fn stretch(k: usize) -> usize {
     k.div_ceil(k.div_ceil(DEPTH).max(1)).next_multiple_of(256)
 }
 
-/// Calls `$body` with `$g` from 0 to 7 or 0 to 0, unrolled, so that shifts by `$g` are constants.
-macro_rules! each_group {
-    ($P:ident, $g:ident => $body:expr) => {
-        each_group!(@ $g 0 $body);
-        if $P::GROUPS == 8 {
-            each_group!(@ $g 1 $body);
-            each_group!(@ $g 2 $body);
-            each_group!(@ $g 3 $body);
-            each_group!(@ $g 4 $body);
-            each_group!(@ $g 5 $body);
-            each_group!(@ $g 6 $body);
-            each_group!(@ $g 7 $body);
-        }
-    };
-    (@ $g:ident $n:literal $body:expr) => {{
-        let $g: usize = $n;
-        $body
-    }};
-}
-
-/// All of `x` times some rows of `w`.
-pub(super) struct Product<'a, 'out, P> {
+/// Packed rows and where their products go.
+pub(super) struct Rows<'a, 'out, P> {
     pub(super) format: PhantomData<P>,
     /// Packed rows, each of `row_bytes`, a whole number of blocks of `P`.
     pub(super) w: &'a [u8],
     pub(super) row_bytes: usize,
+    /// For each row of `x` one float per row of `w`.
+    pub(super) out: &'a mut [&'out mut [f32]],
+    /// [`SCRATCH`] long if there are more than [`FEW`] rows of `x`.
+    pub(super) scratch: &'a mut [Line],
+}
+
+/// All of `x` times some rows of `w`, in floats.
+pub(super) struct Product<'a, 'out, P> {
+    pub(super) rows: Rows<'a, 'out, P>,
     /// Rows of `k`, a multiple of 32.
     pub(super) x: &'a [f32],
     pub(super) k: usize,
-    /// For each row of `x` one float per row of `w`.
-    pub(super) out: &'a mut [&'out mut [f32]],
-    /// [`SCRATCH`] long if there is more than one row of `x`.
-    pub(super) scratch: &'a mut [Four],
 }
 
 impl<P: Packed> Kernel for Product<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.out {
-            [] => {}
-            [out] => one::<S, P>(s, self.w, self.row_bytes, self.x, out),
-            _ => many::<S, P>(s, self),
+        let Product { rows: Rows { w, row_bytes, out, scratch, .. }, x, k } = self;
+        if out.len() <= FEW {
+            let mut m = 0;
+            while m < out.len() {
+                let (x, out) = (&x[m * k..], &mut out[m..]);
+                m += match out.len() {
+                    4.. => few::<S, P, 4>(s, w, row_bytes, x, k, out),
+                    _ => few::<S, P, 1>(s, w, row_bytes, x, k, out),
+                };
+            }
+        } else {
+            many::<S, P>(s, w, row_bytes, Strip { x, k }, out, scratch);
+        }
+    }
+}
+
+/// All of `x` times some rows of `w`, in integers.
+pub(super) struct IntProduct<'a, 'out, P> {
+    pub(super) rows: Rows<'a, 'out, P>,
+    pub(super) x: Quantized<'a>,
+}
+
+impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let IntProduct { rows: Rows { w, row_bytes, out, scratch, .. }, x } = self;
+        if out.len() <= FEW {
+            let mut m = 0;
+            while m < out.len() {
+                let (x, out) = (x.from_row(m), &mut out[m..]);
+                m += match out.len() {
+                    4.. => few_ints::<S, P, 4>(s, w, row_bytes, x, out),
+                    2.. => few_ints::<S, P, 2>(s, w, row_bytes, x, out),
+                    _ => few_ints::<S, P, 1>(s, w, row_bytes, x, out),
+                };
+            }
+        } else {
+            many_ints::<S, P>(s, w, row_bytes, x, out, scratch);
         }
     }
 }
@@ -105,7 +131,9 @@ impl<P: Packed> Kernel for Unpack<'_, P> {
         let (groups, _) = self.out.as_chunks_mut::<32>();
         for (block, to) in blocks.iter().zip(groups.chunks_exact_mut(P::GROUPS)) {
             let scales = in_memory(P::scales(s, [block; 4]));
-            each_group!(P, g => s.store(P::group(s, block, &scales, 0, g), &mut to[g]));
+            for (g, to) in to.iter_mut().enumerate() {
+                s.store(P::group(s, block, &scales, 0, g), to);
+            }
         }
     }
 }
@@ -120,41 +148,6 @@ fn in_memory<T>(scales: T) -> T {
     std::hint::black_box(scales)
 }
 
-/// Adds the products of a block of each of four rows with their stretch of `x`.
-///
-/// The rows take turns group by group: each sum is a chain of dependent additions, and four of
-/// them keep the processor busy where one would make it wait.
-#[inline(always)]
-fn dot<S: Simd, P: Packed>(
-    s: S,
-    blocks: [&P::Block; 4],
-    x: &[[f32; 32]],
-    mut sum: [S::Floats; 4],
-) -> [S::Floats; 4] {
-    let scales = in_memory(P::scales(s, blocks));
-    each_group!(P, g => {
-        sum[0] = s.dot(P::group(s, blocks[0], &scales, 0, g), &x[g], sum[0]);
-        sum[1] = s.dot(P::group(s, blocks[1], &scales, 1, g), &x[g], sum[1]);
-        sum[2] = s.dot(P::group(s, blocks[2], &scales, 2, g), &x[g], sum[2]);
-        sum[3] = s.dot(P::group(s, blocks[3], &scales, 3, g), &x[g], sum[3]);
-    });
-    sum
-}
-
-/// The weights of a stretch of four rows to a panel.
-#[inline(always)]
-fn unpack<S: Simd, P: Packed>(s: S, [a, b, c, d]: [&[P::Block]; 4], to: &mut [Four]) {
-    for (i, to) in to.chunks_exact_mut(P::GROUPS).enumerate() {
-        let scales = in_memory(P::scales(s, [&a[i], &b[i], &c[i], &d[i]]));
-        each_group!(P, g => {
-            s.store(P::group(s, &a[i], &scales, 0, g), &mut to[g].0[0]);
-            s.store(P::group(s, &b[i], &scales, 1, g), &mut to[g].0[1]);
-            s.store(P::group(s, &c[i], &scales, 2, g), &mut to[g].0[2]);
-            s.store(P::group(s, &d[i], &scales, 3, g), &mut to[g].0[3]);
-        });
-    }
-}
-
 /// The blocks of four rows of `w` from row `first` on; where there are no four left, the last one
 /// comes again.
 #[inline(always)]
@@ -164,58 +157,107 @@ fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4]
         .map(|row| bytemuck::cast_slice(&w[row.min(last) * row_bytes..][..row_bytes]))
 }
 
-/// One row of `x` times the rows of `w`, four at a time.
+/// Writes the sums of four rows of `w` from row `first` on.
 #[inline(always)]
-fn one<S: Simd, P: Packed>(s: S, w: &[u8], row_bytes: usize, x: &[f32], out: &mut [f32]) {
-    let depth = stretch(x.len());
-    for (j, out) in out.chunks_mut(4).enumerate() {
-        let rows = four::<P>(w, row_bytes, 4 * j);
-        let mut total = [0.0; 4];
-        for (i, x) in x.chunks(depth).enumerate() {
-            let (x, _) = x.as_chunks::<32>();
-            let blocks = x.len() / P::GROUPS;
-            let first = i * (depth / 32 / P::GROUPS);
-            let [a, b, c, d] = rows.map(|row| &row[first..first + blocks]);
-            let mut sum = [s.splat(0.0); 4];
-            for (i, x) in x.chunks_exact(P::GROUPS).enumerate() {
-                sum = dot::<S, P>(s, [&a[i], &b[i], &c[i], &d[i]], x, sum);
-            }
-            for (total, sum) in total.iter_mut().zip(s.sums(sum)) {
-                *total += sum;
-            }
-        }
-        for (out, total) in out.iter_mut().zip(total) {
-            *out = total;
-        }
+fn put(out: &mut [f32], first: usize, sums: [f32; 4]) {
+    for (out, sum) in out[first..].iter_mut().zip(sums) {
+        *out = sum;
     }
 }
 
-/// Many rows of `x` times the rows of `w`, a panel of them at a time.
+/// `M` rows of `x` times the rows of `w`, four at a time; gives `M`.
 #[inline(always)]
-fn many<S: Simd, P: Packed>(s: S, p: Product<'_, '_, P>) {
-    let depth = stretch(p.k);
-    let width = p.out.first().map_or(0, |row| row.len());
-    for row in p.out.iter_mut() {
-        row.fill(0.0);
-    }
-    let floats = if p.out.len() <= 2 * S::TILE { SMALL_PANEL } else { PANEL };
-    let panel_rows = (floats / depth / 4 * 4).max(4);
-
-    for first in (0..width).step_by(panel_rows) {
-        let rows = panel_rows.min(width - first);
-        for k0 in (0..p.k).step_by(depth) {
-            let groups = depth.min(p.k - k0) / 32;
-            // [rows / 4, groups, 4, 32]: a tile reads it from front to back.
-            let panel = &mut p.scratch[..rows.div_ceil(4) * groups];
-            for (j, to) in panel.chunks_exact_mut(groups).enumerate() {
-                let rows = four::<P>(p.w, p.row_bytes, first + 4 * j);
-                let rows = rows.map(|row| &row[k0 / 32 / P::GROUPS..][..groups / P::GROUPS]);
-                unpack::<S, P>(s, rows, to);
+fn few<S: Simd, P: Packed, const M: usize>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    x: &[f32],
+    k: usize,
+    out: &mut [&mut [f32]],
+) -> usize {
+    let x: [&[[f32; 32]]; M] = std::array::from_fn(|m| x[m * k..][..k].as_chunks().0);
+    for first in (0..w.len() / row_bytes).step_by(4) {
+        let [a, b, c, d] = four::<P>(w, row_bytes, first);
+        let mut sum = [[s.splat(0.0); 4]; M];
+        for (i, (((a, b), c), d)) in a.iter().zip(b).zip(c).zip(d).enumerate() {
+            let scales = in_memory(P::scales(s, [a, b, c, d]));
+            for g in 0..P::GROUPS {
+                let weights = [
+                    P::group(s, a, &scales, 0, g),
+                    P::group(s, b, &scales, 1, g),
+                    P::group(s, c, &scales, 2, g),
+                    P::group(s, d, &scales, 3, g),
+                ];
+                for m in 0..M {
+                    let x = &x[m][i * P::GROUPS + g];
+                    for r in 0..4 {
+                        sum[m][r] = s.dot(weights[r], x, sum[m][r]);
+                    }
+                }
             }
-            let x = Strip { x: &p.x[k0..], k: p.k };
-            s.run(Tiles { panel, groups, x, out: &mut *p.out, first });
+        }
+        for (out, sum) in out.iter_mut().zip(sum) {
+            put(out, first, s.sums(sum));
         }
     }
+    M
+}
+
+/// [`few`] in integers.
+#[inline(always)]
+fn few_ints<S: Simd, P: Quants, const M: usize>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    x: Quantized<'_>,
+    out: &mut [&mut [f32]],
+) -> usize {
+    let x: [Quantized<'_>; M] = std::array::from_fn(|m| x.from_row(m));
+    for first in (0..w.len() / row_bytes).step_by(4) {
+        let rows = four::<P>(w, row_bytes, first);
+        let mut sum = [[s.splat(0.0); 4]; M];
+        let mut offsets = [[0.0; 4]; M];
+        for i in 0..rows[0].len() {
+            let blocks = [&rows[0][i], &rows[1][i], &rows[2][i], &rows[3][i]];
+            let scales = in_memory(P::scales(s, blocks));
+            for g in 0..P::GROUPS {
+                let at = i * P::GROUPS + g;
+                for r in 0..4 {
+                    let words = P::words(s, blocks[r], g);
+                    let [scale, offset] = P::factors(&scales, r, g);
+                    for m in 0..M {
+                        let by = s.splat(x[m].scales[at]);
+                        let low = s.mul(s.splat(scale[0]), by);
+                        let x_words = s.load_words(&x[m].words[at]);
+                        sum[m][r] = if P::HALVES {
+                            let high = s.mul(s.splat(scale[1]), by);
+                            s.dot_halves(words, x_words, [low, high], sum[m][r])
+                        } else {
+                            s.dot_words(words, x_words, low, sum[m][r])
+                        };
+                        if P::OFFSET {
+                            let sums = x[m].sums[at];
+                            offsets[m][r] += if P::HALVES {
+                                offset[0] * sums[0] + offset[1] * sums[1]
+                            } else {
+                                offset[0] * (sums[0] + sums[1])
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        for ((out, sum), offsets) in out.iter_mut().zip(sum).zip(offsets) {
+            let mut sums = s.sums(sum);
+            if P::OFFSET {
+                for (sum, offset) in sums.iter_mut().zip(offsets) {
+                    *sum += offset;
+                }
+            }
+            put(out, first, sums);
+        }
+    }
+    M
 }
 
 /// Rows of `x`, `k` apart, from some column on.
@@ -225,9 +267,85 @@ struct Strip<'a> {
     k: usize,
 }
 
-/// Adds all rows of `x` times a panel to `out`, from column `first` on: the same for all formats.
+/// Sixteen columns of up to sixteen rows, before they are transposed.
+type Square = [i32; 256];
+
+/// Many rows of `x` times the rows of `w`, some panels of them at a time.
+#[inline(always)]
+fn many<S: Simd, P: Packed>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    x: Strip<'_>,
+    out: &mut [&mut [f32]],
+    scratch: &mut [Line],
+) {
+    let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
+    let width = w.len() / row_bytes;
+    let rows = 2 * S::LANES;
+    let depth = stretch(x.k);
+    for row in out.iter_mut() {
+        row.fill(0.0);
+    }
+    for k0 in (0..x.k).step_by(depth) {
+        let groups = depth.min(x.k - k0) / 32;
+        let panel = groups * 32 * rows;
+        let most = (PANEL / panel).max(1) * rows;
+        for first in (0..width).step_by(most) {
+            let columns = most.min(width - first);
+            let panels = &mut scratch[..columns.div_ceil(rows) * panel];
+            for (i, to) in panels.chunks_exact_mut(panel).enumerate() {
+                for v in 0..2 {
+                    let row = first + i * rows + v * S::LANES;
+                    let blocks = k0 / 32 / P::GROUPS..(k0 / 32 + groups) / P::GROUPS;
+                    fill::<S, P>(s, w, row_bytes, row, blocks, &mut to[v * S::LANES..]);
+                }
+            }
+            let x = Strip { x: &x.x[k0..], k: x.k };
+            s.run(Tiles { panels: bytemuck::cast_slice(panels), groups, x, out: &mut *out, first });
+        }
+    }
+}
+
+/// Some blocks of [`Simd::LANES`] rows of `w` as one half of a panel `[k][2 * LANES]` of floats.
+#[inline(always)]
+fn fill<S: Simd, P: Packed>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    first: usize,
+    blocks: std::ops::Range<usize>,
+    to: &mut [i32],
+) {
+    let stride = 2 * S::LANES;
+    let mut squares: [Square; 16] = [[0; 256]; 16];
+    for (i, block) in blocks.enumerate() {
+        for r4 in (0..S::LANES).step_by(4) {
+            let rows = four::<P>(w, row_bytes, first + r4);
+            let blocks = [0, 1, 2, 3].map(|r| &rows[r][block]);
+            let scales = in_memory(P::scales(s, blocks));
+            for g in 0..P::GROUPS {
+                for r in 0..4 {
+                    let mut floats = [0.0; 32];
+                    s.store(P::group(s, blocks[r], &scales, r, g), &mut floats);
+                    let halves: &[[i32; 16]; 2] = bytemuck::cast_ref(&floats);
+                    for half in 0..2 {
+                        squares[2 * g + half][(r4 + r) * 16..][..16].copy_from_slice(&halves[half]);
+                    }
+                }
+            }
+        }
+        for (j, square) in squares[..2 * P::GROUPS].iter().enumerate() {
+            let at = (i * P::GROUPS * 32 + j * 16) * stride;
+            s.transpose(square, &mut to[at..], stride);
+        }
+    }
+}
+
+/// Adds all rows of `x` times some panels to `out`, from column `first` on: the same for all
+/// formats.
 struct Tiles<'a, 'out> {
-    panel: &'a [Four],
+    panels: &'a [f32],
     groups: usize,
     x: Strip<'a>,
     out: &'a mut [&'out mut [f32]],
@@ -237,56 +355,260 @@ struct Tiles<'a, 'out> {
 impl Kernel for Tiles<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tiles { panel, groups, x: Strip { x, k }, out, first } = self;
-        for (i, out) in out.chunks_mut(S::TILE).enumerate() {
-            let x = Strip { x: &x[i * S::TILE * k..], k };
-            match out.len() {
-                1 => tiles::<S, 1>(s, panel, groups, x, out, first),
-                2 => tiles::<S, 2>(s, panel, groups, x, out, first),
-                3 => tiles::<S, 3>(s, panel, groups, x, out, first),
-                4 => tiles::<S, 4>(s, panel, groups, x, out, first),
-                5 => tiles::<S, 5>(s, panel, groups, x, out, first),
-                _ => tiles::<S, 6>(s, panel, groups, x, out, first),
-            }
+        let Tiles { panels, groups, x: Strip { x, k }, out, first } = self;
+        let mut m = 0;
+        while m < out.len() {
+            let (x, out) = (Strip { x: &x[m * k..], k }, &mut out[m..]);
+            m += match out.len().min(S::TILE) {
+                12.. => tiles::<S, 12>(s, panels, groups, x, out, first),
+                6.. => tiles::<S, 6>(s, panels, groups, x, out, first),
+                3.. => tiles::<S, 3>(s, panels, groups, x, out, first),
+                _ => tiles::<S, 1>(s, panels, groups, x, out, first),
+            };
         }
     }
 }
 
-/// Adds `M` rows of `x` times a panel to `out`, from column `first` on.
+/// Adds `M` rows of `x` times some panels to `out`, from column `first` on; gives `M`.
 #[inline(always)]
 fn tiles<S: Simd, const M: usize>(
     s: S,
-    panel: &[Four],
+    panels: &[f32],
     groups: usize,
     x: Strip<'_>,
     out: &mut [&mut [f32]],
     first: usize,
-) {
-    let rows: [&[[f32; 32]]; M] =
-        std::array::from_fn(|i| x.x[i * x.k..][..groups * 32].as_chunks().0);
-    for (j, w) in panel.chunks_exact(groups).enumerate() {
-        let sums = tile(s, w, rows);
+) -> usize {
+    let rows: [&[f32]; M] = std::array::from_fn(|i| &x.x[i * x.k..][..groups * 32]);
+    for (j, panel) in panels.chunks_exact(groups * 32 * 2 * S::LANES).enumerate() {
+        let sums = tile(s, panel, rows);
         for (out, sums) in out.iter_mut().zip(sums) {
-            for (out, sum) in out[first + 4 * j..].iter_mut().zip(s.sums(sums)) {
-                *out += sum;
+            add(s, sums, &mut out[first + j * 2 * S::LANES..]);
+        }
+    }
+    M
+}
+
+/// Adds two vectors to as much of them as `out` is long.
+#[inline(always)]
+fn add<S: Simd>(s: S, sums: [S::Floats; 2], out: &mut [f32]) {
+    let one = s.splat(1.0);
+    if out.len() >= 2 * S::LANES {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let out = &mut out[v * S::LANES..];
+            s.store_floats(s.mul_add(sum, one, s.load_floats(out)), out);
+        }
+    } else {
+        let mut all = [0.0; PANEL_ROWS];
+        for (v, sum) in sums.into_iter().enumerate() {
+            s.store_floats(sum, &mut all[v * S::LANES..]);
+        }
+        for (out, sum) in out.iter_mut().zip(all) {
+            *out += sum;
+        }
+    }
+}
+
+/// The sums of `M` rows of `x` with a panel.
+#[inline(always)]
+pub(super) fn tile<S: Simd, const M: usize>(s: S, panel: &[f32], x: [&[f32]; M]) -> [[S::Floats; 2]; M] {
+    let mut sum = [[s.splat(0.0); 2]; M];
+    // Equal lengths, so that the checks in the loop go away.
+    let k = panel.len() / (2 * S::LANES);
+    let x = x.map(|row| &row[..k]);
+    for (t, w) in panel.chunks_exact(2 * S::LANES).enumerate() {
+        let w = [s.load_floats(w), s.load_floats(&w[S::LANES..])];
+        for i in 0..M {
+            let x = s.splat(x[i][t]);
+            sum[i][0] = s.mul_add(w[0], x, sum[i][0]);
+            sum[i][1] = s.mul_add(w[1], x, sum[i][1]);
+        }
+    }
+    sum
+}
+
+/// 32-bit numbers that a group of a panel of integers takes, per row of `w`: pairs of words, then
+/// scales, then offsets.
+const fn group_size(halves: bool, offset: bool) -> usize {
+    let factors = if halves { 2 } else { 1 };
+    16 + if offset { 2 * factors } else { factors }
+}
+
+/// [`many`] in integers.
+#[inline(always)]
+fn many_ints<S: Simd, P: Quants>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    x: Quantized<'_>,
+    out: &mut [&mut [f32]],
+    scratch: &mut [Line],
+) {
+    let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
+    let width = w.len() / row_bytes;
+    let rows = 2 * S::LANES;
+    let depth = stretch(x.groups * 32) / 32;
+    for row in out.iter_mut() {
+        row.fill(0.0);
+    }
+    for g0 in (0..x.groups).step_by(depth) {
+        let groups = depth.min(x.groups - g0);
+        let panel = groups * group_size(P::HALVES, P::OFFSET) * rows;
+        let most = (PANEL / panel).max(1) * rows;
+        for first in (0..width).step_by(most) {
+            let columns = most.min(width - first);
+            let panels = &mut scratch[..columns.div_ceil(rows) * panel];
+            for (i, to) in panels.chunks_exact_mut(panel).enumerate() {
+                for v in 0..2 {
+                    let row = first + i * rows + v * S::LANES;
+                    let blocks = g0 / P::GROUPS..(g0 + groups) / P::GROUPS;
+                    fill_ints::<S, P>(s, w, row_bytes, row, blocks, &mut to[v * S::LANES..]);
+                }
+            }
+            let x = x.from(g0);
+            let out = &mut *out;
+            match (P::HALVES, P::OFFSET) {
+                (false, false) => s.run(IntTiles::<false, false> { panels, groups, x, out, first }),
+                (false, true) => s.run(IntTiles::<false, true> { panels, groups, x, out, first }),
+                (true, false) => s.run(IntTiles::<true, false> { panels, groups, x, out, first }),
+                (true, true) => s.run(IntTiles::<true, true> { panels, groups, x, out, first }),
             }
         }
     }
 }
 
-/// The sums of `M` rows of `x` with four rows of `w`, lane by lane.
+/// [`fill`] in integers: a panel `[groups][group_size][2 * LANES]`.
 #[inline(always)]
-fn tile<S: Simd, const M: usize>(s: S, w: &[Four], x: [&[[f32; 32]]; M]) -> [[S::Floats; 4]; M] {
-    let mut sum = [[s.splat(0.0); 4]; M];
-    // Equal lengths, so that the checks in the loop go away.
-    let x = x.map(|row| &row[..w.len()]);
-    for (t, Four(w)) in w.iter().enumerate() {
-        for v in 0..32 / S::LANES {
-            let w = [s.load(&w[0], v), s.load(&w[1], v), s.load(&w[2], v), s.load(&w[3], v)];
-            for i in 0..M {
-                let x = s.load(&x[i][t], v);
-                for j in 0..4 {
-                    sum[i][j] = s.mul_add(w[j], x, sum[i][j]);
+fn fill_ints<S: Simd, P: Quants>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    first: usize,
+    blocks: std::ops::Range<usize>,
+    to: &mut [i32],
+) {
+    let stride = 2 * S::LANES;
+    let size = group_size(P::HALVES, P::OFFSET) * stride;
+    let factors = if P::HALVES { 2 } else { 1 };
+    let mut squares: [Square; 8] = [[0; 256]; 8];
+    for (i, block) in blocks.enumerate() {
+        let to = &mut to[i * P::GROUPS * size..];
+        for r4 in (0..S::LANES).step_by(4) {
+            let rows = four::<P>(w, row_bytes, first + r4);
+            let blocks = [0, 1, 2, 3].map(|r| &rows[r][block]);
+            let scales = in_memory(P::scales(s, blocks));
+            for g in 0..P::GROUPS {
+                for r in 0..4 {
+                    let mut words = [0; 32];
+                    s.store_words(P::words(s, blocks[r], g), &mut words);
+                    let pairs: &[i32; 16] = bytemuck::cast_ref(&words);
+                    squares[g][(r4 + r) * 16..][..16].copy_from_slice(pairs);
+                    let [scale, offset] = P::factors(&scales, r, g);
+                    for half in 0..factors {
+                        let at = g * size + (16 + half) * stride + r4 + r;
+                        to[at] = scale[half].to_bits() as i32;
+                        if P::OFFSET {
+                            to[at + factors * stride] = offset[half].to_bits() as i32;
+                        }
+                    }
+                }
+            }
+        }
+        for (g, square) in squares[..P::GROUPS].iter().enumerate() {
+            s.transpose(square, &mut to[g * size..], stride);
+        }
+    }
+}
+
+/// [`Tiles`] in integers.
+struct IntTiles<'a, 'out, const HALVES: bool, const OFFSET: bool> {
+    panels: &'a [i32],
+    groups: usize,
+    x: Quantized<'a>,
+    out: &'a mut [&'out mut [f32]],
+    first: usize,
+}
+
+impl<const HALVES: bool, const OFFSET: bool> Kernel for IntTiles<'_, '_, HALVES, OFFSET> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let IntTiles { panels, groups, x, out, first } = self;
+        let mut m = 0;
+        while m < out.len() {
+            let (x, out) = (x.from_row(m), &mut out[m..]);
+            m += match out.len().min(S::INT_TILE) {
+                6.. => int_tiles::<S, HALVES, OFFSET, 6>(s, panels, groups, x, out, first),
+                3.. => int_tiles::<S, HALVES, OFFSET, 3>(s, panels, groups, x, out, first),
+                _ => int_tiles::<S, HALVES, OFFSET, 1>(s, panels, groups, x, out, first),
+            };
+        }
+    }
+}
+
+/// [`tiles`] in integers.
+#[inline(always)]
+fn int_tiles<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
+    s: S,
+    panels: &[i32],
+    groups: usize,
+    x: Quantized<'_>,
+    out: &mut [&mut [f32]],
+    first: usize,
+) -> usize {
+    let x: [Quantized<'_>; M] = std::array::from_fn(|m| x.from_row(m));
+    let size = group_size(HALVES, OFFSET) * 2 * S::LANES;
+    for (j, panel) in panels.chunks_exact(groups * size).enumerate() {
+        let sums = int_tile::<S, HALVES, OFFSET, M>(s, panel, x);
+        for (out, sums) in out.iter_mut().zip(sums) {
+            add(s, sums, &mut out[first + j * 2 * S::LANES..]);
+        }
+    }
+    M
+}
+
+/// [`tile`] in integers.
+#[inline(always)]
+fn int_tile<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
+    s: S,
+    panel: &[i32],
+    x: [Quantized<'_>; M],
+) -> [[S::Floats; 2]; M] {
+    let rows = 2 * S::LANES;
+    let factors = if HALVES { 2 } else { 1 };
+    let mut sum = [[s.splat(0.0); 2]; M];
+    for (g, group) in panel.chunks_exact(group_size(HALVES, OFFSET) * rows).enumerate() {
+        let x_pairs: [&[i32; 16]; M] =
+            std::array::from_fn(|m| bytemuck::cast_ref(&x[m].words[g]));
+        let (pairs, scales) = group.split_at(16 * rows);
+        for half in 0..factors {
+            let range = half * 16 / factors..(half + 1) * 16 / factors;
+            let mut ints = [[s.zero_ints(); 2]; M];
+            for t in range {
+                let w = &pairs[t * rows..][..rows];
+                let w = [s.load_ints(w), s.load_ints(&w[S::LANES..])];
+                for m in 0..M {
+                    let x = s.splat_int(x_pairs[m][t]);
+                    ints[m][0] = s.dot_pairs(w[0], x, ints[m][0]);
+                    ints[m][1] = s.dot_pairs(w[1], x, ints[m][1]);
+                }
+            }
+            let scale: &[f32] = bytemuck::cast_slice(&scales[half * rows..][..rows]);
+            let offset = match OFFSET {
+                true => &scales[(factors + half) * rows..][..rows],
+                false => &scales[..rows],
+            };
+            let offset: &[f32] = bytemuck::cast_slice(offset);
+            for v in 0..2 {
+                let scale = s.load_floats(&scale[v * S::LANES..]);
+                let offset = s.load_floats(&offset[v * S::LANES..]);
+                for m in 0..M {
+                    let by = s.mul(scale, s.splat(x[m].scales[g]));
+                    sum[m][v] = s.mul_add(s.to_floats(ints[m][v]), by, sum[m][v]);
+                    if OFFSET {
+                        let [low, high] = x[m].sums[g];
+                        let of = if HALVES { [low, high][half] } else { low + high };
+                        sum[m][v] = s.mul_add(offset, s.splat(of), sum[m][v]);
+                    }
                 }
             }
         }

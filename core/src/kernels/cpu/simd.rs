@@ -18,12 +18,18 @@ use super::x86::{Avx2, Avx512};
 
 /// The operations of one instruction set.
 pub(super) trait Simd: Copy {
-    /// Floats in a vector: divides 32.
+    /// Floats in a vector: divides 16.
     const LANES: usize;
-    /// Rows of `x` in a tile of the product of many rows ([`super::product`]), at most 6.
+    /// Rows of `x` in a tile of sums of floats ([`super::product`]), at most [`super::product::MOST`].
     const TILE: usize;
+    /// The same where the sums of a tile are integers that become floats.
+    const INT_TILE: usize;
     /// A vector of floats.
     type Floats: Copy;
+    /// A vector of 32-bit integers.
+    type Ints: Copy;
+    /// 32 integers of 16 bits.
+    type Words: Copy;
     /// A group of 32 floats.
     type Group: Copy;
     /// 32 bytes.
@@ -65,18 +71,55 @@ pub(super) trait Simd: Copy {
         scale: Self::Floats,
         offset: Self::Floats,
     ) -> Self::Group;
-    /// `scale * q + offset` for the low halves of 32 bytes (`shift` 0) or the high ones (4).
-    fn group_half(
+
+    /// `LANES` floats of memory; `from` holds at least as many.
+    fn load_floats(self, from: &[f32]) -> Self::Floats;
+    /// To the first `LANES` floats of `to`.
+    fn store_floats(self, value: Self::Floats, to: &mut [f32]);
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// 32 bytes less `bias`, as words.
+    fn words_u8(self, q: Self::Bytes, bias: u8) -> Self::Words;
+    /// 32 signed bytes as words.
+    fn words_i8(self, from: &[u8; 32]) -> Self::Words;
+    /// The low halves of the 16 bytes, then their high halves.
+    fn halves(self, from: &[u8; 16]) -> Self::Bytes;
+    /// 16 in byte `i` where bit `i` is set.
+    fn sixteens(self, bits: u32) -> Self::Bytes;
+    fn load_words(self, from: &[i16; 32]) -> Self::Words;
+    fn store_words(self, w: Self::Words, to: &mut [i16; 32]);
+    /// `sum + scale * (w * x)`, in each lane products of words added. No sum overflows: `w` has
+    /// at most 8 bits.
+    fn dot_words(
         self,
-        from: &[u8; 32],
-        shift: i32,
+        w: Self::Words,
+        x: Self::Words,
         scale: Self::Floats,
-        offset: Self::Floats,
-    ) -> Self::Group;
+        sum: Self::Floats,
+    ) -> Self::Floats;
+    /// The same with `scale[0]` for the first half of the words and `scale[1]` for the second.
+    fn dot_halves(
+        self,
+        w: Self::Words,
+        x: Self::Words,
+        scale: [Self::Floats; 2],
+        sum: Self::Floats,
+    ) -> Self::Floats;
+
+    fn zero_ints(self) -> Self::Ints;
+    /// `LANES` integers of memory; `from` holds at least as many.
+    fn load_ints(self, from: &[i32]) -> Self::Ints;
+    /// The same pair of words, as one integer, in every lane.
+    fn splat_int(self, pair: i32) -> Self::Ints;
+    /// `sum + a * b`: in each lane the products of two words, added.
+    fn dot_pairs(self, a: Self::Ints, b: Self::Ints, sum: Self::Ints) -> Self::Ints;
+    fn to_floats(self, ints: Self::Ints) -> Self::Floats;
+    /// `to[j * stride + i] = from[i * 16 + j]` for `i < LANES`, `j < 16`.
+    fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize);
 
     fn bytes(self, from: &[u8; 32]) -> Self::Bytes;
-    /// Every byte moved left by `by` bits (right if negative; less than 8), then `& mask`.
-    fn moved(self, bytes: Self::Bytes, by: i32, mask: u8) -> Self::Bytes;
+    /// Every byte moved right by `by` bits, less than 8, then `& mask`; moved left by `LEFT` after.
+    fn moved<const LEFT: i32>(self, bytes: Self::Bytes, by: usize, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `scale * q + offset`, `q` unsigned, with one scale and offset for each half of the group.
     fn group_u8(
@@ -163,8 +206,11 @@ impl Portable {
 
 impl Simd for Portable {
     const LANES: usize = 8;
-    const TILE: usize = 2;
+    const TILE: usize = 4;
+    const INT_TILE: usize = 2;
     type Floats = Eight;
+    type Ints = [i32; 8];
+    type Words = [i16; 32];
     type Group = [Eight; 4];
     type Bytes = [u8; 32];
 
@@ -269,21 +315,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn group_half(self, from: &[u8; 32], shift: i32, scale: Eight, offset: Eight) -> [Eight; 4] {
-        self.affine(self.moved(*from, -shift, 15), [scale; 2], [offset; 2])
-    }
-
-    #[inline(always)]
     fn bytes(self, from: &[u8; 32]) -> [u8; 32] {
         *from
     }
 
     #[inline(always)]
-    fn moved(self, mut bytes: [u8; 32], by: i32, mask: u8) -> [u8; 32] {
-        for b in &mut bytes {
-            *b = mask & if by < 0 { *b >> -by } else { *b << by };
-        }
-        bytes
+    fn moved<const LEFT: i32>(self, bytes: [u8; 32], by: usize, mask: u8) -> [u8; 32] {
+        bytes.map(|b| (b >> (by & 7) & mask) << LEFT)
     }
 
     #[inline(always)]
@@ -297,5 +335,117 @@ impl Simd for Portable {
     #[inline(always)]
     fn group_u8(self, q: [u8; 32], scale: [Eight; 2], offset: [Eight; 2]) -> [Eight; 4] {
         self.affine(q, scale, offset)
+    }
+
+    #[inline(always)]
+    fn load_floats(self, from: &[f32]) -> Eight {
+        first(from)
+    }
+
+    #[inline(always)]
+    fn store_floats(self, value: Eight, to: &mut [f32]) {
+        to[..8].copy_from_slice(&value);
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Eight, b: Eight) -> Eight {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn words_u8(self, q: [u8; 32], bias: u8) -> [i16; 32] {
+        q.map(|q| i16::from(q) - i16::from(bias))
+    }
+
+    #[inline(always)]
+    fn words_i8(self, from: &[u8; 32]) -> [i16; 32] {
+        from.map(|q| i16::from(q as i8))
+    }
+
+    #[inline(always)]
+    fn halves(self, from: &[u8; 16]) -> [u8; 32] {
+        std::array::from_fn(|i| if i < 16 { from[i] & 15 } else { from[i - 16] >> 4 })
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> [u8; 32] {
+        std::array::from_fn(|i| ((bits >> i & 1) << 4) as u8)
+    }
+
+    #[inline(always)]
+    fn load_words(self, from: &[i16; 32]) -> [i16; 32] {
+        *from
+    }
+
+    #[inline(always)]
+    fn store_words(self, w: [i16; 32], to: &mut [i16; 32]) {
+        *to = w;
+    }
+
+    #[inline(always)]
+    fn dot_words(self, w: [i16; 32], x: [i16; 32], scale: Eight, sum: Eight) -> Eight {
+        self.dot_halves(w, x, [scale; 2], sum)
+    }
+
+    #[inline(always)]
+    fn dot_halves(self, w: [i16; 32], x: [i16; 32], scale: [Eight; 2], sum: Eight) -> Eight {
+        let pair = |i: usize| {
+            let product = |i: usize| i32::from(w[i]) * i32::from(x[i]);
+            (product(2 * i) + product(2 * i + 1)) as f32
+        };
+        std::array::from_fn(|i| sum[i] + pair(i) * scale[0][i] + pair(i + 8) * scale[1][i])
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> [i32; 8] {
+        [0; 8]
+    }
+
+    #[inline(always)]
+    fn load_ints(self, from: &[i32]) -> [i32; 8] {
+        first(from)
+    }
+
+    #[inline(always)]
+    fn splat_int(self, pair: i32) -> [i32; 8] {
+        [pair; 8]
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: [i32; 8], b: [i32; 8], sum: [i32; 8]) -> [i32; 8] {
+        let low = |v: i32| i32::from(v as i16);
+        std::array::from_fn(|i| {
+            sum[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16)
+        })
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: [i32; 8]) -> Eight {
+        ints.map(|i| i as f32)
+    }
+
+    #[inline(always)]
+    fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize) {
+        transpose::<8>(from, to, stride);
+    }
+}
+
+/// The first `N` of a slice that holds at least as many.
+#[inline(always)]
+pub(super) fn first<T: Copy, const N: usize>(from: &[T]) -> [T; N] {
+    match from.first_chunk() {
+        Some(first) => *first,
+        None => unreachable!("vectors are loaded from whole panels"),
+    }
+}
+
+/// [`Simd::transpose`] lane by lane.
+#[inline(always)]
+pub(super) fn transpose<const LANES: usize>(from: &[i32; 256], to: &mut [i32], stride: usize) {
+    for j in 0..16 {
+        let to = &mut to[j * stride..][..LANES];
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = from[i * 16 + j];
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! [`Simd`] for x86-64: AVX2 with FMA and F16C, and AVX-512 (F, BW, DQ, VL).
+//! [`Simd`] for x86-64: AVX2 with FMA and F16C, and AVX-512 (F, BW, DQ, VL, VNNI).
 
 use std::arch::x86_64::*;
 
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Simd, first, transpose};
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
 macro_rules! intrinsics {
@@ -18,7 +18,7 @@ macro_rules! intrinsics {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL besides [`Avx2`].
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI besides [`Avx2`].
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(Avx2);
 
@@ -32,7 +32,7 @@ impl Avx2 {
 
     /// The 16 bytes as low halves, then high halves.
     #[inline(always)]
-    fn halves(self, from: &[u8; 16]) -> __m256i {
+    fn both_halves(self, from: &[u8; 16]) -> __m256i {
         intrinsics! {
             let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.as_ptr().cast()));
             // Bits from the neighbouring byte come in above and are masked off.
@@ -43,7 +43,7 @@ impl Avx2 {
 
     /// 16 in byte `i` where bit `i` is set.
     #[inline(always)]
-    fn sixteens(self, bits: u32) -> __m256i {
+    fn spread_sixteens(self, bits: u32) -> __m256i {
         intrinsics! {
             let spread = _mm256_shuffle_epi8(
                 _mm256_set1_epi32(bits as i32),
@@ -93,8 +93,11 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
-    const TILE: usize = 3;
+    const TILE: usize = 6;
+    const INT_TILE: usize = 3;
     type Floats = __m256;
+    type Ints = __m256i;
+    type Words = [__m256i; 2];
     type Group = [__m256; 4];
     type Bytes = __m256i;
 
@@ -218,18 +221,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn group_u4(self, from: &[u8; 16], scale: __m256, offset: __m256) -> [__m256; 4] {
-        self.group_u8(self.halves(from), [scale; 2], [offset; 2])
+        self.group_u8(self.both_halves(from), [scale; 2], [offset; 2])
     }
 
     #[inline(always)]
     fn group_u5(self, from: &[u8; 16], fifth: u32, scale: __m256, offset: __m256) -> [__m256; 4] {
-        let q = self.or(self.halves(from), self.sixteens(fifth));
-        self.group_u8(q, [scale; 2], [offset; 2])
-    }
-
-    #[inline(always)]
-    fn group_half(self, from: &[u8; 32], shift: i32, scale: __m256, offset: __m256) -> [__m256; 4] {
-        let q = self.moved(self.bytes(from), -shift, 15);
+        let q = self.or(self.both_halves(from), self.spread_sixteens(fifth));
         self.group_u8(q, [scale; 2], [offset; 2])
     }
 
@@ -239,15 +236,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn moved(self, bytes: __m256i, by: i32, mask: u8) -> __m256i {
+    fn moved<const LEFT: i32>(self, bytes: __m256i, by: usize, mask: u8) -> __m256i {
         intrinsics! {
-            // There is no shift of bytes: what comes from the neighbour must be masked off.
-            let (moved, own) = if by < 0 {
-                (_mm256_srl_epi16(bytes, _mm_cvtsi32_si128(-by)), 0xff >> -by)
-            } else {
-                (_mm256_sll_epi16(bytes, _mm_cvtsi32_si128(by)), 0xff << by)
-            };
-            _mm256_and_si256(moved, _mm256_set1_epi8((mask & own as u8) as i8))
+            // There is no shift of bytes: what comes from the neighbour is masked off, and what
+            // the mask leaves has room to the left.
+            let moved = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(by as i32));
+            let kept = _mm256_and_si256(moved, _mm256_set1_epi8((mask & (0xff >> LEFT)) as i8));
+            _mm256_slli_epi16::<LEFT>(kept)
         }
     }
 
@@ -268,6 +263,132 @@ impl Simd for Avx2 {
             ]
         }
     }
+
+    #[inline(always)]
+    fn load_floats(self, from: &[f32]) -> __m256 {
+        let from: [f32; 8] = first(from);
+        intrinsics! { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_floats(self, value: __m256, to: &mut [f32]) {
+        let to = &mut to[..8];
+        intrinsics! { _mm256_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        intrinsics! { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn words_u8(self, q: __m256i, bias: u8) -> [__m256i; 2] {
+        intrinsics! {
+            let q = _mm256_sub_epi8(q, _mm256_set1_epi8(bias as i8));
+            [
+                _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)),
+                _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(q)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn words_i8(self, from: &[u8; 32]) -> [__m256i; 2] {
+        self.words_u8(self.bytes(from), 0)
+    }
+
+    #[inline(always)]
+    fn halves(self, from: &[u8; 16]) -> __m256i {
+        self.both_halves(from)
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> __m256i {
+        self.spread_sixteens(bits)
+    }
+
+    #[inline(always)]
+    fn load_words(self, from: &[i16; 32]) -> [__m256i; 2] {
+        let (v, _) = from.as_chunks::<16>();
+        intrinsics! {
+            [
+                _mm256_loadu_si256(v[0].as_ptr().cast()),
+                _mm256_loadu_si256(v[1].as_ptr().cast()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(self, w: [__m256i; 2], to: &mut [i16; 32]) {
+        let (to, _): (&mut [[i16; 16]], _) = to.as_chunks_mut();
+        intrinsics! {
+            _mm256_storeu_si256(to[0].as_mut_ptr().cast(), w[0]);
+            _mm256_storeu_si256(to[1].as_mut_ptr().cast(), w[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn dot_words(
+        self,
+        w: [__m256i; 2],
+        x: [__m256i; 2],
+        scale: __m256,
+        sum: __m256,
+    ) -> __m256 {
+        intrinsics! {
+            let both = _mm256_add_epi32(
+                _mm256_madd_epi16(w[0], x[0]),
+                _mm256_madd_epi16(w[1], x[1]),
+            );
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(both), scale, sum)
+        }
+    }
+
+    #[inline(always)]
+    fn dot_halves(
+        self,
+        w: [__m256i; 2],
+        x: [__m256i; 2],
+        scale: [__m256; 2],
+        sum: __m256,
+    ) -> __m256 {
+        intrinsics! {
+            let low = _mm256_cvtepi32_ps(_mm256_madd_epi16(w[0], x[0]));
+            let high = _mm256_cvtepi32_ps(_mm256_madd_epi16(w[1], x[1]));
+            _mm256_fmadd_ps(high, scale[1], _mm256_fmadd_ps(low, scale[0], sum))
+        }
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> __m256i {
+        intrinsics! { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn load_ints(self, from: &[i32]) -> __m256i {
+        let from: [i32; 8] = first(from);
+        intrinsics! { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, pair: i32) -> __m256i {
+        intrinsics! { _mm256_set1_epi32(pair) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: __m256i, b: __m256i, sum: __m256i) -> __m256i {
+        intrinsics! { _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: __m256i) -> __m256 {
+        intrinsics! { _mm256_cvtepi32_ps(ints) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize) {
+        transpose::<8>(from, to, stride);
+    }
 }
 
 impl Avx512 {
@@ -275,7 +396,8 @@ impl Avx512 {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
         Avx2::detect().filter(|_| has).map(Avx512)
     }
 
@@ -325,14 +447,17 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
-    const TILE: usize = 6;
+    const TILE: usize = 12;
+    const INT_TILE: usize = 6;
     type Floats = __m512;
+    type Ints = __m512i;
+    type Words = __m512i;
     type Group = [__m512; 2];
     type Bytes = __m256i;
 
     fn run<K: Kernel>(self, kernel: K) {
         #[inline(never)]
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn inner<K: Kernel>(simd: Avx512, kernel: K) {
             kernel.run(simd);
         }
@@ -473,28 +598,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn group_half(self, from: &[u8; 32], shift: i32, scale: __m512, offset: __m512) -> [__m512; 2] {
-        let (v, _) = from.as_chunks::<16>();
-        let table = self.table(scale, offset);
-        let [a, b] = [self.widen(&v[0]), self.widen(&v[1])];
-        intrinsics! {
-            // The look-up takes the low four bits of an index and ignores the rest.
-            let by = _mm_cvtsi32_si128(shift);
-            [
-                _mm512_permutexvar_ps(_mm512_srl_epi32(a, by), table),
-                _mm512_permutexvar_ps(_mm512_srl_epi32(b, by), table),
-            ]
-        }
-    }
-
-    #[inline(always)]
     fn bytes(self, from: &[u8; 32]) -> __m256i {
         self.0.bytes(from)
     }
 
     #[inline(always)]
-    fn moved(self, bytes: __m256i, by: i32, mask: u8) -> __m256i {
-        self.0.moved(bytes, by, mask)
+    fn moved<const LEFT: i32>(self, bytes: __m256i, by: usize, mask: u8) -> __m256i {
+        self.0.moved::<LEFT>(bytes, by, mask)
     }
 
     #[inline(always)]
@@ -511,6 +621,140 @@ impl Simd for Avx512 {
                 _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), scale[0], offset[0]),
                 _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scale[1], offset[1]),
             ]
+        }
+    }
+
+    #[inline(always)]
+    fn load_floats(self, from: &[f32]) -> __m512 {
+        let from: [f32; 16] = first(from);
+        intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_floats(self, value: __m512, to: &mut [f32]) {
+        let to = &mut to[..16];
+        intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn words_u8(self, q: __m256i, bias: u8) -> __m512i {
+        intrinsics! { _mm512_cvtepi8_epi16(_mm256_sub_epi8(q, _mm256_set1_epi8(bias as i8))) }
+    }
+
+    #[inline(always)]
+    fn words_i8(self, from: &[u8; 32]) -> __m512i {
+        intrinsics! { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn halves(self, from: &[u8; 16]) -> __m256i {
+        self.0.both_halves(from)
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> __m256i {
+        intrinsics! { _mm256_maskz_set1_epi8(bits, 16) }
+    }
+
+    #[inline(always)]
+    fn load_words(self, from: &[i16; 32]) -> __m512i {
+        intrinsics! { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store_words(self, w: __m512i, to: &mut [i16; 32]) {
+        intrinsics! { _mm512_storeu_si512(to.as_mut_ptr().cast(), w) }
+    }
+
+    #[inline(always)]
+    fn dot_words(self, w: __m512i, x: __m512i, scale: __m512, sum: __m512) -> __m512 {
+        intrinsics! {
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), scale, sum)
+        }
+    }
+
+    #[inline(always)]
+    fn dot_halves(
+        self,
+        w: __m512i,
+        x: __m512i,
+        scale: [__m512; 2],
+        sum: __m512,
+    ) -> __m512 {
+        intrinsics! {
+            let scale = _mm512_mask_mov_ps(scale[0], 0xff00, scale[1]);
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), scale, sum)
+        }
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> __m512i {
+        intrinsics! { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn load_ints(self, from: &[i32]) -> __m512i {
+        let from: [i32; 16] = first(from);
+        intrinsics! { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, pair: i32) -> __m512i {
+        intrinsics! { _mm512_set1_epi32(pair) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
+        intrinsics! { _mm512_dpwssd_epi32(sum, a, b) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: __m512i) -> __m512 {
+        intrinsics! { _mm512_cvtepi32_ps(ints) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize) {
+        let (rows, _) = from.as_chunks::<16>();
+        intrinsics! {
+            let r: [__m512i; 16] =
+                std::array::from_fn(|i| _mm512_loadu_si512(rows[i].as_ptr().cast()));
+            // Pairs of rows, then fours within each quarter, then quarters.
+            let two: [__m512i; 16] = std::array::from_fn(|i| match i % 2 {
+                0 => _mm512_unpacklo_epi32(r[i], r[i + 1]),
+                _ => _mm512_unpackhi_epi32(r[i - 1], r[i]),
+            });
+            // four[4 b + c]: column 4 q + c of rows 4 b.. in quarter q.
+            let four: [__m512i; 16] = std::array::from_fn(|i| {
+                let (b, c) = (i / 4 * 4, i % 4);
+                let (low, high) = (two[b + c / 2], two[b + 2 + c / 2]);
+                match c % 2 {
+                    0 => _mm512_unpacklo_epi64(low, high),
+                    _ => _mm512_unpackhi_epi64(low, high),
+                }
+            });
+            for c in 0..4 {
+                let [a, b, d, e] = [four[c], four[4 + c], four[8 + c], four[12 + c]];
+                let ab_low = _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b); // a0 a1 b0 b1
+                let ab_high = _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b);
+                let de_low = _mm512_shuffle_i32x4::<0b01_00_01_00>(d, e);
+                let de_high = _mm512_shuffle_i32x4::<0b11_10_11_10>(d, e);
+                let columns = [
+                    _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, de_low),
+                    _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, de_low),
+                    _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, de_high),
+                    _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, de_high),
+                ];
+                for (q, column) in columns.into_iter().enumerate() {
+                    let to = &mut to[(4 * q + c) * stride..][..16];
+                    _mm512_storeu_si512(to.as_mut_ptr().cast(), column);
+                }
+            }
         }
     }
 }

@@ -1,0 +1,453 @@
+//! Attention without a matrix of scores in memory: keys come in blocks, and each query keeps the
+//! largest score, the sum of weights and the weighted sum of values so far (online softmax,
+//! arXiv:1805.02867; FlashAttention, arXiv:2205.14135).
+//!
+//! Both products of a block are tiles of the products of many rows: keys, transposed, and values
+//! are panels that stay in the nearest cache while all queries of a task meet them.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::between::{exp, tanh};
+use super::pool;
+use super::product::tile;
+use super::simd::{Kernel, Level, Simd};
+
+/// Keys of a block: a whole number of panels everywhere.
+const KEYS: usize = 64;
+
+/// Queries of a task.
+const QUERIES: usize = 48;
+
+/// Queries under which keys are met one by one, without a panel.
+const ALONE: usize = 3;
+
+/// One sequence among the rows of queries and keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) queries: Range<usize>,
+    pub(crate) keys: Range<usize>,
+    /// How many keys stand before that of the first query.
+    pub(crate) before: usize,
+}
+
+/// What attends to what.
+#[derive(Clone, Copy)]
+pub(crate) struct Attend<'a> {
+    /// `[T, H C]`
+    pub(crate) q: &'a [f32],
+    /// `[S, K C]`
+    pub(crate) k: &'a [f32],
+    /// `[S, K C]`
+    pub(crate) v: &'a [f32],
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    /// Size of a head (C).
+    pub(crate) dim: usize,
+    pub(crate) scale: f32,
+    pub(crate) softcap: Option<f32>,
+    /// Whether a query sees no later key.
+    pub(crate) causal: bool,
+    /// How many keys a query sees at most, its own included.
+    pub(crate) window: Option<usize>,
+    pub(crate) parts: &'a [Part],
+}
+
+/// `out [T, H C]`, overwritten; the lengths are the caller's to have checked, and are asserted.
+pub(crate) fn attend(all: Attend<'_>, out: &mut [f32]) {
+    let (q_row, k_row) = (all.heads * all.dim, all.kv_heads * all.dim);
+    assert!(q_row > 0 && k_row > 0 && all.heads.is_multiple_of(all.kv_heads), "no heads");
+    assert!(all.q.len() == out.len() && all.k.len() == all.v.len(), "lengths differ");
+    assert!(
+        all.parts.iter().all(|part| {
+            part.queries.end * q_row <= all.q.len() && part.keys.end * k_row <= all.k.len()
+        }),
+        "a part is not in its rows"
+    );
+    // Each task owns its rows of one head: gathered first, so that threads write to slices.
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    let mut rows = out.chunks_exact_mut(q_row).map(|row| row.chunks_exact_mut(all.dim));
+    let mut at = 0;
+    for part in all.parts {
+        assert!(part.queries.start >= at, "parts must be in order");
+        // What belongs to no part is zero.
+        for row in rows.by_ref().take(part.queries.start - at) {
+            row.for_each(|head| head.fill(0.0));
+        }
+        at = part.queries.start;
+        while at < part.queries.end {
+            let count = QUERIES.min(part.queries.end - at);
+            let first = tasks.len();
+            tasks.extend((0..all.heads).map(|head| Task { part, head, first: at, out: vec![] }));
+            for row in rows.by_ref().take(count) {
+                for (head, out) in row.enumerate() {
+                    tasks[first + head].out.push(out);
+                }
+            }
+            at += count;
+        }
+    }
+    for row in rows {
+        row.for_each(|head| head.fill(0.0));
+    }
+    let count = tasks.len();
+    let tasks = super::Shares::new(tasks.into_iter());
+    let work = |_: usize| {
+        if let Some(task) = tasks.next() {
+            run_task(all, task);
+        }
+    };
+    // Little work is done before another thread is awake.
+    if all.q.len() * all.k.len() / all.dim < 64 << 10 {
+        (0..count).for_each(work);
+    } else {
+        pool::current().run(count, &work);
+    }
+}
+
+struct Task<'a> {
+    part: &'a Part,
+    head: usize,
+    /// The first query.
+    first: usize,
+    /// The rows of this head, one a query.
+    out: Vec<&'a mut [f32]>,
+}
+
+fn run_task(all: Attend<'_>, task: Task<'_>) {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let dim = all.dim.next_multiple_of(32);
+        // Queries, keys and values of a block, scores, sums.
+        let need = 2 * QUERIES * dim + 2 * KEYS * dim + QUERIES * (KEYS + 2);
+        if scratch.len() < need {
+            scratch.resize(need, 0.0);
+        }
+        Level::best().run(Run { all, task, scratch });
+    });
+}
+
+struct Run<'a, 'b> {
+    all: Attend<'a>,
+    task: Task<'b>,
+    scratch: &'a mut [f32],
+}
+
+impl Run<'_, '_> {
+    /// The keys, counted from the part's first, that the query `place` keys after it sees.
+    #[inline(always)]
+    fn seen(all: &Attend<'_>, keys: usize, place: usize) -> Range<usize> {
+        let end = if all.causal { keys.min(place + 1) } else { keys };
+        let start = all.window.map_or(0, |window| (place + 1).saturating_sub(window));
+        start.min(end)..end
+    }
+}
+
+impl Kernel for Run<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Run { all, mut task, scratch } = self;
+        let (count, dim) = (task.out.len(), all.dim);
+        let wide = dim.next_multiple_of(2 * S::LANES);
+        let (q, scratch) = scratch.split_at_mut(QUERIES * wide);
+        let (sums, scratch) = scratch.split_at_mut(QUERIES * wide);
+        let (k, scratch) = scratch.split_at_mut(KEYS * wide);
+        let (v, scratch) = scratch.split_at_mut(KEYS * wide);
+        let (scores, scratch) = scratch.split_at_mut(QUERIES * KEYS);
+        let (largest, scratch) = scratch.split_at_mut(QUERIES);
+        let weights = &mut scratch[..QUERIES];
+        sums[..count * wide].fill(0.0);
+        largest[..count].fill(f32::NEG_INFINITY);
+        weights[..count].fill(0.0);
+
+        let (q_row, k_row) = (all.heads * dim, all.kv_heads * dim);
+        let kv_head = task.head / (all.heads / all.kv_heads);
+        for (i, q) in q.chunks_exact_mut(wide).take(count).enumerate() {
+            let from = &all.q[(task.first + i) * q_row + task.head * dim..][..dim];
+            for (q, from) in q.iter_mut().zip(from) {
+                *q = from * all.scale;
+            }
+            q[dim..].fill(0.0);
+        }
+        let keys = task.part.keys.len();
+        let place = |i: usize| task.part.before + task.first + i - task.part.queries.start;
+        let start = Self::seen(&all, keys, place(0)).start;
+        let end = Self::seen(&all, keys, place(count - 1)).end;
+        fn head(from: &[f32], key: usize, row: usize, at: usize, dim: usize) -> &[f32] {
+            &from[key * row + at..][..dim]
+        }
+        let at = kv_head * dim;
+        let first_key = task.part.keys.start;
+        for first in (start..end).step_by(KEYS) {
+            let block = KEYS.min(end - first);
+            let scores_of = |i: usize| i * KEYS..i * KEYS + KEYS;
+            if count <= ALONE {
+                for j in 0..block {
+                    let key = head(all.k, first_key + first + j, k_row, at, dim);
+                    for i in 0..count {
+                        scores[i * KEYS + j] = dot(s, &q[i * wide..][..dim], key);
+                    }
+                }
+            } else {
+                // [KEYS / 2 LANES][wide][2 LANES]
+                let lanes = 2 * S::LANES;
+                for (p, panel) in k.chunks_exact_mut(wide * lanes).enumerate() {
+                    for j in 0..lanes {
+                        let key = first + p * lanes + j;
+                        if key < first + block {
+                            let key = head(all.k, first_key + key, k_row, at, dim);
+                            for (c, x) in key.iter().enumerate() {
+                                panel[c * lanes + j] = *x;
+                            }
+                        } else {
+                            for c in 0..dim {
+                                panel[c * lanes + j] = 0.0;
+                            }
+                        }
+                    }
+                    let mut i = 0;
+                    while i < count {
+                        let x = &q[i * wide..];
+                        let to = &mut scores[i * KEYS + p * lanes..];
+                        i += match (count - i).min(S::TILE) {
+                            6.. => meet::<S, 6>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
+                            3.. => meet::<S, 3>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
+                            _ => meet::<S, 1>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
+                        };
+                    }
+                }
+            }
+            for i in 0..count {
+                let seen = Self::seen(&all, keys, place(i));
+                let scores = &mut scores[scores_of(i)];
+                let from = seen.start.saturating_sub(first).min(block);
+                let to = seen.end.saturating_sub(first).min(block);
+                if let Some(cap) = all.softcap {
+                    scores.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+                }
+                scores[..from.min(KEYS)].fill(f32::NEG_INFINITY);
+                scores[to.max(from)..].fill(f32::NEG_INFINITY);
+                if from >= to {
+                    scores.fill(0.0);
+                    continue;
+                }
+                let mut lanes = [f32::NEG_INFINITY; 16];
+                for chunk in scores.as_chunks::<16>().0 {
+                    for (most, x) in lanes.iter_mut().zip(chunk) {
+                        *most = if *x > *most { *x } else { *most };
+                    }
+                }
+                let most = lanes.into_iter().fold(largest[i], f32::max);
+                let by = if largest[i] == f32::NEG_INFINITY { 0.0 } else { exp(largest[i] - most) };
+                largest[i] = most;
+                let mut lanes = [0.0; 16];
+                for chunk in scores.as_chunks_mut::<16>().0 {
+                    for (sum, x) in lanes.iter_mut().zip(chunk) {
+                        *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - most) };
+                        *sum += *x;
+                    }
+                }
+                weights[i] = weights[i] * by + lanes.iter().sum::<f32>();
+                sums[i * wide..][..wide].iter_mut().for_each(|sum| *sum *= by);
+            }
+            if count <= ALONE {
+                for i in 0..count {
+                    let sums = &mut sums[i * wide..][..dim];
+                    for j in 0..block {
+                        let value = head(all.v, first_key + first + j, k_row, at, dim);
+                        let weight = scores[i * KEYS + j];
+                        for (sum, x) in sums.iter_mut().zip(value) {
+                            *sum += weight * x;
+                        }
+                    }
+                }
+            } else {
+                // [wide / 2 LANES][KEYS][2 LANES]
+                let lanes = 2 * S::LANES;
+                for (p, panel) in v[..KEYS * wide].chunks_exact_mut(KEYS * lanes).enumerate() {
+                    for (j, to) in panel.chunks_exact_mut(lanes).enumerate().take(block) {
+                        let value = head(all.v, first_key + first + j, k_row, at, dim);
+                        let value = &value[p * lanes..dim.min((p + 1) * lanes)];
+                        to[..value.len()].copy_from_slice(value);
+                        to[value.len()..].fill(0.0);
+                    }
+                    let panel = &panel[..block * lanes];
+                    let mut i = 0;
+                    while i < count {
+                        let x = &scores[i * KEYS..];
+                        let to = &mut sums[i * wide + p * lanes..];
+                        i += match (count - i).min(S::TILE) {
+                            6.. => meet::<S, 6>(s, panel, x, KEYS, to, wide, true),
+                            3.. => meet::<S, 3>(s, panel, x, KEYS, to, wide, true),
+                            _ => meet::<S, 1>(s, panel, x, KEYS, to, wide, true),
+                        };
+                    }
+                }
+            }
+        }
+        for (i, out) in task.out.iter_mut().enumerate() {
+            // A query that sees nothing (an empty part) gives zeros.
+            let by = if weights[i] == 0.0 { 0.0 } else { 1.0 / weights[i] };
+            for (out, sum) in out.iter_mut().zip(&sums[i * wide..]) {
+                *out = sum * by;
+            }
+        }
+    }
+}
+
+/// `M` rows of `x` times a panel, to rows of `to`, or added to them.
+#[inline(always)]
+fn meet<S: Simd, const M: usize>(
+    s: S,
+    panel: &[f32],
+    x: &[f32],
+    x_row: usize,
+    to: &mut [f32],
+    to_row: usize,
+    added: bool,
+) -> usize {
+    let rows: [&[f32]; M] =
+        std::array::from_fn(|i| &x[i * x_row..][..panel.len() / (2 * S::LANES)]);
+    let sums = tile(s, panel, rows);
+    let one = s.splat(1.0);
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let to = &mut to[i * to_row + v * S::LANES..];
+            let sum = if added { s.mul_add(sum, one, s.load_floats(to)) } else { sum };
+            s.store_floats(sum, to);
+        }
+    }
+    M
+}
+
+/// The sum of products.
+#[inline(always)]
+fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [s.splat(0.0); 4];
+    let (a4, b4) = (a.chunks_exact(4 * S::LANES), b.chunks_exact(4 * S::LANES));
+    let (a, b) = (a4.remainder(), b4.remainder());
+    for (a, b) in a4.zip(b4) {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            let at = v * S::LANES;
+            *sum = s.mul_add(s.load_floats(&a[at..]), s.load_floats(&b[at..]), *sum);
+        }
+    }
+    let rest: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+    let [a, b, c, d] = s.sums(sums);
+    (a + b) + (c + d) + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// Score by score, in f64.
+    fn plain(all: Attend<'_>) -> Vec<f64> {
+        let Attend { heads, kv_heads, dim, .. } = all;
+        let mut out = vec![0.0; all.q.len()];
+        for part in all.parts {
+            for query in part.queries.clone() {
+                let place = part.before + query - part.queries.start;
+                for head in 0..heads {
+                    let kv = head / (heads / kv_heads);
+                    let q = &all.q[(query * heads + head) * dim..][..dim];
+                    let row = |from: &'_ [f32], key: usize| -> Vec<f64> {
+                        let key = part.keys.start + key;
+                        let row = &from[(key * kv_heads + kv) * dim..][..dim];
+                        row.iter().map(|x| f64::from(*x)).collect()
+                    };
+                    let mut weights = Vec::new();
+                    for key in 0..part.keys.len() {
+                        let late = all.causal && key > place;
+                        if late || all.window.is_some_and(|window| key + window <= place) {
+                            weights.push(0.0);
+                            continue;
+                        }
+                        let k = row(all.k, key);
+                        let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * k).sum();
+                        let score = dot * f64::from(all.scale);
+                        weights.push(match all.softcap {
+                            Some(cap) => (f64::from(cap) * (score / f64::from(cap)).tanh()).exp(),
+                            None => score.exp(),
+                        });
+                    }
+                    let total: f64 = weights.iter().sum();
+                    for (key, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+                        for (c, v) in row(all.v, key).into_iter().enumerate() {
+                            out[(query * heads + head) * dim + c] += weight / total * v;
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn equals_attention_score_by_score() {
+        let one = |queries: usize, keys: usize| {
+            vec![Part { queries: 0..queries, keys: 0..keys, before: keys - queries }]
+        };
+        let lengths = [5, 1, 70, 3];
+        let mut several = Vec::new();
+        let mut at = 2;
+        for length in lengths {
+            several.push(Part { queries: at..at + length, keys: at..at + length, before: 0 });
+            at += length;
+        }
+        let cases = [
+            (one(1, 1), 1, 1),
+            (one(1, 200), 1, 200),
+            (one(3, 130), 3, 130),
+            (one(100, 100), 100, 100),
+            (one(60, 300), 60, 300),
+            (several, at + 1, at + 1),
+        ];
+        for (parts, t, s) in &cases {
+            for (heads, kv_heads, dim) in [(1, 1, 8), (4, 2, 7), (6, 1, 33), (2, 2, 64)] {
+                let q = floats(t * heads * dim, 1);
+                let (k, v) = (floats(s * kv_heads * dim, 2), floats(s * kv_heads * dim, 3));
+                for (causal, window, softcap) in [
+                    (false, None, None),
+                    (true, None, None),
+                    (true, Some(20), None),
+                    (true, Some(1), Some(3.0)),
+                    (true, None, Some(0.5)),
+                ] {
+                    let all = Attend {
+                        q: &q,
+                        k: &k,
+                        v: &v,
+                        heads,
+                        kv_heads,
+                        dim,
+                        scale: 0.7,
+                        softcap,
+                        causal,
+                        window,
+                        parts,
+                    };
+                    let mut out = vec![f32::NAN; q.len()];
+                    attend(all, &mut out);
+                    for (i, (a, b)) in out.iter().zip(plain(all)).enumerate() {
+                        let off = (f64::from(*a) - b).abs();
+                        let what = format!("{parts:?} {heads} {kv_heads} {dim} {causal} {window:?}");
+                        assert!(off < 3e-6, "{what} at {i}: {a} is not {b}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Threads of the library's own, so that a product is shared out in a microsecond.
+//!
+//! A [`Pool`] holds threads that look for work for a few dozen microseconds after the last piece
+//! and then sleep: between two products of a forward pass they are awake, between two calls of a
+//! program they cost nothing. The caller always works too and never waits for a thread to wake:
+//! whoever comes late finds the work done. While one thread of the program uses the pool, others
+//! compute alone; so many callers on few processors do not get into each other's way.
+
+use std::any::Any;
+use std::cell::{RefCell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a thread looks for the next work before it sleeps.
+const AWAKE: Duration = Duration::from_micros(60);
+
+/// Set in [`Shared::state`] while threads may join the work; the bits below count those who did.
+const OPEN: u64 = 1 << 31;
+
+
+/// The work: called with the number of each task once.
+type Work<'a> = dyn Fn(usize) + Sync + 'a;
+
+struct Shared {
+    /// Number of the work, [`OPEN`], number of threads that joined.
+    state: AtomicU64,
+    /// Threads that have joined and are done.
+    done: AtomicUsize,
+    /// The next task to take.
+    next: AtomicUsize,
+    tasks: AtomicUsize,
+    /// The work, while `state` is open or a joined thread is not done.
+    work: UnsafeCell<Option<*const Work<'static>>>,
+    /// Whether a caller is using the pool.
+    busy: AtomicBool,
+    stop: AtomicBool,
+    asleep: AtomicUsize,
+    lock: Mutex<()>,
+    wake: Condvar,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `work` is written by the caller that holds `busy` alone, while `state` is closed and all
+// threads that joined are done; it is read by threads that joined. What it points to is `Sync`.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the pointer is followed only while the caller's borrow lasts.
+unsafe impl Send for Shared {}
+
+/// A caller and the threads that help it.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: usize,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({} threads)", self.threads)
+    }
+}
+
+thread_local! {
+    /// The pool of the model that is computing on this thread.
+    static CURRENT: RefCell<Option<Arc<Pool>>> = const { RefCell::new(None) };
+}
+
+/// The pool of all that asks for no other: one thread a processor.
+pub(crate) fn shared() -> &'static Arc<Pool> {
+    static ALL: OnceLock<Arc<Pool>> = OnceLock::new();
+    ALL.get_or_init(|| Arc::new(Pool::new(processors())))
+}
+
+/// Processors that this program may use.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs `call` with `pool` as the pool of this thread.
+pub(crate) fn with<R>(pool: &Arc<Pool>, call: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<Pool>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.with_borrow_mut(|current| *current = self.0.take());
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(pool.clone())));
+    call()
+}
+
+/// The pool of this thread.
+pub(super) fn current() -> Arc<Pool> {
+    CURRENT.with_borrow(|current| current.as_ref().unwrap_or_else(|| shared()).clone())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// A pool in which up to `threads` work, the caller among them. Where the system refuses a
+    /// thread, fewer do.
+    pub(crate) fn new(threads: usize) -> Pool {
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            done: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            tasks: AtomicUsize::new(0),
+            work: UnsafeCell::new(None),
+            busy: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            asleep: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+            panic: Mutex::new(None),
+        });
+        let spawn = |_| {
+            let shared = shared.clone();
+            let name = "emberform".to_string();
+            thread::Builder::new().name(name).spawn(move || help(&shared)).ok()
+        };
+        let workers: Vec<_> = (1..threads).map_while(spawn).collect();
+        Pool { threads: workers.len() + 1, shared, workers }
+    }
+
+    /// How many threads work, the caller among them.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Calls `work` with each number below `tasks`, on this thread and on those that are free.
+    ///
+    /// A panic of `work` comes out here, once all threads have left it.
+    pub(super) fn run(&self, tasks: usize, work: &Work<'_>) {
+        let shared = &*self.shared;
+        let alone = tasks <= 1 || self.threads == 1;
+        if alone || shared.busy.swap(true, Ordering::Acquire) {
+            return (0..tasks).for_each(work);
+        }
+        shared.next.store(0, Ordering::Relaxed);
+        shared.done.store(0, Ordering::Relaxed);
+        shared.tasks.store(tasks, Ordering::Relaxed);
+        // SAFETY: `busy` is ours, and nobody is in the last work: its caller waited for that. The
+        // pointer outlives its use, since this call returns after `state` is closed and all that
+        // joined are done; so the longer lifetime of the type is never relied on.
+        unsafe {
+            let longer: *const Work<'static> =
+                std::mem::transmute::<*const Work<'_>, _>(std::ptr::from_ref(work));
+            *shared.work.get() = Some(longer);
+        }
+        let number = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        shared.state.store(number << 32 | OPEN, Ordering::SeqCst);
+        if shared.asleep.load(Ordering::SeqCst) > 0 {
+            drop(locked(&shared.lock));
+            shared.wake.notify_all();
+        }
+        let own = catch_unwind(AssertUnwindSafe(|| take(shared, work)));
+        if own.is_err() {
+            shared.next.store(tasks, Ordering::Relaxed);
+        }
+        let joined = shared.state.fetch_and(!OPEN, Ordering::AcqRel) & (OPEN - 1);
+        let mut turns = 0_u32;
+        while shared.done.load(Ordering::Acquire) as u64 != joined {
+            turns = turns.wrapping_add(1);
+            // More threads than processors: the one that is waited for may not be running.
+            if turns.is_multiple_of(1 << 12) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+        let theirs = locked(&shared.panic).take();
+        shared.busy.store(false, Ordering::Release);
+        if let Some(panic) = own.err().or(theirs) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Calls `work` with ranges that make up `0..length`, each but the last a multiple of `unit`
+    /// long and none, if that can be, shorter than `least`.
+    pub(super) fn ranges(
+        &self,
+        length: usize,
+        unit: usize,
+        least: usize,
+        work: &(dyn Fn(std::ops::Range<usize>) + Sync),
+    ) {
+        let even = length.div_ceil(4 * self.threads).max(least).next_multiple_of(unit.max(1));
+        self.run(length.div_ceil(even.max(1)), &|i| work(i * even..length.min((i + 1) * even)));
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        drop(locked(&self.shared.lock));
+        self.shared.wake.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches what panics in it.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Takes tasks until none is left.
+fn take(shared: &Shared, work: &Work<'_>) {
+    let tasks = shared.tasks.load(Ordering::Relaxed);
+    loop {
+        let task = shared.next.fetch_add(1, Ordering::Relaxed);
+        if task >= tasks {
+            return;
+        }
+        work(task);
+    }
+}
+
+/// What a thread of the pool does all its life.
+fn help(shared: &Shared) {
+    let mut seen = 0;
+    while let Some(state) = wait(shared, seen) {
+        seen = state >> 32;
+        let joined = state + 1;
+        if shared.state.compare_exchange(state, joined, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            // Closed, or another joined first: look again, at the same work if it is still open.
+            seen = seen.wrapping_sub(1);
+            continue;
+        }
+        // SAFETY: this thread has joined, so the caller waits for it before the work goes away.
+        if let Some(work) = unsafe { *shared.work.get() } {
+            // SAFETY: as above.
+            let result = catch_unwind(AssertUnwindSafe(|| take(shared, unsafe { &*work })));
+            if let Err(panic) = result {
+                shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+                *locked(&shared.panic) = Some(panic);
+            }
+        }
+        shared.done.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The state once it is open with a number other than `seen`; `None` when the pool ends.
+fn wait(shared: &Shared, seen: u64) -> Option<u64> {
+    let fresh = || {
+        let state = shared.state.load(Ordering::SeqCst);
+        (state & OPEN != 0 && state >> 32 != seen).then_some(state)
+    };
+    let start = Instant::now();
+    loop {
+        for _ in 0..64 {
+            if let Some(state) = fresh() {
+                return Some(state);
+            }
+            std::hint::spin_loop();
+        }
+        if shared.stop.load(Ordering::SeqCst) {
+            return None;
+        }
+        if start.elapsed() < AWAKE {
+            continue;
+        }
+        let guard = locked(&shared.lock);
+        shared.asleep.fetch_add(1, Ordering::SeqCst);
+        // Looked at once more now that the caller knows of us: it either sees `asleep` and wakes
+        // us, or we see its work here.
+        let guard = shared
+            .wake
+            .wait_while(guard, |()| fresh().is_none() && !shared.stop.load(Ordering::SeqCst))
+            .unwrap_or_else(PoisonError::into_inner);
+        shared.asleep.fetch_sub(1, Ordering::SeqCst);
+        drop(guard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_whoever_calls() {
+        let pool = Pool::new(3);
+        for tasks in [0, 1, 2, 3, 100, 1000] {
+            for pause in [0, 200] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                thread::sleep(Duration::from_micros(pause));
+            }
+        }
+    }
+
+    #[test]
+    fn many_callers_share_a_pool() {
+        let pool = Pool::new(4);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..2000 {
+                        let sum = AtomicUsize::new(0);
+                        pool.run(round % 7, &|i| {
+                            sum.fetch_add(i + 1, Ordering::Relaxed);
+                        });
+                        let n = round % 7;
+                        assert_eq!(sum.load(Ordering::Relaxed), n * (n + 1) / 2);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Pool::new(3);
+        for at in [0, 5, 63] {
+            let run = || pool.run(64, &|i| assert_ne!(i, at, "at {at}"));
+            let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it must come out");
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            assert!(text.contains(&format!("at {at}")), "{text}");
+            pool.run(64, &|_| {});
+        }
+    }
+
+    #[test]
+    fn ranges_cover_all() {
+        let pool = Pool::new(2);
+        for (length, unit, least) in [(0, 1, 1), (1, 4, 1), (1000, 32, 1), (1000, 1, 5000)] {
+            let sum = AtomicUsize::new(0);
+            pool.ranges(length, unit, least, &|range| {
+                assert!(range.start.is_multiple_of(unit));
+                sum.fetch_add(range.len(), Ordering::Relaxed);
+            });
+            assert_eq!(sum.load(Ordering::Relaxed), length);
+        }
+    }
+}
