@@ -57,7 +57,7 @@ pub use generate::{
     CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats, Stream, Token,
 };
 pub use load::LoadReport;
-pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, TensorInfo};
+pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, Precision, TensorInfo};
 pub use task::{
     Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
     Ranked, RunOptions, Scoring, TokenOptions, ZeroShotOptions, char_range,

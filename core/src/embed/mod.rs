@@ -23,6 +23,7 @@ pub use vectors::Embeddings;
 use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::load::aligned_copy;
+use crate::nn::host;
 use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
@@ -329,7 +330,32 @@ impl Embedder {
         let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
         let pooled: Vec<Tensor<2>> =
             poolings.iter().map(|pooling| pooling.forward(hidden.clone(), rows)).collect();
-        let mut x = Tensor::cat(pooled, 1);
+        self.after_pooling(Tensor::cat(pooled, 1), options)
+    }
+
+    /// As [`finish`](Self::finish), of sequences that stand one after another.
+    ///
+    /// # Shapes
+    /// `hidden: [1, N, D]`, the tokens of B rows -> `[B, width]`
+    pub(crate) fn finish_packed(
+        &self,
+        hidden: Tensor<3>,
+        rows: &[Row],
+        options: &EmbedOptions,
+    ) -> Option<Tensor<2>> {
+        let [_, _, d] = hidden.dims();
+        let hidden = host::floats(&hidden)?;
+        let own = options.pooling.map(|pooling| vec![pooling]);
+        let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
+        let pooled = poolings
+            .iter()
+            .map(|pooling| host::tensor(pooling.on_host(&hidden, d, rows), [rows.len(), d]))
+            .collect();
+        Some(self.after_pooling(Tensor::cat(pooled, 1), options))
+    }
+
+    /// `[B, D]` -> `[B, width]`
+    fn after_pooling(&self, mut x: Tensor<2>, options: &EmbedOptions) -> Tensor<2> {
         for step in &self.steps {
             x = match step {
                 Layer::Normalize if options.normalize == Some(false) => x,

@@ -86,6 +86,39 @@ impl Pooling {
         weights.matmul(hidden).reshape([b, d])
     }
 
+    /// Pools sequences that stand one after another, in plain floats: what
+    /// [`forward`](Self::forward) gives.
+    ///
+    /// # Shapes
+    /// `hidden: [N, D]`, the tokens of B rows -> `[B, D]`
+    pub(crate) fn on_host(self, hidden: &[f32], d: usize, rows: &[Row]) -> Vec<f32> {
+        let mut out = vec![0.0; rows.len() * d];
+        let mut rest = hidden;
+        for (row, out) in rows.iter().zip(out.chunks_exact_mut(d.max(1))) {
+            let (states, after) = rest.split_at(row.tokens * d);
+            rest = after;
+            let states = states.chunks_exact(d.max(1));
+            if self == Pooling::Max {
+                if row.skipped < row.tokens {
+                    out.fill(f32::MIN);
+                }
+                for state in states.skip(row.skipped) {
+                    for (out, x) in out.iter_mut().zip(state) {
+                        // A NaN stays: a broken model must be seen.
+                        *out = if *x > *out || x.is_nan() { *x } else { *out };
+                    }
+                }
+                continue;
+            }
+            for (state, weight) in states.zip(self.weights(*row, row.tokens)) {
+                if weight != 0.0 {
+                    out.iter_mut().zip(state).for_each(|(out, x)| *out += weight * x);
+                }
+            }
+        }
+        out
+    }
+
     /// The weight of each of a row's `t` places.
     fn weights(self, row: Row, t: usize) -> Vec<f32> {
         let pooled = row.skipped.min(row.tokens)..row.tokens;

@@ -17,7 +17,8 @@ impl PackedOps for Flex {
         let x = x.to_contiguous();
         let [m, k] = [x.shape()[0], x.shape()[1]];
         let mut out = vec![0f32; m * rows];
-        cpu::matmul(format, packed_bytes(&weights), x.storage::<f32>(), m, k, rows, &mut out);
+        let w = packed_bytes(&weights);
+        cpu::matmul(format, w, x.storage::<f32>(), [m, k, rows], None, &mut out);
         floats(out, [m, rows])
     }
 
@@ -46,7 +47,7 @@ impl PackedOps for Flex {
 }
 
 /// The bytes that the tensor covers: all of its storage unless it is a view.
-fn packed_bytes(weights: &FlexTensor) -> &[u8] {
+pub(crate) fn packed_bytes(weights: &FlexTensor) -> &[u8] {
     let bytes = weights.bytes();
     match weights.layout().contiguous_offsets() {
         Some((start, end)) if weights.dtype() == DType::U8 => &bytes[start..end],

@@ -14,7 +14,7 @@ use crate::quant::Format;
 #[cfg(feature = "train")]
 mod autodiff;
 pub mod cpu;
-mod flex;
+pub(crate) mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub mod gpu;
 #[cfg(test)]

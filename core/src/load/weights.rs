@@ -5,26 +5,34 @@ use std::collections::BTreeSet;
 use burn::backend::{AllocationProperty, Bytes as Storage};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use bytes::Bytes;
 
 use super::{Checkpoint, Dtype, LoadReport, Stored};
 use crate::error::{Error, Result};
 use crate::family::names;
 use crate::nn::Weight;
 use crate::nn::source::{Source, Start, frozen};
+use crate::model::Precision;
 use crate::quant::Format;
+use crate::quant::ggml;
 use crate::quant::weights::{Packed, part_limit};
 
 /// Reads parameters from a checkpoint and keeps count of what does not fit.
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
+    precision: Precision,
     used: BTreeSet<String>,
     report: LoadReport,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
-        Weights { checkpoint, device, used: BTreeSet::new(), report: LoadReport::default() }
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        precision: Precision,
+    ) -> Self {
+        Weights { checkpoint, device, precision, used: BTreeSet::new(), report: LoadReport::default() }
     }
 
     /// The tensor `name`, if it is there with the shape wanted; else the report has it.
@@ -80,6 +88,13 @@ impl Source for Weights<'_> {
             // Loading fails in the end; until then a lying config must not allocate what it says.
             return Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device))));
         };
+        let wide = matches!(format, Format::F32 | Format::F16 | Format::BF16);
+        // Tables are looked up, not multiplied; a head that shares one is multiplied as it is.
+        let table = name.starts_with("embed.");
+        if self.precision == Precision::Int8 && wide && !table && width.is_multiple_of(32) {
+            let bytes = Bytes::from(ggml::to_q8_0(format, &stored.bytes));
+            return Packed::new(bytes, Format::Q8_0, rows, width, self.device).map(Weight::Packed);
+        }
         let fits = stored.bytes.len() <= part_limit(self.device);
         if format == Format::F32 && fits {
             return Ok(Weight::Full(frozen(full(stored, [rows, width], self.device))));

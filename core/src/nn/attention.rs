@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Tensor, activation};
 
 use super::cache::LayerCache;
+use super::host::{self, View};
 use super::linear::Proj;
 use super::norm::Norm;
 use super::position::Angles;
@@ -52,6 +53,8 @@ pub(crate) struct Places<'a> {
     pub vectors: Option<&'a Vectors>,
     /// `true` hides a key from a query, `[B or 1, 1, T or 1, S]`.
     pub hidden: Option<&'a Tensor<4, Bool>>,
+    /// The same in numbers, where the pass is on the CPU.
+    pub view: Option<View<'a>>,
 }
 
 impl Attention {
@@ -97,6 +100,11 @@ impl Attention {
         })
     }
 
+    /// What it was built from.
+    pub(crate) fn spec(&self) -> &spec::Attention {
+        &self.spec
+    }
+
     /// Lets every token look at those that `places.hidden` does not hide.
     ///
     /// With a cache, the new keys and values join those it holds, and `places` covers both.
@@ -110,6 +118,12 @@ impl Attention {
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
+        let mut cache = cache;
+        if let Some(values) = host::floats(&x)
+            && let Some(y) = self.on_host(&values, places, cache.as_deref_mut())
+        {
+            return host::tensor(y, [b, t, self.out.weight.dims()[0]]);
+        }
         let (heads, c) = (self.spec.heads, self.spec.head_dim);
         let split = |y: Tensor<3>| {
             let [_, _, inner] = y.dims();

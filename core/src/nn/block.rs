@@ -40,6 +40,9 @@ pub struct Block {
     place: Place,
     #[module(skip)]
     scale: Option<f64>,
+    /// Whether something is added to scores.
+    #[module(skip)]
+    biased: bool,
 }
 
 impl Block {
@@ -73,7 +76,14 @@ impl Block {
             mlp_post_norm,
             place: spec.place,
             scale: spec.scales.residual,
+            biased: matches!(spec.position, spec::Position::Alibi { .. })
+                || spec.attention.relative.is_some(),
         })
+    }
+
+    /// Whether the attention can do without a mask and a bias on the CPU.
+    pub(crate) fn on_host(&self) -> bool {
+        !matches!(self.attn.spec().qk_norm, Some(spec::QkNorm::PerHead(_))) && !self.biased
     }
 
     /// # Shapes

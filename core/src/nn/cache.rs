@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::host;
 use super::spec::{Span, Spec};
 
 /// The cache of one sequence: a part for each block.
@@ -55,6 +56,7 @@ impl Cache {
             match layer {
                 LayerCache::Full(full) => full.len = len,
                 LayerCache::Rolling(ring) => ring.seen = len,
+                LayerCache::Host(held) => held.truncate(len),
             }
         }
         true
@@ -73,6 +75,57 @@ pub(crate) enum LayerCache {
     Full(Full),
     /// The last tokens of a sliding window.
     Rolling(Rolling),
+    /// Rows of one sequence in this program's memory.
+    Host(Held),
+}
+
+/// Keys and values as rows `[S, K C]`, of all tokens or of the last ones.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// Floats of a row.
+    row: usize,
+    /// Tokens that are no longer held.
+    gone: usize,
+    /// Tokens that a later one may still look at; `None`: all.
+    window: Option<usize>,
+}
+
+impl Held {
+    /// Takes in rows of the next tokens.
+    pub(crate) fn extend(&mut self, k: &[f32], v: &[f32], row: usize) {
+        self.row = row;
+        let held = self.keys.len() / row.max(1);
+        // Let go now and then, so that the rest is seldom moved.
+        if let Some(window) = self.window
+            && held > 2 * window + 64
+        {
+            self.gone += held - window;
+            self.keys.drain(..(held - window) * row);
+            self.values.drain(..(held - window) * row);
+        }
+        for (all, new) in [(&mut self.keys, k), (&mut self.values, v)] {
+            if all.capacity() < all.len() + new.len() {
+                all.reserve_exact(new.len() + all.len() / 2 + 64 * row);
+            }
+            all.extend_from_slice(new);
+        }
+    }
+
+    /// Keys and values that are held.
+    pub(crate) fn rows(&self) -> (&[f32], &[f32]) {
+        (&self.keys, &self.values)
+    }
+
+    fn seen(&self) -> usize {
+        self.gone + self.keys.len() / self.row.max(1)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.keys.truncate(len * self.row);
+        self.values.truncate(len * self.row);
+    }
 }
 
 /// Two tensors that grow together.
@@ -103,6 +156,7 @@ impl LayerCache {
             LayerCache::Rolling(ring) => {
                 ring.held(ring.seen).chain(ring.seen..ring.seen + t).collect()
             }
+            LayerCache::Host(held) => (held.gone..held.seen() + t).collect(),
         }
     }
 
@@ -114,6 +168,35 @@ impl LayerCache {
         match self {
             LayerCache::Full(full) => full.extend(k, v),
             LayerCache::Rolling(ring) => ring.extend(k, v),
+            LayerCache::Host(held) => {
+                // On the CPU after all in tensors: rows [S, K C] are [1, S, K, C].
+                let [_, heads, _, c] = k.dims();
+                let rows = |x: Tensor<4>| {
+                    let x = x.swap_dims(1, 2).into_data();
+                    x.try_into_vec::<f32>().unwrap_or_default()
+                };
+                held.extend(&rows(k), &rows(v), heads * c);
+                let tensor = |rows: &[f32]| {
+                    let s = rows.len() / (heads * c).max(1);
+                    host::tensor(rows.to_vec(), [1, s, heads, c]).swap_dims(1, 2)
+                };
+                (tensor(&held.keys), tensor(&held.values))
+            }
+        }
+    }
+
+    /// The rows in this program's memory; `None` when there are tensors already.
+    pub(crate) fn host(&mut self) -> Option<&mut Held> {
+        let window = match self {
+            LayerCache::Full(full) if full.len == 0 => None,
+            LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
+            LayerCache::Host(held) => return Some(held),
+            _ => return None,
+        };
+        *self = LayerCache::Host(Held { window, ..Held::default() });
+        match self {
+            LayerCache::Host(held) => Some(held),
+            _ => None,
         }
     }
 
@@ -122,6 +205,7 @@ impl LayerCache {
         match self {
             LayerCache::Full(_) => true,
             LayerCache::Rolling(ring) => ring.seen <= ring.window,
+            LayerCache::Host(held) => held.gone == 0,
         }
     }
 
@@ -129,6 +213,9 @@ impl LayerCache {
         let buffer = match self {
             LayerCache::Full(full) => &full.buffer,
             LayerCache::Rolling(ring) => &ring.buffer,
+            LayerCache::Host(held) => {
+                return 4 * (held.keys.capacity() + held.values.capacity());
+            }
         };
         buffer
             .as_ref()

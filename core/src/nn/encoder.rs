@@ -62,7 +62,7 @@ impl BertEncoder {
         kept: Option<Tensor<2, Bool>>,
     ) -> Tensor<3> {
         self.transformer
-            .run(ids, Run { types, kept, cache: None }, &mut |_, _| true)
+            .run(ids, Run { types, kept, ..Run::default() }, &mut |_, _| true)
             .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
     }
 

@@ -4,6 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
+use super::host;
 use super::source::Source;
 use crate::error::Result;
 use crate::quant::Format;
@@ -48,6 +49,12 @@ impl Weight {
     /// # Shapes
     /// `x: [M, width]` -> `[M, rows]`
     pub fn matmul(&self, x: Tensor<2>) -> Tensor<2> {
+        if let Some(values) = host::floats(&x) {
+            let [m, _] = x.dims();
+            if let Some(y) = self.on_host(&values, m, None) {
+                return host::tensor(y, [m, self.dims()[0]]);
+            }
+        }
         match self {
             Weight::Full(values) => x.matmul(values.val().transpose()),
             Weight::Packed(packed) => packed.matmul(x),
@@ -94,6 +101,11 @@ impl Proj {
     /// `x: [B, T, width]` -> `[B, T, rows]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = x.dims();
+        if let Some(values) = host::floats(&x)
+            && let Some(y) = self.on_host(&values, b * t)
+        {
+            return host::tensor(y, [b, t, self.weight.dims()[0]]);
+        }
         let y = self.weight.matmul(x.reshape([b * t, width])); // [B * T, rows]
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),

@@ -29,6 +29,7 @@ mod cache;
 mod decoder;
 mod encoder;
 mod heads;
+pub(crate) mod host;
 mod linear;
 mod mask;
 mod mlp;

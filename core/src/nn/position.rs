@@ -64,22 +64,32 @@ pub(crate) struct Angles {
 }
 
 impl Angles {
-    /// The angles of the places `start .. start + t`.
-    pub(crate) fn new(rope: &Rope, start: usize, t: usize, device: &Device) -> Angles {
+    /// The angles of some places.
+    pub(crate) fn new(rope: &Rope, places: &[usize], device: &Device) -> Angles {
         let waves = frequencies(rope);
-        let half = waves.len();
+        let (t, half) = (places.len(), waves.len());
         let (mut cos, mut sin) = (Vec::with_capacity(t * half), Vec::with_capacity(t * half));
-        for place in start..start + t {
+        for place in places {
             for wave in &waves {
                 // In f32, as the reference implementations multiply: at far places the rounding
                 // of this product is part of what the model was trained with.
-                let angle = place as f32 * wave;
+                let angle = *place as f32 * wave;
                 cos.push(angle.cos());
                 sin.push(angle.sin());
             }
         }
         let tensor = |values| Tensor::from_data(TensorData::new(values, [1, 1, t, half]), device);
         Angles { cos: tensor(cos), sin: tensor(sin), dims: rope.dims, pairing: rope.pairing }
+    }
+
+    /// Cosines and sines `[1, 1, T, dims / 2]`, and which dimensions they are for.
+    pub(crate) fn parts(&self) -> (&Tensor<4>, &Tensor<4>, Pairing) {
+        (&self.cos, &self.sin, self.pairing)
+    }
+
+    /// How many places there are.
+    pub(crate) fn tokens(&self) -> usize {
+        self.cos.dims()[2]
     }
 
     /// Rotates queries or keys.

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::attention::Places;
 use super::block::Block;
 use super::cache::Cache;
+use super::host::{self, View};
 use super::linear::{Proj, Weight};
 use super::mask;
 use super::norm::Norm;
@@ -17,6 +18,7 @@ use super::relative::{Distances, Vectors};
 use super::source::{Random, Source};
 use super::spec::{Position, Relative, Span, Spec};
 use crate::error::Result;
+use crate::kernels::cpu::attention::Part;
 
 /// Tokens in, hidden states out.
 ///
@@ -53,6 +55,9 @@ pub(crate) struct Run<'a> {
     pub kept: Option<Tensor<2, Bool>>,
     /// Keys and values of the tokens before.
     pub cache: Option<&'a mut Cache>,
+    /// Lengths of sequences that stand one after another in the one row, without padding and
+    /// without seeing each other; where [`Transformer::packs`] says so alone.
+    pub packed: Option<&'a [usize]>,
 }
 
 impl Transformer {
@@ -136,7 +141,16 @@ impl Transformer {
         let [b, t] = ids.dims();
         let device = ids.device();
         let start = run.cache.as_ref().map_or(0, |cache| cache.len());
-        let mut x = self.embed(ids, run.types, start);
+        let on_host = host::is_host(&device) && (run.cache.is_none() || b == 1);
+        let parts = match on_host {
+            true => parts([b, t], run.packed, run.kept.as_ref()),
+            false => vec![],
+        };
+        let at: Vec<usize> = match run.packed {
+            Some(lengths) => lengths.iter().flat_map(|length| 0..*length).collect(),
+            None => (start..start + t).collect(),
+        };
+        let mut x = self.embed(ids, run.types, &at);
 
         let padding = run.kept.map(mask::padding);
         // Angles and masks are made once for all blocks that share them.
@@ -152,11 +166,18 @@ impl Transformer {
             let rope = self.spec.rope(i).map(|rope| {
                 let known = ropes.iter().position(|(j, _)| self.spec.rope(*j) == Some(rope));
                 known.unwrap_or_else(|| {
-                    ropes.push((i, Angles::new(rope, start, t, &device)));
+                    ropes.push((i, Angles::new(rope, &at, &device)));
                     ropes.len() - 1
                 })
             });
             let layer = run.cache.as_deref_mut().map(|cache| &mut cache.layers[i]);
+            let angles = rope.map(|rope| &ropes[rope].1);
+            let span = own.span;
+            if on_host && block.on_host() {
+                let view = Some(View { span, parts: &parts });
+                x = block.forward(x, Places { angles, view, ..Places::default() }, layer);
+                continue;
+            }
             let keys = match &layer {
                 Some(layer) => layer.places(t),
                 None => (0..t).collect(),
@@ -173,7 +194,6 @@ impl Transformer {
                 vectors.push((keys.clone(), new));
                 Some(vectors.len() - 1)
             });
-            let span = own.span;
             let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
             let hidden = known.unwrap_or_else(|| {
                 let own = mask::span(span, start..start + t, &keys, &device);
@@ -181,10 +201,11 @@ impl Transformer {
                 masks.len() - 1
             });
             let places = Places {
-                angles: rope.map(|rope| &ropes[rope].1),
+                angles,
                 bias: bias.map(|bias| &biases[bias].1),
                 vectors: vector.map(|vector| &vectors[vector].1),
                 hidden: masks[hidden].2.as_ref(),
+                view: None,
             };
             x = block.forward(x, places, layer);
         }
@@ -222,8 +243,15 @@ impl Transformer {
         }
     }
 
-    /// `[B, T]` -> `[B, T, D]`
-    fn embed(&self, ids: Tensor<2, Int>, types: Option<Tensor<2, Int>>, start: usize) -> Tensor<3> {
+    /// Whether [`Run::packed`] is understood on this device.
+    pub(crate) fn packs(&self, device: &Device) -> bool {
+        host::is_host(device)
+            && self.spec.position != Position::Sinusoidal
+            && self.blocks.iter().all(Block::on_host)
+    }
+
+    /// Tokens at the places `at`: `[B, T]` -> `[B, T, D]`
+    fn embed(&self, ids: Tensor<2, Int>, types: Option<Tensor<2, Int>>, at: &[usize]) -> Tensor<3> {
         let [b, t] = ids.dims();
         let width = self.spec.embed_width();
         let device = ids.device();
@@ -236,11 +264,12 @@ impl Transformer {
             x = x * scale;
         }
         if let Some(positions) = &self.positions {
-            let places = Tensor::arange(start as i64..(start + t) as i64, &device).unsqueeze();
+            let places: Vec<i32> = at.iter().map(|place| *place as i32).collect();
+            let places = Tensor::from_data(TensorData::new(places, [1, t]), &device);
             x = x + look_up(positions, places);
         }
         if self.spec.position == Position::Sinusoidal {
-            x = x + sinusoidal(start, t, width, &device).unsqueeze();
+            x = x + sinusoidal(at.first().copied().unwrap_or(0), t, width, &device).unsqueeze();
         }
         if let Some(table) = &self.types {
             let types = types.unwrap_or_else(|| Tensor::zeros([b, t], &device));
@@ -255,4 +284,33 @@ impl Transformer {
             None => x,
         }
     }
+}
+
+/// The sequences among the rows of a pass without a cache.
+fn parts(
+    [b, t]: [usize; 2],
+    packed: Option<&[usize]>,
+    kept: Option<&Tensor<2, Bool>>,
+) -> Vec<Part> {
+    let part = |start: usize, length: usize| {
+        let range = start..start + length;
+        Part { queries: range.clone(), keys: range, before: 0 }
+    };
+    if let Some(lengths) = packed {
+        let starts = lengths.iter().scan(0, |next, length| {
+            let start = *next;
+            *next += length;
+            Some(start)
+        });
+        return starts.zip(lengths).map(|(start, length)| part(start, *length)).collect();
+    }
+    let lengths: Vec<usize> = match kept {
+        // Padding stands on the right.
+        Some(kept) => {
+            let kept = kept.clone().int().sum_dim(1).into_data();
+            kept.iter::<i64>().map(|length| usize::try_from(length).unwrap_or(0)).collect()
+        }
+        None => vec![t; b],
+    };
+    lengths.into_iter().enumerate().map(|(row, length)| part(row * t, length)).collect()
 }

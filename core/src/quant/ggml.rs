@@ -217,6 +217,28 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     }
 }
 
+/// Rounds weights of a format of floats to Q8_0: the scale of 32 is a 127th of their largest.
+///
+/// `bytes` holds a multiple of 32 weights; what is beyond the last whole block is left out.
+pub fn to_q8_0(format: Format, bytes: &[u8]) -> Vec<u8> {
+    let size = format.block_bytes();
+    let mut out = Vec::with_capacity(bytes.len() / size / 32 * 34);
+    let mut floats = [0.0_f32; 32];
+    for block in bytes.chunks_exact(32 * size) {
+        dequantize(format, block, &mut floats);
+        // Not `max`, which loses a NaN: what is broken must stay so.
+        let larger = |most: f32, x: &f32| if x.abs() <= most { most } else { x.abs() };
+        let largest = floats.iter().fold(0.0, larger);
+        let largest = if floats.iter().any(|x| x.is_nan()) { f32::NAN } else { largest };
+        let scale = f16::from_f32(largest / 127.0);
+        out.extend(scale.to_le_bytes());
+        let scale = scale.to_f32();
+        let by = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        out.extend(floats.iter().map(|x| (x * by).round().clamp(-127.0, 127.0) as i8 as u8));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

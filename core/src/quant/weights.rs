@@ -5,7 +5,7 @@
 
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "train"))]
 use burn::backend::DispatchDevice;
-use burn::backend::{AllocationProperty, Bytes as Storage, DType, TensorData};
+use burn::backend::{AllocationProperty, BackendTensor, Bytes as Storage, DType, DispatchTensorKind, TensorData};
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
     Param, ParamId,
@@ -122,6 +122,19 @@ impl Packed {
             .map(|(part, _, rows)| kernels::packed_matmul(x.clone(), part, self.format, rows))
             .collect();
         if sums.len() == 1 { sums.swap_remove(0) } else { Tensor::cat(sums, 1) }
+    }
+
+    /// Calls `work` with the bytes of all rows, if they are in this program's memory.
+    pub(crate) fn on_host<R>(&self, work: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let [part] = &self.parts[..] else { return None };
+        let part = part.val().into_dispatch();
+        #[allow(unreachable_patterns, reason = "a build may have no other backend")]
+        match part.kind {
+            DispatchTensorKind::Flex(BackendTensor::Int(bytes)) => {
+                Some(work(kernels::flex::packed_bytes(&bytes)))
+            }
+            _ => None,
+        }
     }
 
     /// The rows `ids [M]` as floats: `[M, width]`. An id outside the matrix gives zeros.

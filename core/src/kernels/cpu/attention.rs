@@ -46,10 +46,10 @@ pub(crate) struct Attend<'a> {
     pub(crate) dim: usize,
     pub(crate) scale: f32,
     pub(crate) softcap: Option<f32>,
-    /// Whether a query sees no later key.
-    pub(crate) causal: bool,
-    /// How many keys a query sees at most, its own included.
+    /// How many keys a query sees up to its own, included; `None`: all.
     pub(crate) window: Option<usize>,
+    /// How many keys a query sees after its own; `None`: all.
+    pub(crate) after: Option<usize>,
     pub(crate) parts: &'a [Part],
 }
 
@@ -139,7 +139,7 @@ impl Run<'_, '_> {
     /// The keys, counted from the part's first, that the query `place` keys after it sees.
     #[inline(always)]
     fn seen(all: &Attend<'_>, keys: usize, place: usize) -> Range<usize> {
-        let end = if all.causal { keys.min(place + 1) } else { keys };
+        let end = all.after.map_or(keys, |after| keys.min((place + 1).saturating_add(after)));
         let start = all.window.map_or(0, |window| (place + 1).saturating_sub(window));
         start.min(end)..end
     }
@@ -370,7 +370,7 @@ mod tests {
                     };
                     let mut weights = Vec::new();
                     for key in 0..part.keys.len() {
-                        let late = all.causal && key > place;
+                        let late = all.after.is_some_and(|after| key > place + after);
                         if late || all.window.is_some_and(|window| key + window <= place) {
                             weights.push(0.0);
                             continue;
@@ -419,12 +419,13 @@ mod tests {
             for (heads, kv_heads, dim) in [(1, 1, 8), (4, 2, 7), (6, 1, 33), (2, 2, 64)] {
                 let q = floats(t * heads * dim, 1);
                 let (k, v) = (floats(s * kv_heads * dim, 2), floats(s * kv_heads * dim, 3));
-                for (causal, window, softcap) in [
-                    (false, None, None),
-                    (true, None, None),
-                    (true, Some(20), None),
-                    (true, Some(1), Some(3.0)),
-                    (true, None, Some(0.5)),
+                for (after, window, softcap) in [
+                    (None, None, None),
+                    (Some(0), None, None),
+                    (Some(0), Some(20), None),
+                    (Some(5), Some(6), None),
+                    (Some(0), Some(1), Some(3.0)),
+                    (Some(0), None, Some(0.5)),
                 ] {
                     let all = Attend {
                         q: &q,
@@ -435,15 +436,15 @@ mod tests {
                         dim,
                         scale: 0.7,
                         softcap,
-                        causal,
                         window,
+                        after,
                         parts,
                     };
                     let mut out = vec![f32::NAN; q.len()];
                     attend(all, &mut out);
                     for (i, (a, b)) in out.iter().zip(plain(all)).enumerate() {
                         let off = (f64::from(*a) - b).abs();
-                        let what = format!("{parts:?} {heads} {kv_heads} {dim} {causal} {window:?}");
+                        let what = format!("{parts:?} {heads} {kv_heads} {dim} {after:?} {window:?}");
                         assert!(off < 3e-6, "{what} at {i}: {a} is not {b}");
                     }
                 }

@@ -97,7 +97,7 @@ macro_rules! with_quants {
     };
 }
 
-/// `out[i, j] = sum over l of x[i, l] * w[j, l]`: floats times the transpose of packed rows.
+/// `out[i, j] = sum over l of x[i, l] * w[j, l] + bias[j]`: floats times the transpose of packed rows.
 ///
 /// # Shapes
 ///
@@ -109,14 +109,15 @@ macro_rules! with_quants {
 /// read past the end nor leave `out` half written.
 pub fn matmul(
     format: Format,
-    arithmetic: Arithmetic,
     w: &[u8],
     x: &[f32],
     [m, k, n]: [usize; 3],
+    bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let how = How { level: Level::best(), pool: &pool::current(), arithmetic };
-    matmul_with(how, format, w, x, [m, k, n], out);
+    let pool = pool::current();
+    let how = How { level: Level::best(), pool: &pool, arithmetic: pool.arithmetic() };
+    matmul_with(how, format, w, x, [m, k, n], bias, out);
 }
 
 /// The rows `ids` of a packed table as floats.
@@ -157,13 +158,18 @@ fn matmul_with(
     w: &[u8],
     x: &[f32],
     [m, k, n]: [usize; 3],
+    bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
     let row_bytes = row_bytes(format, w, k, n);
+    assert!(bias.is_none_or(|bias| bias.len() == n), "`bias` is not [{n}]");
     assert_eq!(m.checked_mul(k), Some(x.len()), "`x` is not [{m}, {k}]");
     assert_eq!(m.checked_mul(n), Some(out.len()), "`out` is not [{m}, {n}]");
     if out.is_empty() || k == 0 {
-        return out.fill(0.0);
+        for row in out.chunks_exact_mut(n.max(1)) {
+            row.iter_mut().enumerate().for_each(|(i, out)| *out = bias.map_or(0.0, |bias| bias[i]));
+        }
+        return;
     }
     // Unpacked formats may have any width: what is missing to a whole group are zeros.
     let x = match k % 32 {
@@ -173,7 +179,7 @@ fn matmul_with(
             Cow::Owned(x.chunks_exact(k).flat_map(|x| [x, &zeros[rest..]].concat()).collect())
         }
     };
-    let all = Matmul { how, w: &w[..n * row_bytes], row_bytes };
+    let all = Matmul { how, w: &w[..n * row_bytes], row_bytes, bias };
     let k = k.next_multiple_of(32);
     match how.arithmetic {
         Arithmetic::Floats => with_format!(format, floats(all, &x, m, k, out)),
@@ -195,6 +201,8 @@ struct Matmul<'a> {
     how: How<'a>,
     w: &'a [u8],
     row_bytes: usize,
+    /// Added to each row of the result.
+    bias: Option<&'a [f32]>,
 }
 
 fn floats<P: Packed>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
@@ -276,7 +284,8 @@ fn rows_of<P: Packed>(
         if out.len() > FEW && scratch.is_empty() {
             scratch.resize(SCRATCH, Line::ZERO);
         }
-        part(Rows { format: PhantomData, w: &w, row_bytes, out, scratch });
+        let bias = all.bias.map(|bias| &bias[first..first + n]);
+        part(Rows { format: PhantomData, w: &w, row_bytes, bias, out, scratch });
     });
 }
 
@@ -400,7 +409,7 @@ mod tests {
         let [alone, three] = [Pool::new(1), Pool::new(3)];
         let how = |pool, arithmetic| How { level, pool, arithmetic };
         let mut out = vec![f32::NAN; m * n];
-        matmul_with(how(&alone, arithmetic), format, w, x, [m, k, n], &mut out);
+        matmul_with(how(&alone, arithmetic), format, w, x, [m, k, n], None, &mut out);
 
         // The longest chain of roundings: the products and sums of a lane (at least four lanes),
         // the lanes, the stretches.
@@ -425,13 +434,13 @@ mod tests {
         }
 
         let mut again = vec![f32::NAN; m * n];
-        matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], &mut again);
+        matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], None, &mut again);
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
         if m > FEW {
             // The last rows, in tiles of other sizes.
             let rest = &x[(m - FEW - 1) * k..];
             let mut again = vec![f32::NAN; (FEW + 1) * n];
-            matmul_with(how(&alone, arithmetic), format, w, rest, [FEW + 1, k, n], &mut again);
+            matmul_with(how(&alone, arithmetic), format, w, rest, [FEW + 1, k, n], None, &mut again);
             assert!(out[(m - FEW - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
         }
     }
@@ -464,19 +473,24 @@ mod tests {
         let refused =
             |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         let (w, x) = ([0; 2 * 34], [0.0; 32]);
-        matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 2], &mut [0.0; 2]);
-        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 3], &mut [0.0; 3])), "rows of w");
-        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 31, 2], &mut [0.0; 2])), "width");
-        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [2, 32, 2], &mut [0.0; 4])), "x");
-        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, 32, 2], &mut [0.0; 3])), "out");
+        matmul(Format::Q8_0, &w, &x, [1, 32, 2], None, &mut [0.0; 2]);
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 32, 3], None, &mut [0.0; 3])), "rows of w");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 31, 2], None, &mut [0.0; 2])), "width");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [2, 32, 2], None, &mut [0.0; 4])), "x");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 32, 2], None, &mut [0.0; 3])), "out");
         let most = usize::MAX / 32 * 32;
-        assert!(refused(&|| matmul(Format::Q8_0, Arithmetic::Floats, &w, &x, [1, most, 2], &mut [0.0; 2])), "overflow");
+        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, most, 2], None, &mut [0.0; 2])), "overflow");
         rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 32]);
         assert!(refused(&|| rows(Format::Q8_0, &w, &[2], 32, &mut [0.0; 32])), "id");
         assert!(refused(&|| rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 33])), "out of rows");
-        matmul(Format::Q8_0, Arithmetic::Floats, &[], &[], [0, 32, 0], &mut []);
+        matmul(Format::Q8_0, &[], &[], [0, 32, 0], None, &mut []);
         let mut out = [1.0; 2];
-        matmul(Format::Q8_0, Arithmetic::Floats, &[], &[], [1, 0, 2], &mut out);
+        matmul(Format::Q8_0, &[], &[], [1, 0, 2], None, &mut out);
         assert_eq!(out, [0.0; 2], "an empty sum");
+        for m in [1, 7] {
+            let mut out = vec![f32::NAN; 2 * m];
+            matmul(Format::Q8_0, &w, &vec![0.0; 32 * m], [m, 32, 2], Some(&[3.0, 4.0]), &mut out);
+            assert!(out.chunks_exact(2).all(|row| row == [3.0, 4.0]), "a bias");
+        }
     }
 }

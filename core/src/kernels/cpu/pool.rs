@@ -53,6 +53,7 @@ unsafe impl Send for Shared {}
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     threads: usize,
+    arithmetic: super::Arithmetic,
     workers: Vec<thread::JoinHandle<()>>,
 }
 
@@ -122,7 +123,18 @@ impl Pool {
             thread::Builder::new().name(name).spawn(move || help(&shared)).ok()
         };
         let workers: Vec<_> = (1..threads).map_while(spawn).collect();
-        Pool { threads: workers.len() + 1, shared, workers }
+        Pool { threads: workers.len() + 1, shared, arithmetic: Default::default(), workers }
+    }
+
+    /// The same with products computed otherwise.
+    pub(crate) fn computing(mut self, arithmetic: super::Arithmetic) -> Pool {
+        self.arithmetic = arithmetic;
+        self
+    }
+
+    /// How products are computed.
+    pub(super) fn arithmetic(&self) -> super::Arithmetic {
+        self.arithmetic
     }
 
     /// How many threads work, the caller among them.
@@ -172,19 +184,6 @@ impl Pool {
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
         }
-    }
-
-    /// Calls `work` with ranges that make up `0..length`, each but the last a multiple of `unit`
-    /// long and none, if that can be, shorter than `least`.
-    pub(super) fn ranges(
-        &self,
-        length: usize,
-        unit: usize,
-        least: usize,
-        work: &(dyn Fn(std::ops::Range<usize>) + Sync),
-    ) {
-        let even = length.div_ceil(4 * self.threads).max(least).next_multiple_of(unit.max(1));
-        self.run(length.div_ceil(even.max(1)), &|i| work(i * even..length.min((i + 1) * even)));
     }
 }
 
@@ -317,19 +316,6 @@ mod tests {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
             assert!(text.contains(&format!("at {at}")), "{text}");
             pool.run(64, &|_| {});
-        }
-    }
-
-    #[test]
-    fn ranges_cover_all() {
-        let pool = Pool::new(2);
-        for (length, unit, least) in [(0, 1, 1), (1, 4, 1), (1000, 32, 1), (1000, 1, 5000)] {
-            let sum = AtomicUsize::new(0);
-            pool.ranges(length, unit, least, &|range| {
-                assert!(range.start.is_multiple_of(unit));
-                sum.fetch_add(range.len(), Ordering::Relaxed);
-            });
-            assert_eq!(sum.load(Ordering::Relaxed), length);
         }
     }
 }

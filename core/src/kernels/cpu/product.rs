@@ -58,6 +58,8 @@ pub(super) struct Rows<'a, 'out, P> {
     /// Packed rows, each of `row_bytes`, a whole number of blocks of `P`.
     pub(super) w: &'a [u8],
     pub(super) row_bytes: usize,
+    /// Added to each row of `out`.
+    pub(super) bias: Option<&'a [f32]>,
     /// For each row of `x` one float per row of `w`.
     pub(super) out: &'a mut [&'out mut [f32]],
     /// [`SCRATCH`] long if there are more than [`FEW`] rows of `x`.
@@ -75,7 +77,7 @@ pub(super) struct Product<'a, 'out, P> {
 impl<P: Packed> Kernel for Product<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { rows: Rows { w, row_bytes, out, scratch, .. }, x, k } = self;
+        let Product { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x, k } = self;
         if out.len() <= FEW {
             let mut m = 0;
             while m < out.len() {
@@ -85,7 +87,9 @@ impl<P: Packed> Kernel for Product<'_, '_, P> {
                     _ => few::<S, P, 1>(s, w, row_bytes, x, k, out),
                 };
             }
+            add_bias(out, bias);
         } else {
+            start(out, bias);
             many::<S, P>(s, w, row_bytes, Strip { x, k }, out, scratch);
         }
     }
@@ -100,7 +104,7 @@ pub(super) struct IntProduct<'a, 'out, P> {
 impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let IntProduct { rows: Rows { w, row_bytes, out, scratch, .. }, x } = self;
+        let IntProduct { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x } = self;
         if out.len() <= FEW {
             let mut m = 0;
             while m < out.len() {
@@ -111,8 +115,30 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
                     _ => few_ints::<S, P, 1>(s, w, row_bytes, x, out),
                 };
             }
+            add_bias(out, bias);
         } else {
+            start(out, bias);
             many_ints::<S, P>(s, w, row_bytes, x, out, scratch);
+        }
+    }
+}
+
+/// What sums are added to.
+#[inline(always)]
+fn start(out: &mut [&mut [f32]], bias: Option<&[f32]>) {
+    for row in out {
+        match bias {
+            Some(bias) => row.copy_from_slice(bias),
+            None => row.fill(0.0),
+        }
+    }
+}
+
+#[inline(always)]
+fn add_bias(out: &mut [&mut [f32]], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        for row in out {
+            row.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
         }
     }
 }
@@ -284,9 +310,6 @@ fn many<S: Simd, P: Packed>(
     let width = w.len() / row_bytes;
     let rows = 2 * S::LANES;
     let depth = stretch(x.k);
-    for row in out.iter_mut() {
-        row.fill(0.0);
-    }
     for k0 in (0..x.k).step_by(depth) {
         let groups = depth.min(x.k - k0) / 32;
         let panel = groups * 32 * rows;
@@ -448,9 +471,6 @@ fn many_ints<S: Simd, P: Quants>(
     let width = w.len() / row_bytes;
     let rows = 2 * S::LANES;
     let depth = stretch(x.groups * 32) / 32;
-    for row in out.iter_mut() {
-        row.fill(0.0);
-    }
     for g0 in (0..x.groups).step_by(depth) {
         let groups = depth.min(x.groups - g0);
         let panel = groups * group_size(P::HALVES, P::OFFSET) * rows;
