@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use emberform::Model;
-use emberform_tests::{Recorded, Scratch, devices, difference, golden, open, recorded};
+use emberform::{Device, Model};
+use emberform_tests::{Recorded, Scratch, devices, difference, golden, open, open_exact, recorded};
 
 /// Against the reference, which sums in another order.
 const REFERENCE: f32 = 1e-4;
 /// Between two ways of this crate.
 const SELF: f32 = 1e-5;
+/// Of the largest number, between activations in floats and in 16 bits.
+const ROUNDED: f32 = 1e-3;
 
 /// A recorded checkpoint.
 struct Case {
@@ -93,7 +95,7 @@ fn families_give_the_references_numbers() {
                 if path.is_dir() && !has_weights(path) {
                     continue;
                 }
-                let model = open(path, &device);
+                let model = open_exact(path, &device);
                 let found = batch(&model, &case.rows);
                 let worst = (0..case.rows.len())
                     .map(|b| difference(&found[b], &case.row(&case.wanted, b)))
@@ -106,6 +108,30 @@ fn families_give_the_references_numbers() {
         }
     }
     assert!(failed.is_empty(), "beyond {REFERENCE}: {failed:#?}");
+}
+
+/// The default on the CPU rounds activations to 16 bits where they meet small integers: next to
+/// nothing beside what storing the weights in 8 bits and less did.
+#[test]
+fn activations_in_16_bits_change_next_to_nothing() {
+    let mut seen = 0;
+    for case in Case::open_all() {
+        let Some(gguf) = &case.gguf else { continue };
+        if !case.name.contains("-q") && !case.name.contains("-k-") {
+            continue;
+        }
+        seen += 1;
+        let exact = batch(&open_exact(gguf, &Device::Cpu), &case.rows);
+        let rounded = batch(&open(gguf, &Device::Cpu), &case.rows);
+        let worst = exact
+            .iter()
+            .zip(&rounded)
+            .map(|(exact, rounded)| difference(rounded, exact) / scale(exact))
+            .fold(0.0, f32::max);
+        println!("{:24} {worst:.1e} of the largest number", case.name);
+        assert!(worst <= ROUNDED, "{}: {worst}", case.name);
+    }
+    assert!(seen >= 7, "only {seen} checkpoints of integers");
 }
 
 fn kind(path: &Path) -> &'static str {
@@ -125,7 +151,7 @@ fn segment_types_are_added() {
         for case in Case::open_all() {
             let (Some(types), Some(wanted)) = (&case.types, &case.wanted_typed) else { continue };
             seen += 1;
-            let model = open(&case.folder, &device);
+            let model = open_exact(&case.folder, &device);
             let encoder = model.encoder().expect("an encoder");
             let on = &encoder.transformer.embed_norm.as_ref().expect("a norm").gamma.val().device();
             let longest = case.rows.iter().map(Vec::len).max().expect("rows");
@@ -162,7 +188,7 @@ fn a_row_of_a_batch_equals_the_row_alone() {
             if !has_weights(&case.folder) {
                 continue;
             }
-            let model = open(&case.folder, &device);
+            let model = open_exact(&case.folder, &device);
             let together = batch(&model, &case.rows);
             for (b, row) in case.rows.iter().enumerate() {
                 let alone = batch(&model, std::slice::from_ref(row));
@@ -188,7 +214,7 @@ fn a_cache_changes_nothing() {
     for (device_name, device) in devices() {
         for case in Case::open_all() {
             let path = case.gguf.as_ref().unwrap_or(&case.folder);
-            let model = open(path, &device);
+            let model = open_exact(path, &device);
             if model.decoder().is_none() {
                 continue;
             }
@@ -239,7 +265,7 @@ fn a_long_row_is_read_in_chunks_that_change_nothing() {
             if device_name != "cpu" && name != "gemma3-pattern" {
                 continue;
             }
-            let model = open(folder.path(), &device);
+            let model = open_exact(folder.path(), &device);
             let long: Vec<u32> = (0..600).map(|i| i * 7 % 83).collect();
             let rows = [&long[..5], &long, &long[..300]];
             let output = model.forward(&rows).expect("logits");
@@ -279,8 +305,8 @@ fn safetensors_and_gguf_agree() {
                 continue; // the folder then holds the weights before they were quantized
             }
             seen += 1;
-            let folder = batch(&open(&case.folder, &device), &case.rows);
-            let file = batch(&open(gguf, &device), &case.rows);
+            let folder = batch(&open_exact(&case.folder, &device), &case.rows);
+            let file = batch(&open_exact(gguf, &device), &case.rows);
             for (a, b) in folder.iter().zip(&file) {
                 let worst = difference(a, b);
                 assert!(worst <= SELF * scale(a), "{} on {device_name}: {worst}", case.name);

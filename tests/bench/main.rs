@@ -3,6 +3,7 @@
 //! ```text
 //! bench --model models/minilm [--device cpu] [--texts FILE]        embedding
 //! bench --model FILE.gguf [--device cpu] [--prompt 512] [--tokens 128]   generation
+//!   --precision int8   as in OpenOptions; --threads 2
 //!   --runs 5      the median of so many, after one that is not counted
 //! ```
 //! `start_s` is from starting the program to the first embedding or token, measured from outside;
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 struct Options {
     model: String,
     device: String,
+    precision: String,
+    threads: Option<usize>,
     texts: Option<String>,
     prompt: usize,
     tokens: usize,
@@ -30,6 +33,8 @@ fn options() -> Options {
     let mut options = Options {
         model: "models/minilm".into(),
         device: "cpu".into(),
+        precision: "stored".into(),
+        threads: None,
         texts: None,
         prompt: 512,
         tokens: 128,
@@ -44,6 +49,8 @@ fn options() -> Options {
         match word.as_str() {
             "--model" => options.model = value(),
             "--device" => options.device = value(),
+            "--precision" => options.precision = value(),
+            "--threads" => options.threads = Some(number(value())),
             "--texts" => options.texts = Some(value()),
             "--prompt" => options.prompt = number(value()),
             "--tokens" => options.tokens = number(value()),
@@ -59,7 +66,9 @@ fn main() -> Result<()> {
     let options = options();
     let start = Instant::now();
     let device: Device = options.device.parse()?;
-    let model = Model::options().device(device).open(&options.model)?;
+    let mut open = Model::options().device(device).precision(options.precision.parse()?);
+    open.threads = options.threads;
+    let model = open.open(&options.model)?;
     let load = start.elapsed().as_secs_f64();
     if options.once {
         return once(&model, &options);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use emberform::{Device, DeviceKind, GpuChoice, Model};
+use emberform::{Device, DeviceKind, GpuChoice, Model, Precision};
 use serde_json::Value;
 
 pub mod hostile;
@@ -49,6 +49,16 @@ pub fn devices() -> [(&'static str, Device); 2] {
 pub fn open(path: &Path, device: &Device) -> Model {
     let opened = Model::options().device(device.clone()).open(path);
     opened.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// As [`open`], with activations in floats throughout: what is compared with a reference to the
+/// last digits.
+///
+/// # Panics
+/// As [`open`].
+pub fn open_exact(path: &Path, device: &Device) -> Model {
+    let options = Model::options().device(device.clone()).precision(Precision::F32);
+    options.open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A tensor of a recorded file.
