@@ -513,7 +513,10 @@ fn a_turn_that_fails_leaves_no_trace() {
 fn after_truncation(model: &Model, ids: &[u32], len: usize, other: &[u32]) -> (usize, Vec<f32>) {
     let mut session = model.session().expect("a session");
     session.feed(&ids[..len]).expect("tokens");
-    session.feed(other).expect("tokens");
+    // One by one, so that a sliding window moves.
+    for id in other {
+        session.feed(&[*id]).expect("a token");
+    }
     session.truncate(len);
     let left = session.ids().len();
     assert!(session.logits().is_empty());
