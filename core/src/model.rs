@@ -391,14 +391,14 @@ impl Model {
                 info,
                 pool: match (options.threads, options.precision) {
                     (None, Precision::Stored | Precision::Int8) => pool::shared().clone(),
-                    (threads, precision) => Arc::new(
-                        Pool::new(threads.unwrap_or_else(pool::processors)).computing(
+                    (threads, precision) => {
+                        Arc::new(Pool::new(threads.unwrap_or_else(pool::processors)).computing(
                             match precision {
                                 Precision::F32 => Arithmetic::Floats,
                                 Precision::Stored | Precision::Int8 => Arithmetic::Integers,
                             },
-                        ),
-                    ),
+                        ))
+                    }
                 },
                 lost: AtomicBool::new(false),
             }),

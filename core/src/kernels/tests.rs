@@ -1,11 +1,15 @@
 //! Every format, on every backend that is here, against [`ggml::dequantize`] and a plain loop.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device as Place, Int, Tensor, TensorData};
 use bytes::Bytes;
 use half::f16;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::cpu::Arithmetic;
+use super::cpu::pool::{self, Pool};
 use crate::device::{Device, GpuChoice, open};
 use crate::quant::weights::Packed;
 use crate::quant::{Format, ggml};
@@ -21,6 +25,13 @@ pub(crate) fn small_devices() -> Vec<Place> {
         None => println!("the GPU part of this test is left out: this machine has no adapter"),
     }
     devices
+}
+
+/// Runs a test with activations in floats on the CPU: what is compared to the last digits. The
+/// other arithmetic has its tests in [`super::cpu`].
+fn in_floats(test: impl FnOnce()) {
+    let pool = Pool::new(2).computing(Arithmetic::Floats);
+    pool::with(&Arc::new(pool), test);
 }
 
 /// Where a block of the format holds f16 numbers.
@@ -117,29 +128,33 @@ fn widths(format: Format) -> &'static [usize] {
 
 #[test]
 fn products_are_those_of_the_plain_loop() {
-    let devices = small_devices();
-    for format in Format::ALL {
-        for &k in widths(format) {
-            for m in [1, 3, 17, 70] {
-                check_product(format, m, k, 67, &devices);
+    in_floats(|| {
+        let devices = small_devices();
+        for format in Format::ALL {
+            for &k in widths(format) {
+                for m in [1, 3, 17, 70] {
+                    check_product(format, m, k, 67, &devices);
+                }
+                check_product(format, 7, k, 1, &devices);
             }
-            check_product(format, 7, k, 1, &devices);
         }
-    }
+    });
 }
 
 #[test]
 fn tables_with_more_rows_than_a_dispatch_has_cubes() {
-    let devices = small_devices();
-    let (n, k) = (262_149, 96);
-    check_product(Format::Q4_0, 1, k, n, &devices);
-    check_product(Format::Q4_0, 5, 32, 65_537, &devices);
-    let bytes = Bytes::from(packed(Format::Q4_0, n, k, 9));
-    let expected = dequantized(Format::Q4_0, &bytes, n * k);
-    for device in &devices {
-        let packed = Packed::new(bytes.clone(), Format::Q4_0, n, k, device).unwrap();
-        assert!(values(packed.dequantize()) == expected);
-    }
+    in_floats(|| {
+        let devices = small_devices();
+        let (n, k) = (262_149, 96);
+        check_product(Format::Q4_0, 1, k, n, &devices);
+        check_product(Format::Q4_0, 5, 32, 65_537, &devices);
+        let bytes = Bytes::from(packed(Format::Q4_0, n, k, 9));
+        let expected = dequantized(Format::Q4_0, &bytes, n * k);
+        for device in &devices {
+            let packed = Packed::new(bytes.clone(), Format::Q4_0, n, k, device).unwrap();
+            assert!(values(packed.dequantize()) == expected);
+        }
+    });
 }
 
 #[test]
@@ -202,22 +217,28 @@ fn views_are_read_as_they_are() {
 #[cfg(feature = "train")]
 #[test]
 fn the_gradient_is_that_of_the_plain_product() {
-    let (m, k, n) = (3, 64, 7);
-    let bytes = packed(Format::Q5_1, n, k, 5);
-    let weights = dequantized(Format::Q5_1, &bytes, n * k);
-    let bytes = Bytes::from(bytes);
-    for device in small_devices() {
-        let packed = Packed::new(bytes.clone(), Format::Q5_1, n, k, &device).unwrap();
-        let device = device.autodiff();
-        let x = || tensor(&floats(m * k, 6), [m, k], &device).require_grad();
-        let weight = tensor(&weights, [n, k], &device);
-        let gradient =
-            |x: Tensor<2>, y: Tensor<2>| values(x.grad(&(y.clone() * y).sum().backward()).unwrap());
-        let (a, b) = (x(), x());
-        let got = gradient(a.clone(), packed.matmul(a));
-        let expected = gradient(b.clone(), b.matmul(weight.transpose()));
-        for (got, expected) in got.iter().zip(expected) {
-            assert!((got - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{got} {expected}");
+    in_floats(|| {
+        let (m, k, n) = (3, 64, 7);
+        let bytes = packed(Format::Q5_1, n, k, 5);
+        let weights = dequantized(Format::Q5_1, &bytes, n * k);
+        let bytes = Bytes::from(bytes);
+        for device in small_devices() {
+            let packed = Packed::new(bytes.clone(), Format::Q5_1, n, k, &device).unwrap();
+            let device = device.autodiff();
+            let x = || tensor(&floats(m * k, 6), [m, k], &device).require_grad();
+            let weight = tensor(&weights, [n, k], &device);
+            let gradient = |x: Tensor<2>, y: Tensor<2>| {
+                values(x.grad(&(y.clone() * y).sum().backward()).unwrap())
+            };
+            let (a, b) = (x(), x());
+            let got = gradient(a.clone(), packed.matmul(a));
+            let expected = gradient(b.clone(), b.matmul(weight.transpose()));
+            for (got, expected) in got.iter().zip(expected) {
+                assert!(
+                    (got - expected).abs() <= 1e-4 * (1.0 + expected.abs()),
+                    "{got} {expected}"
+                );
+            }
         }
-    }
+    });
 }

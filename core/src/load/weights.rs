@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::{Checkpoint, Dtype, LoadReport, Stored};
 use crate::error::{Error, Result};
 use crate::family::names;
+use crate::model::Precision;
 use crate::nn::Weight;
 use crate::nn::source::{Source, Start, frozen};
-use crate::model::Precision;
 use crate::quant::Format;
 use crate::quant::ggml;
 use crate::quant::weights::{Packed, part_limit};
@@ -32,7 +32,13 @@ impl<'a> Weights<'a> {
         device: &'a Device,
         precision: Precision,
     ) -> Self {
-        Weights { checkpoint, device, precision, used: BTreeSet::new(), report: LoadReport::default() }
+        Weights {
+            checkpoint,
+            device,
+            precision,
+            used: BTreeSet::new(),
+            report: LoadReport::default(),
+        }
     }
 
     /// The tensor `name`, if it is there with the shape wanted; else the report has it.

@@ -8,8 +8,8 @@
 
 use std::ops::Deref;
 
-use burn::backend::{BackendTensor, DType, DispatchAutodiffContext, DispatchDevice};
 use burn::backend::DispatchTensorKind;
+use burn::backend::{BackendTensor, DType, DispatchAutodiffContext, DispatchDevice};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
@@ -188,10 +188,12 @@ impl Attention {
         };
         if places.bias.is_some()
             || places.vectors.is_some()
-            || matches!(spec.qk_norm, Some(QkNorm::PerHead(_))) {
+            || matches!(spec.qk_norm, Some(QkNorm::PerHead(_)))
+        {
             return None;
         }
-        let (c, q_row, k_row) = (spec.head_dim, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let (c, q_row, k_row) =
+            (spec.head_dim, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let [_, width] = self.q.weight.dims();
         let m = x.len() / width;
         let mut q = self.q.on_host(x, m)?;

@@ -5,7 +5,9 @@
 
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "train"))]
 use burn::backend::DispatchDevice;
-use burn::backend::{AllocationProperty, BackendTensor, Bytes as Storage, DType, DispatchTensorKind, TensorData};
+use burn::backend::{
+    AllocationProperty, BackendTensor, Bytes as Storage, DType, DispatchTensorKind, TensorData,
+};
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
     Param, ParamId,

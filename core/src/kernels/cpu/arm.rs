@@ -321,13 +321,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn dot_words(
-        self,
-        w: [int16x8_t; 4],
-        x: [int16x8_t; 4],
-        scale: Floats,
-        sum: Floats,
-    ) -> Floats {
+    fn dot_words(self, w: [int16x8_t; 4], x: [int16x8_t; 4], scale: Floats, sum: Floats) -> Floats {
         intrinsics! {
             let mut ints = vdupq_n_s32(0);
             for (w, x) in w.into_iter().zip(x) {

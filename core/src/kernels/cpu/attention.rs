@@ -444,7 +444,8 @@ mod tests {
                     attend(all, &mut out);
                     for (i, (a, b)) in out.iter().zip(plain(all)).enumerate() {
                         let off = (f64::from(*a) - b).abs();
-                        let what = format!("{parts:?} {heads} {kv_heads} {dim} {after:?} {window:?}");
+                        let what =
+                            format!("{parts:?} {heads} {kv_heads} {dim} {after:?} {window:?}");
                         assert!(off < 3e-6, "{what} at {i}: {a} is not {b}");
                     }
                 }

@@ -150,7 +150,9 @@ impl Kernel for Activate<'_> {
     fn run<S: Simd>(self, _: S) {
         let x = self.x;
         match self.kind {
-            Activation::Gelu => each(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+            Activation::Gelu => {
+                each(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)))
+            }
             // `x (1 + tanh u) / 2 = x sigmoid(2 u)`, u = sqrt(2 / pi) (x + 0.044715 x^3)
             Activation::GeluTanh => {
                 each(x, |x| x * sigmoid(1.595_769_1 * (x + 0.044_715 * x * x * x)));

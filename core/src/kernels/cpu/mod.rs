@@ -419,11 +419,13 @@ mod tests {
             for (j, w) in floats.chunks_exact(k).enumerate() {
                 let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let error = (terms().sum::<f64>() - f64::from(out[i * n + j])).abs();
-                let mut bound = terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
+                let mut bound =
+                    terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
                 if integers && format.block() > 1 {
                     // Each number of `x` is off by half a step of its group.
                     for (x, w) in x.chunks(32).zip(w.chunks(32)) {
-                        let largest = x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+                        let largest =
+                            x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
                         let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
                         bound += 0.51 * largest / 32767.0 * weights;
                     }
@@ -440,7 +442,15 @@ mod tests {
             // The last rows, in tiles of other sizes.
             let rest = &x[(m - FEW - 1) * k..];
             let mut again = vec![f32::NAN; (FEW + 1) * n];
-            matmul_with(how(&alone, arithmetic), format, w, rest, [FEW + 1, k, n], None, &mut again);
+            matmul_with(
+                how(&alone, arithmetic),
+                format,
+                w,
+                rest,
+                [FEW + 1, k, n],
+                None,
+                &mut again,
+            );
             assert!(out[(m - FEW - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
         }
     }
@@ -474,12 +484,21 @@ mod tests {
             |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         let (w, x) = ([0; 2 * 34], [0.0; 32]);
         matmul(Format::Q8_0, &w, &x, [1, 32, 2], None, &mut [0.0; 2]);
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 32, 3], None, &mut [0.0; 3])), "rows of w");
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 31, 2], None, &mut [0.0; 2])), "width");
+        assert!(
+            refused(&|| matmul(Format::Q8_0, &w, &x, [1, 32, 3], None, &mut [0.0; 3])),
+            "rows of w"
+        );
+        assert!(
+            refused(&|| matmul(Format::Q8_0, &w, &x, [1, 31, 2], None, &mut [0.0; 2])),
+            "width"
+        );
         assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [2, 32, 2], None, &mut [0.0; 4])), "x");
         assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, 32, 2], None, &mut [0.0; 3])), "out");
         let most = usize::MAX / 32 * 32;
-        assert!(refused(&|| matmul(Format::Q8_0, &w, &x, [1, most, 2], None, &mut [0.0; 2])), "overflow");
+        assert!(
+            refused(&|| matmul(Format::Q8_0, &w, &x, [1, most, 2], None, &mut [0.0; 2])),
+            "overflow"
+        );
         rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 32]);
         assert!(refused(&|| rows(Format::Q8_0, &w, &[2], 32, &mut [0.0; 32])), "id");
         assert!(refused(&|| rows(Format::Q8_0, &w, &[1], 32, &mut [0.0; 33])), "out of rows");

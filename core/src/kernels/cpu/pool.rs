@@ -20,7 +20,6 @@ const AWAKE: Duration = Duration::from_micros(60);
 /// Set in [`Shared::state`] while threads may join the work; the bits below count those who did.
 const OPEN: u64 = 1 << 31;
 
-
 /// The work: called with the number of each task once.
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -217,7 +216,10 @@ fn help(shared: &Shared) {
     while let Some(state) = wait(shared, seen) {
         seen = state >> 32;
         let joined = state + 1;
-        if shared.state.compare_exchange(state, joined, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        if shared
+            .state
+            .compare_exchange(state, joined, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
         {
             // Closed, or another joined first: look again, at the same work if it is still open.
             seen = seen.wrapping_sub(1);

@@ -434,7 +434,11 @@ fn add<S: Simd>(s: S, sums: [S::Floats; 2], out: &mut [f32]) {
 
 /// The sums of `M` rows of `x` with a panel.
 #[inline(always)]
-pub(super) fn tile<S: Simd, const M: usize>(s: S, panel: &[f32], x: [&[f32]; M]) -> [[S::Floats; 2]; M] {
+pub(super) fn tile<S: Simd, const M: usize>(
+    s: S,
+    panel: &[f32],
+    x: [&[f32]; M],
+) -> [[S::Floats; 2]; M] {
     let mut sum = [[s.splat(0.0); 2]; M];
     // Equal lengths, so that the checks in the loop go away.
     let k = panel.len() / (2 * S::LANES);
@@ -597,8 +601,7 @@ fn int_tile<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
     let factors = if HALVES { 2 } else { 1 };
     let mut sum = [[s.splat(0.0); 2]; M];
     for (g, group) in panel.chunks_exact(group_size(HALVES, OFFSET) * rows).enumerate() {
-        let x_pairs: [&[i32; 16]; M] =
-            std::array::from_fn(|m| bytemuck::cast_ref(&x[m].words[g]));
+        let x_pairs: [&[i32; 16]; M] = std::array::from_fn(|m| bytemuck::cast_ref(&x[m].words[g]));
         let (pairs, scales) = group.split_at(16 * rows);
         for half in 0..factors {
             let range = half * 16 / factors..(half + 1) * 16 / factors;

@@ -414,9 +414,7 @@ impl Simd for Portable {
     #[inline(always)]
     fn dot_pairs(self, a: [i32; 8], b: [i32; 8], sum: [i32; 8]) -> [i32; 8] {
         let low = |v: i32| i32::from(v as i16);
-        std::array::from_fn(|i| {
-            sum[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16)
-        })
+        std::array::from_fn(|i| sum[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16))
     }
 
     #[inline(always)]

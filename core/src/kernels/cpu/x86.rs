@@ -328,13 +328,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_words(
-        self,
-        w: [__m256i; 2],
-        x: [__m256i; 2],
-        scale: __m256,
-        sum: __m256,
-    ) -> __m256 {
+    fn dot_words(self, w: [__m256i; 2], x: [__m256i; 2], scale: __m256, sum: __m256) -> __m256 {
         intrinsics! {
             let both = _mm256_add_epi32(
                 _mm256_madd_epi16(w[0], x[0]),
@@ -679,13 +673,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn dot_halves(
-        self,
-        w: __m512i,
-        x: __m512i,
-        scale: [__m512; 2],
-        sum: __m512,
-    ) -> __m512 {
+    fn dot_halves(self, w: __m512i, x: __m512i, scale: [__m512; 2], sum: __m512) -> __m512 {
         intrinsics! {
             let scale = _mm512_mask_mov_ps(scale[0], 0xff00, scale[1]);
             _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), scale, sum)
