@@ -5,6 +5,7 @@ import threading
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 import pytest
 
 import emberform
@@ -63,7 +64,15 @@ def test_a_session_goes_on_where_it_stands(gemma: emberform.Model) -> None:
     assert np.array_equal(logits[-1], session.logits)
     other = gemma.session()
     other.feed(ids[:5].tolist())
-    assert np.abs(other.logits - session.logits).max() < 1e-3
+    assert near(other.logits, session.logits)
+
+
+def near(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    """
+    Whether numbers of a quantized model are the same but for activations rounded to 16 bits, which
+    another order of sums can round otherwise: the core's bar, a thousandth of the largest number.
+    """
+    return bool(np.abs(a - b).max() < 1e-3 * np.abs(b).max())
 
 
 def test_forward(gemma: emberform.Model, minilm: emberform.Model) -> None:
@@ -73,7 +82,7 @@ def test_forward(gemma: emberform.Model, minilm: emberform.Model) -> None:
     assert not logits[1, 2].any() and logits[1, 1].any()
     single = gemma.forward(rows[1])
     assert single.shape == (2, gemma.spec.vocab)
-    assert np.abs(single - logits[1, :2]).max() < 1e-3
+    assert near(single, logits[1, :2])
     states = minilm.forward(np.array([[101, 7592, 102], [101, 2088, 102]]))
     assert states.shape == (2, 3, 384)
     assert np.abs(minilm.forward([101, 7592, 102]) - states[0]).max() < 1e-5
