@@ -1,7 +1,7 @@
 //! The operations that the tensor library lacks: products with weights that stay packed.
 //!
 //! One backend extension, [`PackedOps`], with one implementation per backend: [`flex`] calls the
-//! SIMD code of [`cpu`], [`gpu`] holds the kernels for Vulkan, Metal, DX12 and WebGPU. The
+//! SIMD code of [`cpu`], a crate of its own that compiles alone, [`gpu`] holds the kernels for Vulkan, Metal, DX12 and WebGPU. The
 //! reference of both is [`crate::quant::ggml::dequantize`] followed by a plain product, and their
 //! tests compare with it. The one caller is [`crate::quant::weights::Packed`].
 
@@ -9,11 +9,12 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
+pub use emberform_kernels as cpu;
+
 use crate::quant::Format;
 
 #[cfg(feature = "train")]
 mod autodiff;
-pub mod cpu;
 pub(crate) mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub mod gpu;

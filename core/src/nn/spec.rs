@@ -10,6 +10,7 @@ mod task;
 
 use std::fmt;
 
+pub use emberform_kernels::Activation;
 pub use experts::{Experts, Routing, Shared};
 pub use relative::Relative;
 pub use task::{Dense, Read, Task, TaskKind};
@@ -201,21 +202,6 @@ pub enum Mlp {
     },
     /// Each token through a few of many gated MLPs.
     Experts(Experts),
-}
-
-/// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Gaussian error linear unit, exact, by erf (arXiv:1606.08415).
-    Gelu,
-    /// The same by its tanh approximation.
-    GeluTanh,
-    /// `max(x, 0)`
-    Relu,
-    /// `x * sigmoid(x)`, also called swish (arXiv:1702.03118).
-    Silu,
-    /// Hyperbolic tangent.
-    Tanh,
 }
 
 /// A normalization over the last dimension.
@@ -678,18 +664,6 @@ impl fmt::Display for Norm {
             Norm::Layer { eps, bias: false } => write!(f, "layer norm without bias, eps {eps:e}"),
             Norm::Rms { eps } => write!(f, "RMS norm, eps {eps:e}"),
         }
-    }
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_tanh",
-            Activation::Relu => "relu",
-            Activation::Silu => "silu",
-            Activation::Tanh => "tanh",
-        })
     }
 }
 

@@ -1,13 +1,13 @@
 //! The block formats in the words of [`Simd`]: each knows how a block becomes groups of floats.
 //!
-//! The layouts are those of [`crate::quant::ggml`], which is also the reference of the tests.
+//! The layouts are those of [`crate::ggml`], which is also the reference of the tests.
 //! Integers with a bias (`q - 8`) are unpacked as unsigned ones; the bias goes into the offset,
 //! which is exact since biases are powers of two.
 
 use bytemuck::Pod;
 
 use super::simd::Simd;
-use crate::quant::ggml::{q3_scales, q4_scales};
+use crate::ggml::{q3_scales, q4_scales};
 
 /// A block format, known when compiled.
 pub(super) trait Packed {

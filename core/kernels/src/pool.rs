@@ -49,7 +49,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 /// A caller and the threads that help it.
-pub(crate) struct Pool {
+pub struct Pool {
     shared: Arc<Shared>,
     threads: usize,
     arithmetic: super::Arithmetic,
@@ -68,18 +68,18 @@ thread_local! {
 }
 
 /// The pool of all that asks for no other: one thread a processor.
-pub(crate) fn shared() -> &'static Arc<Pool> {
+pub fn shared() -> &'static Arc<Pool> {
     static ALL: OnceLock<Arc<Pool>> = OnceLock::new();
     ALL.get_or_init(|| Arc::new(Pool::new(processors())))
 }
 
 /// Processors that this program may use.
-pub(crate) fn processors() -> usize {
+pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs `call` with `pool` as the pool of this thread.
-pub(crate) fn with<R>(pool: &Arc<Pool>, call: impl FnOnce() -> R) -> R {
+pub fn with<R>(pool: &Arc<Pool>, call: impl FnOnce() -> R) -> R {
     struct Restore(Option<Arc<Pool>>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -102,7 +102,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pool {
     /// A pool in which up to `threads` work, the caller among them. Where the system refuses a
     /// thread, fewer do.
-    pub(crate) fn new(threads: usize) -> Pool {
+    pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             done: AtomicUsize::new(0),
@@ -126,7 +126,7 @@ impl Pool {
     }
 
     /// The same with products computed otherwise.
-    pub(crate) fn computing(mut self, arithmetic: super::Arithmetic) -> Pool {
+    pub fn computing(mut self, arithmetic: super::Arithmetic) -> Pool {
         self.arithmetic = arithmetic;
         self
     }
@@ -137,7 +137,7 @@ impl Pool {
     }
 
     /// How many threads work, the caller among them.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.threads
     }
 

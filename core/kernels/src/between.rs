@@ -3,9 +3,8 @@
 //! Plain loops over arrays of lanes, compiled once for each instruction set, so that they become
 //! vectors; rows are shared out to the threads.
 
-use super::pool;
 use super::simd::{Kernel, Level, Simd};
-use crate::nn::spec::Activation;
+use super::{Activation, pool};
 
 /// Floats under which a loop is not worth another thread.
 const SMALL: usize = 16 << 10;
@@ -15,30 +14,30 @@ const LANES: usize = 16;
 
 /// A normalization of rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Norm<'a> {
+pub struct Norm<'a> {
     /// Whether the mean is taken away (layer norm) or not (root mean square).
-    pub(crate) centered: bool,
+    pub centered: bool,
     /// Added to the mean square.
-    pub(crate) eps: f32,
+    pub eps: f32,
     /// Scale, `[D]`.
-    pub(crate) gamma: &'a [f32],
+    pub gamma: &'a [f32],
     /// Shift, `[D]`.
-    pub(crate) beta: Option<&'a [f32]>,
+    pub beta: Option<&'a [f32]>,
 }
 
 /// Normalizes rows of the size of the scale, in place.
-pub(crate) fn norm(norm: Norm<'_>, x: &mut [f32]) {
+pub fn norm(norm: Norm<'_>, x: &mut [f32]) {
     let width = norm.gamma.len().max(1);
     in_parts(x, width, &|x| Level::best().run(NormRows { norm, x }));
 }
 
 /// Applies an activation to every float, in place.
-pub(crate) fn activate(kind: Activation, x: &mut [f32]) {
+pub fn activate(kind: Activation, x: &mut [f32]) {
     in_parts(x, 1, &|x| Level::best().run(Activate { kind, x }));
 }
 
 /// `gate = activation(gate) * up`.
-pub(crate) fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
+pub fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
     activate(kind, gate);
     for (gate, up) in gate.iter_mut().zip(up) {
         *gate *= up;
@@ -47,7 +46,7 @@ pub(crate) fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
 
 /// Rotates heads: each token's row holds `heads` of `c` floats, of which the first
 /// `2 * half` are rotated; `cos` and `sin` are `[T, half]`.
-pub(crate) fn rotate(x: &mut [f32], row: usize, c: usize, cos: &[f32], sin: &[f32], pairs: Pairs) {
+pub fn rotate(x: &mut [f32], row: usize, c: usize, cos: &[f32], sin: &[f32], pairs: Pairs) {
     let half = cos.len() * row / x.len().max(1);
     let tokens = x.chunks_exact_mut(row.max(1));
     let angles = cos.chunks_exact(half.max(1)).zip(sin.chunks_exact(half.max(1)));
@@ -60,7 +59,7 @@ pub(crate) fn rotate(x: &mut [f32], row: usize, c: usize, cos: &[f32], sin: &[f3
 
 /// Which dimensions of a head are rotated together.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pairs {
+pub enum Pairs {
     /// `i` with `i + half`.
     Halves,
     /// `2 i` with `2 i + 1`.

@@ -24,37 +24,44 @@ const ALONE: usize = 3;
 
 /// One sequence among the rows of queries and keys.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) queries: Range<usize>,
-    pub(crate) keys: Range<usize>,
+pub struct Part {
+    /// Its rows among the queries.
+    pub queries: Range<usize>,
+    /// Its rows among keys and values.
+    pub keys: Range<usize>,
     /// How many keys stand before that of the first query.
-    pub(crate) before: usize,
+    pub before: usize,
 }
 
 /// What attends to what.
 #[derive(Clone, Copy)]
-pub(crate) struct Attend<'a> {
+pub struct Attend<'a> {
     /// `[T, H C]`
-    pub(crate) q: &'a [f32],
+    pub q: &'a [f32],
     /// `[S, K C]`
-    pub(crate) k: &'a [f32],
+    pub k: &'a [f32],
     /// `[S, K C]`
-    pub(crate) v: &'a [f32],
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
+    pub v: &'a [f32],
+    /// Heads of the queries (H), a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Heads of keys and values (K).
+    pub kv_heads: usize,
     /// Size of a head (C).
-    pub(crate) dim: usize,
-    pub(crate) scale: f32,
-    pub(crate) softcap: Option<f32>,
+    pub dim: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
     /// How many keys a query sees up to its own, included; `None`: all.
-    pub(crate) window: Option<usize>,
+    pub window: Option<usize>,
     /// How many keys a query sees after its own; `None`: all.
-    pub(crate) after: Option<usize>,
-    pub(crate) parts: &'a [Part],
+    pub after: Option<usize>,
+    /// The sequences, of which none sees another.
+    pub parts: &'a [Part],
 }
 
 /// `out [T, H C]`, overwritten; the lengths are the caller's to have checked, and are asserted.
-pub(crate) fn attend(all: Attend<'_>, out: &mut [f32]) {
+pub fn attend(all: Attend<'_>, out: &mut [f32]) {
     let (q_row, k_row) = (all.heads * all.dim, all.kv_heads * all.dim);
     assert!(q_row > 0 && k_row > 0 && all.heads.is_multiple_of(all.kv_heads), "no heads");
     assert!(all.q.len() == out.len() && all.k.len() == all.v.len(), "lengths differ");

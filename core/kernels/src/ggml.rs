@@ -1,7 +1,7 @@
 //! The block formats of GGUF files, one block at a time: the reference that every kernel is
 //! tested against.
 //!
-//! Plain loops, no SIMD: [`crate::kernels::cpu`] and the GPU kernels give the same weights faster.
+//! Plain loops, no SIMD: this crate and the GPU kernels give the same weights faster.
 //!
 //! ```text
 //! block (bytes of the file)  ->  scale, minimum, small integers  ->  scale * integer - minimum
@@ -14,7 +14,7 @@
 
 use half::{bf16, f16};
 
-use super::Format;
+use crate::Format;
 
 /// Writes the weights of packed `blocks` to `out`.
 ///

@@ -7,7 +7,7 @@
 //! A *group* is 32 consecutive weights of a row as floats. A *vector* is [`Simd::LANES`] floats.
 //! Weights are made by `scale * integer + offset` with one rounding, fused or not: the product
 //! of an f16 scale, a scale of at most 8 bits and an integer of at most 8 bits is exact in f32 for
-//! every format, so all levels give the weights of [`crate::quant::ggml::dequantize`].
+//! every format, so all levels give the weights of [`crate::ggml::dequantize`].
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,9 @@
-//! Products with packed weights on the CPU, on plain slices.
+//! What [emberform](https://docs.rs/emberform) computes on the CPU, on plain slices: products with
+//! packed weights, attention, and what stands between them.
 //!
 //! ```text
 //! matmul, rows (this file: checks, shares for the threads, choice of format and processor)
+//!   format.rs     the formats, ggml.rs: their blocks in plain loops, the reference of all
 //!   pool.rs       the threads
 //!   quantized.rs  activations in 16 bits
 //!   product.rs    the loops, once for all formats and processors
@@ -10,7 +12,7 @@
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //! ```
 //!
-//! Sums are f32: the result is that of the weights of [`crate::quant::ggml::dequantize`] but for
+//! Sums are f32: the result is that of the weights of [`crate::ggml::dequantize`] but for
 //! the order of summation and, with [`Arithmetic::Integers`], the rounding of activations to 16
 //! bits. The number of threads changes nothing. No matrix is ever dequantized as a whole: a thread
 //! holds at most 384 KiB, kept from call to call.
@@ -20,19 +22,23 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-use crate::quant::Format;
-
+mod activation;
 #[cfg(target_arch = "aarch64")]
 mod arm;
-pub(crate) mod attention;
-pub(crate) mod between;
+pub mod attention;
+pub mod between;
+mod format;
+pub mod ggml;
 mod packed;
-pub(crate) mod pool;
+pub mod pool;
 mod product;
 mod quantized;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub use activation::Activation;
+pub use format::Format;
 
 use packed::{Packed, Quants};
 use pool::Pool;
@@ -314,7 +320,7 @@ fn rows_with(level: Level, format: Format, w: &[u8], ids: &[u32], k: usize, out:
         if k.is_multiple_of(32) {
             with_format!(format, unpack(level, row, out));
         } else {
-            crate::quant::ggml::dequantize(format, row, out);
+            crate::ggml::dequantize(format, row, out);
         }
     }
 }
@@ -326,7 +332,7 @@ fn unpack<P: Packed>(level: Level, w: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::ggml::dequantize;
+    use crate::ggml::dequantize;
 
     /// Small pseudo-random numbers.
     struct Random(u32);
