@@ -35,6 +35,11 @@ fn check(model: &Model, case: &Value) -> Result<f64, String> {
         false => Err(format!("{what}: {found:?}, not {wanted:?}")),
     };
     let failed = |error: Error| error.to_string();
+    let numbers = |key: &str| -> Vec<usize> {
+        let list = case["result"][key].as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(number).collect()
+    };
+    let weights = case["result"]["weights"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut classes = |found: &[Class], wanted: &[Value]| {
         same("classes", found.len().to_string(), wanted.len().to_string())?;
         found.iter().zip(wanted).try_for_each(|(found, wanted)| {
@@ -141,6 +146,13 @@ fn check(model: &Model, case: &Value) -> Result<f64, String> {
             for (found, wanted) in found.iter().zip(&list) {
                 near(found.score, &wanted["score"]);
                 same("document", found.index.to_string(), wanted["index"].to_string())?;
+            }
+        }
+        "sparse" => {
+            let found = model.sparse(&[text("text")], &RunOptions::default()).map_err(failed)?;
+            same("ids", format!("{:?}", found[0].ids), format!("{:?}", numbers("ids")))?;
+            for (found, wanted) in found[0].weights.iter().zip(weights) {
+                near(*found, wanted);
             }
         }
         "follows" => {

@@ -60,7 +60,7 @@ pub use load::LoadReport;
 pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, Precision, TensorInfo};
 pub use task::{
     Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
-    Ranked, RunOptions, Scoring, TokenOptions, ZeroShotOptions, char_range,
+    Ranked, RunOptions, Scoring, Sparse, TokenOptions, ZeroShotOptions, char_range,
 };
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

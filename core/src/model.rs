@@ -20,7 +20,7 @@ use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
 use crate::reserve::{reserved, zeros};
-use crate::task::Labels;
+use crate::task::{Labels, Splade};
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
 
@@ -849,6 +849,11 @@ impl Model {
             }
             None => Ok(()),
         }
+    }
+
+    /// How sparse vectors are made.
+    pub(crate) fn splade(&self) -> Splade {
+        self.inner.embedder.splade()
     }
 
     /// What the files say for tasks.

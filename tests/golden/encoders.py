@@ -106,6 +106,12 @@ ENCODERS = {
                                         pos_att_type="c2p", position_biased_input=True, type_vocab_size=2, hidden_size=24, **LABELS)),
     "deberta-tokens": dict(cls="DebertaV2ForTokenClassification",
                            config=dict(DEBERTA, share_att_key=False, pos_att_type=["p2c", "c2p"], position_buckets=6, max_relative_positions=17, **BIO)),
+    # a decoder's blocks whose tokens see both sides; the window is shared out
+    "gemma3-embedding": dict(cls="Gemma3TextModel", gguf="gemma-embedding",
+                             config=dict(base.GEMMA3, hidden_size=20, num_attention_heads=5, num_key_value_heads=1, head_dim=6, num_hidden_layers=7,
+                                         intermediate_size=11, max_position_embeddings=64, sliding_window=6, sliding_window_pattern=6,
+                                         rope_theta=1000000, rope_local_base_freq=10000, query_pre_attn_scalar=6, vocab_size=61,
+                                         use_bidirectional_attention=True)),
     # decoders that class a text by its last token
     "qwen2-classes": dict(cls="Qwen2ForSequenceClassification",
                           config=dict(base.QWEN2, hidden_size=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, intermediate_size=23,
@@ -127,7 +133,7 @@ def inputs(name, config):
 def outputs(cls, model, **kw):
     """{name: tensor} of hidden states and of each head's logits."""
     out = model(**kw)
-    found = {"hidden": getattr(model, model.base_model_prefix)(**kw).last_hidden_state}
+    found = {"hidden": getattr(model, model.base_model_prefix, model)(**kw).last_hidden_state}
     if "QuestionAnswering" in cls:
         found["bounds"] = torch.stack([out.start_logits, out.end_logits], -1)
     elif "SequenceClassification" in cls:
@@ -194,10 +200,12 @@ def published(spec, tensors):
     return out
 
 
-def record():
+def record(only=None):
     import transformers
 
     for name, spec in ENCODERS.items():
+        if only not in (None, name):
+            continue
         config = dict(spec["config"], architectures=[spec["cls"]])
         for key in spec.get("without", []):
             config.pop(key)
@@ -224,7 +232,7 @@ def record():
 
 # --- GGUF: names by gguf-py's table, keys and changes as llama.cpp's converter makes them -----------------------------
 
-ARCH = {"bert": gguf.MODEL_ARCH.BERT, "modern-bert": gguf.MODEL_ARCH.MODERN_BERT, "nomic-bert": gguf.MODEL_ARCH.NOMIC_BERT}
+ARCH = {"gemma-embedding": gguf.MODEL_ARCH.GEMMA_EMBEDDING, "bert": gguf.MODEL_ARCH.BERT, "modern-bert": gguf.MODEL_ARCH.MODERN_BERT, "nomic-bert": gguf.MODEL_ARCH.NOMIC_BERT}
 
 
 def write_gguf(path, c, tensors, arch):
@@ -240,9 +248,17 @@ def write_gguf(path, c, tensors, arch):
     w.add_embedding_length(get("hidden_size", "dim"))
     w.add_feed_forward_length(get("intermediate_size", "hidden_dim"))
     w.add_head_count(get("num_attention_heads", "n_heads"))
-    w.add_layer_norm_eps(get("layer_norm_eps", "norm_eps", default=1e-12))
-    w.add_causal_attention(False)
     w.add_pooling_type(gguf.PoolingType.MEAN)
+    if arch == "gemma-embedding":
+        w.add_head_count_kv(c["num_key_value_heads"])
+        w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+        w.add_rope_freq_base(c["rope_theta"])
+        w.add_key_length(c["head_dim"])
+        w.add_value_length(c["head_dim"])
+        w.add_sliding_window(c["sliding_window"])
+    else:
+        w.add_layer_norm_eps(get("layer_norm_eps", "norm_eps", default=1e-12))
+        w.add_causal_attention(False)
     if arch == "bert":
         w.add_token_type_count(get("type_vocab_size", default=0))
     if arch == "nomic-bert":
@@ -266,6 +282,8 @@ def write_gguf(path, c, tensors, arch):
         if key.startswith(("lm_head", "cls.", "qa_outputs", "vocab_", "head.", "decoder")):
             continue
         value = value.float().numpy()
+        if arch == "gemma-embedding" and key.endswith("norm.weight"):
+            value = value + np.float32(1.0)
         if "position_embeddings" in key and drop:
             value = value[drop:]
         new = names.get_name(key, (".weight", ".bias"))

@@ -72,6 +72,8 @@ WORD, MARK, PIECE = (lambda: emb.wordpiece(False), SPECIAL), (marked, MARKS), (p
 TASKS = {
     "task-bert-words": dict(cls="BertForMaskedLM", config=BERT, tokenizer=WORD),
     "task-roberta-words": dict(cls="RobertaForMaskedLM", config=ROBERTA, tokenizer=MARK),
+    "task-distilbert-splade": dict(cls="DistilBertForMaskedLM", tokenizer=WORD, splade=dict(pooling_strategy="sum", activation_function="log1p_relu"),
+                                   config=dict(enc.DISTILBERT, dim=12, n_heads=3, hidden_dim=17, max_position_embeddings=48)),
     "task-bert-classes": dict(cls="BertForSequenceClassification", config=dict(BERT, **labels(["bad", "so-so", "good"])), tokenizer=WORD),
     "task-roberta-multi": dict(cls="RobertaForSequenceClassification", tokenizer=MARK,
                                config=dict(ROBERTA, problem_type="multi_label_classification", **labels(["a", "b", "c", "d"]))),
@@ -115,6 +117,15 @@ def folders():
         typed = ["token_type_ids"] if config.get("type_vocab_size", 0) > 1 else []
         base.write_json(folder / "tokenizer_config.json", dict(tokenizer_class="PreTrainedTokenizerFast", model_max_length=limit,
                                                                model_input_names=["input_ids", *typed, "attention_mask"], **special))
+        if "splade" in spec:  # as sentence-transformers saves it
+            kinds = [("base.modules.transformer.Transformer", ""), ("sparse_encoder.modules.splade_pooling.SpladePooling", "1_SpladePooling")]
+            base.write_json(folder / "modules.json", [dict(idx=i, name=str(i), path=path, type=f"sentence_transformers.{kind}")
+                                                      for i, (kind, path) in enumerate(kinds)])
+            base.write_json(folder / "sentence_bert_config.json", dict(
+                transformer_task="fill-mask", modality_config=dict(text=dict(method="forward", method_output_name="logits")), module_output_name="token_embeddings"))
+            base.write_json(folder / "config_sentence_transformers.json", dict(model_type="SparseEncoder", prompts=dict(query="", document=""),
+                                                                               default_prompt_name=None, similarity_fn_name="dot"))
+            base.write_json(folder / "1_SpladePooling" / "config.json", dict(spec["splade"], embedding_dimension=None))
         print(name, sum(v.numel() for v in shell.state_dict().values()), "numbers")
 
 
@@ -176,6 +187,17 @@ def tokens(name, pipe):
     return cases + [dict(call="token_classify", text=TEXTS[4] + " " + PASSAGE, aggregation="simple", ignore=None, stride=5, result=out)]
 
 
+def sparse(folder):
+    from sentence_transformers import SparseEncoder
+
+    vectors = SparseEncoder(str(folder), device="cpu", local_files_only=True).encode(TEXTS, convert_to_sparse_tensor=False)
+    found = []
+    for text, row in zip(TEXTS, vectors):
+        ids = row.nonzero().squeeze(-1)
+        found.append(dict(call="sparse", text=text, result=dict(ids=ids.tolist(), weights=row[ids].tolist())))
+    return found
+
+
 def rerank(name, folder):
     from sentence_transformers import CrossEncoder
 
@@ -222,7 +244,7 @@ def record(answering=False):
         if "Answering" in spec["cls"]:
             cases = answers(name, pipe("question-answering"))
         elif "MaskedLM" in spec["cls"]:
-            cases = fill(name, pipe("fill-mask"))
+            cases = sparse(folder) if "splade" in spec else fill(name, pipe("fill-mask")) + sparse(folder)
         elif "rerank" in name:
             cases = rerank(name, folder)
         elif "entailment" in name:

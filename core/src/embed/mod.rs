@@ -28,6 +28,7 @@ use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
 use crate::reserve::reserved;
+use crate::task::Splade;
 use crate::text::{Encoding, Tokenizer};
 
 /// What a caller chooses about embedding. The default is what the model's folder says.
@@ -229,6 +230,11 @@ impl Embedder {
     /// The prompts of the folder.
     pub(crate) fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.recipe.prompts.iter().map(|(name, prompt)| (name.as_str(), prompt.as_str()))
+    }
+
+    /// How sparse vectors are made.
+    pub(crate) fn splade(&self) -> Splade {
+        self.recipe.splade
     }
 
     /// The most tokens of a text unless the caller says otherwise.

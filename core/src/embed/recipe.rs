@@ -1,7 +1,7 @@
 //! How hidden states become an embedding, as a sentence-transformers folder says it.
 //!
 //! Source: the modules of sentence-transformers 6.2 (`Transformer`, `Pooling`, `Dense`,
-//! `Normalize`) and the files they save.
+//! `Normalize`, `MLMTransformer`, `SpladePooling`) and the files they save.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::Pooling;
 use crate::error::{Error, Result};
 use crate::load::{Stored, json, json_value, safetensors};
 use crate::nn::Spec;
+use crate::task::Splade;
 
 /// A dense layer after pooling, as stored.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub(crate) struct Recipe {
     pub max_tokens: Option<usize>,
     /// Whether texts are lowercased first.
     pub lowercase: bool,
+    /// How sparse vectors are made.
+    pub splade: Splade,
 }
 
 impl Recipe {
@@ -185,10 +188,28 @@ impl Recipe {
         }
         let inside = folder.join(place);
         match kind.rsplit('.').next().unwrap_or(kind) {
-            "Transformer" => self.home = place.to_string(),
             "StaticEmbedding" => {
                 self.home = place.to_string();
                 self.is_static = true;
+            }
+            "Transformer" | "MLMTransformer" => self.home = place.to_string(),
+            "SpladePooling" => {
+                let values = json(&inside.join("config.json"))?.unwrap_or_default();
+                let text = |key: &str| values.get(key).and_then(Value::as_str);
+                self.splade = Splade {
+                    sum: match text("pooling_strategy") {
+                        None | Some("max") => false,
+                        Some("sum") => true,
+                        Some(other) => return Err(unknown("pooling_strategy", other, "max, sum")),
+                    },
+                    twice: match text("activation_function") {
+                        None | Some("relu") => false,
+                        Some("log1p_relu") => true,
+                        Some(other) => {
+                            return Err(unknown("activation_function", other, "relu, log1p_relu"));
+                        }
+                    },
+                };
             }
             "Pooling" => {
                 let path = inside.join("config.json");
@@ -204,11 +225,21 @@ impl Recipe {
             other => {
                 return Err(Error::Unsupported {
                     what: format!("sentence-transformers module `{other}`"),
-                    known: "Transformer, StaticEmbedding, Pooling, Dense, Normalize".to_string(),
+                    known:
+                        "Transformer, StaticEmbedding, Pooling, Dense, Normalize, MLMTransformer, \
+                            SpladePooling"
+                            .to_string(),
                 });
             }
         }
         Ok(())
+    }
+}
+
+fn unknown(key: &str, value: &str, known: &str) -> Error {
+    Error::Unsupported {
+        what: format!("`{key}` `{value}` of a SpladePooling module"),
+        known: known.to_string(),
     }
 }
 

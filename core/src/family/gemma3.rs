@@ -1,5 +1,6 @@
 //! Gemma 3, its text part (arXiv:2503.19786): norms around, a norm on queries and keys, five
-//! sliding blocks to a full one with a rotation of its own, scaled embeddings.
+//! sliding blocks to a full one with a rotation of its own, scaled embeddings. EmbeddingGemma
+//! (arXiv:2509.20354) is the same with tokens that see both sides, and without a head.
 
 use super::*;
 
@@ -22,8 +23,17 @@ pub(super) static FAMILY: Family = Family {
     ignored: &["vision_tower.*", "multi_modal_projector.*"],
 };
 
+/// EmbeddingGemma in GGUF; a folder calls both `gemma3_text`.
+pub(super) static EMBEDDING: Family = Family {
+    names: &["gemma_embedding"],
+    gguf: &["gemma-embedding"],
+    spec: |config| spec(&config.with("use_bidirectional_attention", true)),
+    ..FAMILY
+};
+
 fn spec(config: &Config) -> Result<Spec> {
-    let base = gemma::spec(config)?;
+    let both_sides = config.bool("use_bidirectional_attention")?.unwrap_or(false);
+    let base = gemma::spec(&config.with("use_bidirectional_attention", false))?;
     let head_dim = base.attention.head_dim;
     let window = config.usize("sliding_window")?.unwrap_or(4096);
     let pattern = config.usize("sliding_window_pattern")?.unwrap_or(6).max(1);
@@ -41,9 +51,16 @@ fn spec(config: &Config) -> Result<Spec> {
     let mut layers =
         layers(config, base.layers.len(), Some(window), |i| !(i + 1).is_multiple_of(pattern))?;
     for layer in &mut layers {
-        if matches!(layer.span, Span::Sliding { .. }) {
+        let slides = matches!(layer.span, Span::Sliding { .. });
+        if slides {
             layer.rope = LayerRope::Own(local.clone());
         }
+        layer.span = match (both_sides, slides) {
+            (false, _) => layer.span,
+            // The window is shared out to both sides.
+            (true, true) => Span::Local { reach: window / 2 },
+            (true, false) => Span::Bidirectional,
+        };
     }
     let scale = gemma::scale(config, &base, head_dim as f64, 62)?;
     Ok(Spec {
@@ -63,7 +80,10 @@ fn spec(config: &Config) -> Result<Spec> {
         },
         place: Place::Around,
         layers,
-        head: head(config, config.f64("final_logit_softcapping")?)?,
+        head: match both_sides {
+            true => Head::None,
+            false => head(config, config.f64("final_logit_softcapping")?)?,
+        },
         ..base
     })
 }

@@ -92,6 +92,7 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gemma::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma3::EMBEDDING,
     &gpt2::FAMILY,
     &gpt_neo::FAMILY,
     &gpt_neox::FAMILY,

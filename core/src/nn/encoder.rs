@@ -96,7 +96,16 @@ impl BertEncoder {
         hidden: Tensor<3>,
         kept: Option<Tensor<2, Bool>>,
     ) -> Option<Tensor<3>> {
-        let head = self.head(kind)?;
+        Some(self.read_by(self.head(kind)?, hidden, kept))
+    }
+
+    /// The logits of one of the heads; shapes as in [`logits`](Self::logits).
+    pub(crate) fn read_by(
+        &self,
+        head: &TaskHead,
+        hidden: Tensor<3>,
+        kept: Option<Tensor<2, Bool>>,
+    ) -> Tensor<3> {
         let [b, t, d] = hidden.dims();
         let weighted = |weights: Tensor<2>| weights.reshape([b, 1, t]).matmul(hidden.clone());
         let ones = || Tensor::ones([b, t], &hidden.device());
@@ -104,7 +113,11 @@ impl BertEncoder {
         let read = match head.task().read {
             Read::Each => hidden,
             Read::First => hidden.narrow(1, 0, 1),
-            Read::Pooler => self.pool(hidden)?.reshape([b, 1, d]),
+            // The spec has a pooler wherever a head reads it.
+            Read::Pooler => match self.pool(hidden.clone()) {
+                Some(pooled) => pooled.reshape([b, 1, d]),
+                None => hidden.narrow(1, 0, 1),
+            },
             Read::Mean => {
                 let real = real();
                 weighted(real.clone() / real.sum_dim(1).clamp_min(1.0))
@@ -116,6 +129,6 @@ impl BertEncoder {
                 weighted(real - next)
             }
         };
-        Some(head.forward(read, &self.transformer.tokens))
+        head.forward(read, &self.transformer.tokens)
     }
 }

@@ -557,6 +557,10 @@ impl Spec {
             None => {}
         }
         for task in self.tasks() {
+            let pooled = matches!(self.head, Head::Encoder { pooler: Some(_), .. });
+            if task.read == Read::Pooler && !pooled {
+                return Err(Error::config("architectures", "has a head over a pooler, and none"));
+            }
             size("num_labels", task.outputs, 1 << 24)?;
             if let Some(dense) = &task.dense {
                 size("hidden_size", dense.width, 1 << 20)?;

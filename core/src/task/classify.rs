@@ -275,8 +275,8 @@ impl Model {
 
     /// How many numbers come out of a head.
     fn outputs(&self, call: &'static str, kind: TaskKind) -> Result<usize> {
-        let encoder = self.need_head(call, kind)?;
-        Ok(encoder.head(kind).map_or(0, |head| head.task().outputs))
+        let (_, head) = self.need_head(call, kind)?;
+        Ok(head.task().outputs)
     }
 
     fn encode_pairs(

@@ -70,7 +70,7 @@ impl Model {
     pub fn fill_mask(&self, text: &str, options: &FillOptions) -> Result<Vec<Vec<Fill>>> {
         const CALL: &str = "fill_mask";
         let tokenizer = self.need_tokenizer(CALL)?;
-        let encoder = self.need_head(CALL, TaskKind::Words)?;
+        let (_, head) = self.need_head(CALL, TaskKind::Words)?;
         let mask = self.labels().mask.ok_or_else(|| Error::Missing {
             call: CALL,
             what: "a mask token: `tokenizer_config.json` names none".to_string(),
@@ -104,7 +104,7 @@ impl Model {
         let job = Job { encoding: &encoding, places: Some(masks.clone()) };
         let mut logits = self.head_logits(CALL, TaskKind::Words, &[job], &options.run)?;
         let mut logits = logits.pop().unwrap_or_default();
-        let vocab = encoder.head(TaskKind::Words).map_or(1, |head| head.task().outputs);
+        let vocab = head.task().outputs;
         let rows = masks.iter().zip(logits.chunks_exact_mut(vocab));
         rows.map(|(place, row)| {
             softmax(row);

@@ -10,6 +10,7 @@ mod answer;
 mod classify;
 mod files;
 mod fill;
+mod sparse;
 mod tokens;
 
 use std::ops::Range;
@@ -18,14 +19,16 @@ pub use answer::{Answer, AnswerOptions};
 pub use classify::{Class, Classes, ClassifyOptions, Ranked, Scoring, ZeroShotOptions};
 pub(crate) use files::Labels;
 pub use fill::{Fill, FillOptions};
+pub use sparse::Sparse;
+pub(crate) use sparse::Splade;
 pub use tokens::{Aggregation, Entity, TokenOptions};
 
 use crate::embed::{BATCH_TOKENS, Progress, by_length};
 use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::model::{Batch, Model, finite, read};
-use crate::nn::BertEncoder;
 use crate::nn::spec::TaskKind;
+use crate::nn::{BertEncoder, TaskHead};
 use crate::text::Encoding;
 
 /// How a task is run, whatever it is.
@@ -93,8 +96,9 @@ struct Job<'a> {
 
 impl Model {
     /// The head for a task.
-    fn need_head(&self, call: &'static str, kind: TaskKind) -> Result<&BertEncoder> {
-        self.encoder().filter(|encoder| encoder.head(kind).is_some()).ok_or_else(|| {
+    fn need_head(&self, call: &'static str, kind: TaskKind) -> Result<(&BertEncoder, &TaskHead)> {
+        let found = self.encoder().and_then(|encoder| Some((encoder, encoder.head(kind)?)));
+        found.ok_or_else(|| {
             let name = |kind: TaskKind| match kind {
                 TaskKind::Words => "words behind masks",
                 TaskKind::Classes => "classes of texts",
@@ -135,7 +139,7 @@ impl Model {
         jobs: &[Job<'_>],
         options: &RunOptions,
     ) -> Result<Vec<Vec<f32>>> {
-        let encoder = self.need_head(call, kind)?;
+        let (encoder, head) = self.need_head(call, kind)?;
         for job in jobs {
             self.check_ids(&job.encoding.ids)?;
             self.check_types(&job.encoding.type_ids)?;
@@ -154,7 +158,7 @@ impl Model {
         let mut found = vec![Vec::new(); jobs.len()];
         let mut done = 0;
         for batch in by_length(&lengths, bound) {
-            let rows = self.guarded(|| self.head_batch(encoder, kind, jobs, &batch, options))?;
+            let rows = self.guarded(|| self.head_batch(encoder, head, jobs, &batch, options))?;
             for (i, row) in batch.iter().zip(rows) {
                 found[*i] = row;
             }
@@ -166,24 +170,26 @@ impl Model {
         Ok(found)
     }
 
+    /// Rows of ids with their segment types, where the model and its tokenizer agree on those.
+    fn task_batch(&self, ids: &[&[u32]], types: &[&[u32]]) -> Batch {
+        let typed = self.spec().embed.types > 1 && !self.labels().untyped;
+        Batch::new(ids, typed.then_some(types), self.tensor_device())
+    }
+
     fn head_batch(
         &self,
         encoder: &BertEncoder,
-        kind: TaskKind,
+        head: &TaskHead,
         jobs: &[Job<'_>],
         batch: &[usize],
         options: &RunOptions,
     ) -> Result<Vec<Vec<f32>>> {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &jobs[*i].encoding.ids[..]).collect();
         let types: Vec<&[u32]> = batch.iter().map(|i| &jobs[*i].encoding.type_ids[..]).collect();
-        let typed = self.spec().embed.types > 1 && !self.labels().untyped;
-        let types = typed.then_some(&types[..]);
-        let input = Batch::new(&ids, types, self.tensor_device());
+        let input = self.task_batch(&ids, &types);
         let (tokens, kept) = (input.tokens, input.kept.clone());
         let hidden = self.hidden(input, None, options.cancel.as_ref())?;
-        if let Some(head) = encoder.head(kind)
-            && batch.iter().all(|i| jobs[*i].places.is_some())
-        {
+        if batch.iter().all(|i| jobs[*i].places.is_some()) {
             // Only the tokens asked for: a vocabulary of logits at each token would be most of the
             // work.
             let places = |i: &usize| jobs[*i].places.as_deref().unwrap_or_default();
@@ -205,9 +211,7 @@ impl Model {
                 })
                 .collect());
         }
-        let logits = encoder
-            .logits(kind, hidden, kept)
-            .ok_or_else(|| Error::Missing { call: "a task", what: "a head".to_string() })?;
+        let logits = encoder.read_by(head, hidden, kept);
         let [_, n, outputs] = logits.dims();
         let values = read(logits, self.device())?;
         let rows = batch.iter().zip(values.chunks_exact(n * outputs)).map(|(i, row)| {

@@ -138,7 +138,7 @@ impl Model {
         options: &TokenOptions,
     ) -> Result<Vec<Vec<Entity>>> {
         const CALL: &str = "token_classify";
-        let encoder = self.need_head(CALL, TaskKind::Tokens)?;
+        let (_, head) = self.need_head(CALL, TaskKind::Tokens)?;
         let tokenizer = self.need_tokenizer(CALL)?;
         let limit = self.limit(&options.run)?;
         let mut windows: Vec<(usize, Encoding)> = Vec::new();
@@ -156,7 +156,7 @@ impl Model {
             None => windows
                 .extend(tokenizer.encode_batch(texts, true, Some(limit))?.into_iter().enumerate()),
         }
-        let outputs = encoder.head(TaskKind::Tokens).map_or(1, |head| head.task().outputs);
+        let outputs = head.task().outputs;
         let jobs: Vec<Job<'_>> =
             windows.iter().map(|(_, encoding)| Job { encoding, places: None }).collect();
         let logits = self.head_logits(CALL, TaskKind::Tokens, &jobs, &options.run)?;
