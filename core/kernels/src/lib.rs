@@ -42,7 +42,7 @@ pub use format::Format;
 
 use packed::{Packed, Quants};
 use pool::Pool;
-use product::{FEW, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, Unpack};
+use product::{FEW_FLOATS, FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, Unpack};
 use quantized::Quantized;
 use simd::Level;
 
@@ -212,7 +212,9 @@ struct Matmul<'a> {
 }
 
 fn floats<P: Packed>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
-    share_out::<P>(all, m, k, out, |rows| all.how.level.run(Product::<P> { rows, x, k }));
+    share_out::<P>(all, [m, k], FEW_FLOATS, out, |rows| {
+        all.how.level.run(Product::<P> { rows, x, k });
+    });
 }
 
 fn integers<P: Quants>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
@@ -221,21 +223,24 @@ fn integers<P: Quants>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut
     }
     BUFFER.with_borrow_mut(|buffer| {
         let x: Quantized<'_> = buffer.fill(all.how.level, all.how.pool, x, k);
-        share_out::<P>(all, m, k, out, |rows| all.how.level.run(IntProduct::<P> { rows, x }));
+        share_out::<P>(all, [m, k], FEW_INTS, out, |rows| {
+            all.how.level.run(IntProduct::<P> { rows, x });
+        });
     });
 }
 
-/// Calls `part` for shares of the rows of `w`, on the threads of the pool.
+/// Calls `part` for shares of the rows of `w`, on the threads of the pool; up to `few` rows of `x` are
+/// few.
 fn share_out<P: Packed>(
     all: Matmul<'_>,
-    m: usize,
-    k: usize,
+    [m, k]: [usize; 2],
+    few: usize,
     out: &mut [f32],
     part: impl Fn(Rows<'_, '_, P>) + Sync,
 ) {
     let (n, threads) = (out.len() / m, all.how.pool.threads());
     let small = threads == 1 || m.saturating_mul(n).saturating_mul(k) < SMALL;
-    let share = match m <= FEW {
+    let share = match m <= few {
         _ if small => n,
         true => n.div_ceil(threads).min(SHARE / all.row_bytes).max(1).next_multiple_of(4),
         false => {
@@ -287,7 +292,7 @@ fn rows_of<P: Packed>(
     let w = &all.w[first * all.row_bytes..][..n * all.row_bytes];
     let (w, row_bytes) = padded::<P>(w, all.row_bytes);
     PANEL.with_borrow_mut(|scratch| {
-        if out.len() > FEW && scratch.is_empty() {
+        if out.len() > FEW_FLOATS && scratch.is_empty() {
             scratch.resize(SCRATCH, Line::ZERO);
         }
         let bias = all.bias.map(|bias| &bias[first..first + n]);
@@ -444,20 +449,24 @@ mod tests {
         let mut again = vec![f32::NAN; m * n];
         matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], None, &mut again);
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
-        if m > FEW {
+        let few = match arithmetic {
+            Arithmetic::Floats => FEW_FLOATS,
+            Arithmetic::Integers => FEW_INTS,
+        };
+        if m > few {
             // The last rows, in tiles of other sizes.
-            let rest = &x[(m - FEW - 1) * k..];
-            let mut again = vec![f32::NAN; (FEW + 1) * n];
+            let rest = &x[(m - few - 1) * k..];
+            let mut again = vec![f32::NAN; (few + 1) * n];
             matmul_with(
                 how(&alone, arithmetic),
                 format,
                 w,
                 rest,
-                [FEW + 1, k, n],
+                [few + 1, k, n],
                 None,
                 &mut again,
             );
-            assert!(out[(m - FEW - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
+            assert!(out[(m - few - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
         }
     }
 

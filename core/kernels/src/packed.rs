@@ -40,9 +40,24 @@ pub(super) trait Quants: Packed {
     /// The integers of [`Packed::group`], less their bias.
     fn words<S: Simd>(s: S, block: &Self::Block, g: usize) -> S::Words;
 
-    /// The scales and the offsets of the halves of group `g`, of row `r` of the four. Offsets are
-    /// to be looked at where [`Quants::OFFSET`] says so alone.
-    fn factors(scales: &Self::Scales, r: usize, g: usize) -> [[f32; 2]; 2];
+    /// Blocks whose scales stand together: four of one group, or one of eight.
+    const UNIT: usize = if Self::GROUPS == 1 { 4 } else { 1 };
+
+    /// The scales and the offsets of the groups of a unit, of which block `r` of the four is the
+    /// first; one a group, or one for each half. Offsets are to be looked at where
+    /// [`Quants::OFFSET`] says so alone.
+    fn lines(scales: &Self::Scales, r: usize) -> [&[f32]; 2];
+
+    /// The scales and the offsets of the halves of group `g` of block `r` of the four.
+    #[inline(always)]
+    fn factors(scales: &Self::Scales, r: usize, g: usize) -> [[f32; 2]; 2] {
+        let [scale, offset] = Self::lines(scales, r / Self::UNIT * Self::UNIT);
+        let at = r % Self::UNIT + g;
+        match Self::HALVES {
+            true => [[scale[2 * at], scale[2 * at + 1]], [offset[2 * at], offset[2 * at + 1]]],
+            false => [[scale[at], scale[at]], [offset[at], offset[at]]],
+        }
+    }
 }
 
 /// The `N` bytes from `at` on.
@@ -186,8 +201,8 @@ macro_rules! eight_groups {
             }
 
             #[inline(always)]
-            fn factors(scales: &[$scales; 4], r: usize, g: usize) -> [[f32; 2]; 2] {
-                scales[r].of(g)
+            fn lines(scales: &[$scales; 4], r: usize) -> [&[f32]; 2] {
+                scales[r].lines()
             }
         }
     };
@@ -215,6 +230,11 @@ impl Sixteen {
         let [i, j] = [2 * g, 2 * g + 1];
         [[self.scale[i], self.scale[j]], [self.offset[i], self.offset[j]]]
     }
+
+    #[inline(always)]
+    fn lines(&self) -> [&[f32]; 2] {
+        [&self.scale, &self.offset]
+    }
 }
 
 /// Scales of 8 groups of 32 weights, then their offsets.
@@ -233,6 +253,12 @@ impl Eight {
     #[inline(always)]
     fn of(&self, g: usize) -> [[f32; 2]; 2] {
         [[self.0[g]; 2], [self.0[g + 8]; 2]]
+    }
+
+    #[inline(always)]
+    fn lines(&self) -> [&[f32]; 2] {
+        let (scale, offset) = self.0.split_at(8);
+        [scale, offset]
     }
 }
 
@@ -280,12 +306,12 @@ eight_groups!(Q6K, 210, f16 at [208 as d], Sixteen: |s, block| {
     s.or(low, high)
 });
 
-/// [`Quants`] of a format of one group: how words come out of a block, and the scale and the
-/// offset out of scales.
+/// [`Quants`] of a format of one group: how words come out of a block, and which of the scales are
+/// scales and offsets.
 macro_rules! quants {
     (
         $name:ident, offset $offset:literal,
-        |$s:ident, $block:ident| $words:expr, |$scales:ident, $r:ident| $factors:expr
+        |$s:ident, $block:ident| $words:expr, |$scales:ident| $lines:expr
     ) => {
         impl Quants for $name {
             const HALVES: bool = false;
@@ -297,21 +323,21 @@ macro_rules! quants {
             }
 
             #[inline(always)]
-            fn factors($scales: &Self::Scales, $r: usize, _: usize) -> [[f32; 2]; 2] {
-                $factors.map(|one| [one; 2])
+            fn lines($scales: &Self::Scales, _: usize) -> [&[f32]; 2] {
+                $lines
             }
         }
     };
 }
 
-quants!(Q8_0, offset false, |s, b| s.words_i8(part(b, 2)), |d, r| [d[r], 0.0]);
-quants!(Q4_0, offset false, |s, b| s.words_u8(s.halves(part(b, 2)), 8), |d, r| [d[0][r], 0.0]);
-quants!(Q4_1, offset true, |s, b| s.words_u8(s.halves(part(b, 4)), 0), |d, r| [d[0][r], d[1][r]]);
+quants!(Q8_0, offset false, |s, b| s.words_i8(part(b, 2)), |d| [d, d]);
+quants!(Q4_0, offset false, |s, b| s.words_u8(s.halves(part(b, 2)), 8), |d| [&d[0], &d[1]]);
+quants!(Q4_1, offset true, |s, b| s.words_u8(s.halves(part(b, 4)), 0), |d| [&d[0], &d[1]]);
 quants!(Q5_0, offset false, |s, b| {
     let fifth = s.sixteens(u32::from_le_bytes(*part(b, 2)));
     s.words_u8(s.or(s.halves(part(b, 6)), fifth), 16)
-}, |d, r| [d[0][r], 0.0]);
+}, |d| [&d[0], &d[1]]);
 quants!(Q5_1, offset true, |s, b| {
     let fifth = s.sixteens(u32::from_le_bytes(*part(b, 4)));
     s.words_u8(s.or(s.halves(part(b, 8)), fifth), 0)
-}, |d, r| [d[0][r], d[1][r]]);
+}, |d| [&d[0], &d[1]]);

@@ -32,8 +32,15 @@ const PANEL: usize = 96 * DEPTH;
 /// Rows of `w` in the widest panel.
 pub(super) const PANEL_ROWS: usize = 32;
 
-/// Rows of `x` that the few-rows loops take.
-pub(super) const FEW: usize = 4;
+/// Rows of `x` that the few-rows loops take, in floats.
+pub(super) const FEW_FLOATS: usize = 4;
+
+/// The same in integers.
+pub(super) const FEW_INTS: usize = 8;
+
+/// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
+/// cache.
+const STRIP: usize = 8;
 
 /// Sixteen 32-bit numbers of a thread's scratch memory: aligned to the widest vectors.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -62,7 +69,7 @@ pub(super) struct Rows<'a, 'out, P> {
     pub(super) bias: Option<&'a [f32]>,
     /// For each row of `x` one float per row of `w`.
     pub(super) out: &'a mut [&'out mut [f32]],
-    /// [`SCRATCH`] long if there are more than [`FEW`] rows of `x`.
+    /// [`SCRATCH`] long if there are more than a few rows of `x`.
     pub(super) scratch: &'a mut [Line],
 }
 
@@ -78,7 +85,7 @@ impl<P: Packed> Kernel for Product<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Product { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x, k } = self;
-        if out.len() <= FEW {
+        if out.len() <= FEW_FLOATS {
             let mut m = 0;
             while m < out.len() {
                 let (x, out) = (&x[m * k..], &mut out[m..]);
@@ -105,15 +112,18 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let IntProduct { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x } = self;
-        if out.len() <= FEW {
-            let mut m = 0;
-            while m < out.len() {
-                let (x, out) = (x.from_row(m), &mut out[m..]);
-                m += match out.len() {
-                    4.. => few_ints::<S, P, 4>(s, w, row_bytes, x, out),
-                    2.. => few_ints::<S, P, 2>(s, w, row_bytes, x, out),
-                    _ => few_ints::<S, P, 1>(s, w, row_bytes, x, out),
-                };
+        if out.len() <= FEW_INTS {
+            let strip = if out.len() == 1 { w.len() } else { STRIP * row_bytes };
+            for (i, w) in w.chunks(strip).enumerate() {
+                let mut m = 0;
+                while m < out.len() {
+                    let (x, out, first) = (x.from_row(m), &mut out[m..], i * STRIP);
+                    m += match out.len() {
+                        8.. => few_ints::<S, P, 8>(s, w, row_bytes, x, out, first),
+                        4.. => few_ints::<S, P, 4>(s, w, row_bytes, x, out, first),
+                        _ => few_ints::<S, P, 1>(s, w, row_bytes, x, out, first),
+                    };
+                }
             }
             add_bias(out, bias);
         } else {
@@ -229,7 +239,8 @@ fn few<S: Simd, P: Packed, const M: usize>(
     M
 }
 
-/// [`few`] in integers.
+/// [`few`] in integers: a row of `w` after another, so that the bytes are read in their order, which
+/// is what memory is quickest at. Sums go to `out` from column `to` on.
 #[inline(always)]
 fn few_ints<S: Simd, P: Quants, const M: usize>(
     s: S,
@@ -237,53 +248,103 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
     row_bytes: usize,
     x: Quantized<'_>,
     out: &mut [&mut [f32]],
+    to: usize,
 ) -> usize {
     let x: [Quantized<'_>; M] = std::array::from_fn(|m| x.from_row(m));
-    for first in (0..w.len() / row_bytes).step_by(4) {
-        let rows = four::<P>(w, row_bytes, first);
-        let mut sum = [[s.splat(0.0); 4]; M];
-        let mut offsets = [[0.0; 4]; M];
-        for i in 0..rows[0].len() {
-            let blocks = [&rows[0][i], &rows[1][i], &rows[2][i], &rows[3][i]];
-            let scales = in_memory(P::scales(s, blocks));
-            for g in 0..P::GROUPS {
-                let at = i * P::GROUPS + g;
-                for r in 0..4 {
-                    let words = P::words(s, blocks[r], g);
-                    let [scale, offset] = P::factors(&scales, r, g);
-                    for m in 0..M {
-                        let by = s.splat(x[m].scales[at]);
-                        let low = s.mul(s.splat(scale[0]), by);
-                        let x_words = s.load_words(&x[m].words[at]);
-                        sum[m][r] = if P::HALVES {
-                            let high = s.mul(s.splat(scale[1]), by);
-                            s.dot_halves(words, x_words, [low, high], sum[m][r])
-                        } else {
-                            s.dot_words(words, x_words, low, sum[m][r])
-                        };
-                        if P::OFFSET {
-                            let sums = x[m].sums[at];
-                            offsets[m][r] += if P::HALVES {
-                                offset[0] * sums[0] + offset[1] * sums[1]
-                            } else {
-                                offset[0] * (sums[0] + sums[1])
-                            };
-                        }
-                    }
+    let mut sums = [[s.splat(0.0); 4]; M];
+    let mut offsets = [[0.0; 4]; M];
+    let rows = w.len() / row_bytes;
+    for first in (0..rows).step_by(4) {
+        let four = 4.min(rows - first);
+        for r in 0..four {
+            let blocks: &[P::Block] =
+                bytemuck::cast_slice(&w[(first + r) * row_bytes..][..row_bytes]);
+            let mut row = Row { sum: [[s.splat(0.0); 2]; M], offsets: [[0.0; 16]; M] };
+            let (whole, rest) = blocks.as_chunks::<4>();
+            for (i, blocks) in whole.iter().enumerate() {
+                row.add::<P>(s, blocks.each_ref(), 4, x, 4 * i);
+            }
+            if let [block, ..] = rest {
+                let blocks = std::array::from_fn(|i| rest.get(i).unwrap_or(block));
+                row.add::<P>(s, blocks, rest.len(), x, 4 * whole.len());
+            }
+            for m in 0..M {
+                sums[m][r] = s.mul_add(row.sum[m][1], s.splat(1.0), row.sum[m][0]);
+                if P::OFFSET {
+                    offsets[m][r] = row.offsets[m].iter().sum();
                 }
             }
         }
-        for ((out, sum), offsets) in out.iter_mut().zip(sum).zip(offsets) {
-            let mut sums = s.sums(sum);
+        for ((out, sums), offsets) in out.iter_mut().zip(sums).zip(offsets) {
+            let mut sums = s.sums(sums);
             if P::OFFSET {
-                for (sum, offset) in sums.iter_mut().zip(offsets) {
-                    *sum += offset;
-                }
+                sums.iter_mut().zip(offsets).for_each(|(sum, offset)| *sum += offset);
             }
-            put(out, first, sums);
+            put(out, to + first, sums);
         }
     }
     M
+}
+
+/// Sums of one row of `w` with `M` rows of `x`.
+struct Row<S: Simd, const M: usize> {
+    /// Two for each row of `x`, so that an addition need not wait for the last.
+    sum: [[S::Floats; 2]; M],
+    offsets: [[f32; 16]; M],
+}
+
+impl<S: Simd, const M: usize> Row<S, M> {
+    /// Adds the first `count` of four blocks that follow each other, from block `first` of the row.
+    #[inline(always)]
+    fn add<P: Quants>(
+        &mut self,
+        s: S,
+        blocks: [&P::Block; 4],
+        count: usize,
+        x: [Quantized<'_>; M],
+        first: usize,
+    ) {
+        let scales = P::scales(s, blocks);
+        for unit in (0..count).step_by(P::UNIT) {
+            s.prefetch(std::ptr::from_ref(blocks[unit]).cast(), size_of::<P::Block>() * P::UNIT);
+            let [scale, offset] = P::lines(&scales, unit);
+            let at = (first + unit) * P::GROUPS;
+            let mut by = [[0.0; 16]; M];
+            let groups = P::UNIT.min(count - unit) * P::GROUPS;
+            for m in 0..M {
+                let x_scales = &x[m].scales[at..][..groups];
+                let x_sums = &x[m].sums[at..][..groups];
+                for g in 0..groups {
+                    if P::HALVES {
+                        by[m][2 * g] = scale[2 * g] * x_scales[g];
+                        by[m][2 * g + 1] = scale[2 * g + 1] * x_scales[g];
+                    } else {
+                        by[m][g] = scale[g] * x_scales[g];
+                    }
+                    if P::OFFSET && P::HALVES {
+                        self.offsets[m][2 * g] += offset[2 * g] * x_sums[g][0];
+                        self.offsets[m][2 * g + 1] += offset[2 * g + 1] * x_sums[g][1];
+                    } else if P::OFFSET {
+                        self.offsets[m][g] += offset[g] * (x_sums[g][0] + x_sums[g][1]);
+                    }
+                }
+            }
+            let by = in_memory(by);
+            for g in 0..groups {
+                let words = P::words(s, blocks[unit + g / P::GROUPS], g % P::GROUPS);
+                for m in 0..M {
+                    let x_words = s.load_words(&x[m].words[at + g]);
+                    let sum = &mut self.sum[m][if M <= 2 { g % 2 } else { 0 }];
+                    *sum = if P::HALVES {
+                        let by = [s.splat(by[m][2 * g]), s.splat(by[m][2 * g + 1])];
+                        s.dot_halves(words, x_words, by, *sum)
+                    } else {
+                        s.dot_words(words, x_words, s.splat(by[m][g]), *sum)
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// Rows of `x`, `k` apart, from some column on.

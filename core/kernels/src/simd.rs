@@ -38,6 +38,12 @@ pub(super) trait Simd: Copy {
     /// Runs `kernel` with these instructions, as a function of its own.
     fn run<K: Kernel>(self, kernel: K);
 
+    /// Asks for the memory of as many bytes, some way after `from`. It need not exist.
+    #[inline(always)]
+    fn prefetch(self, from: *const u8, bytes: usize) {
+        let _ = (from, bytes);
+    }
+
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Floats;
     /// The vector `v` of a group in memory, `v < 32 / LANES`.
