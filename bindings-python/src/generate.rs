@@ -125,7 +125,7 @@ methods! {
         /// The other options are those of `generate`.
         ///
         /// Raises as `generate` and as `chat_prompt`.
-        fn generate_chat(messages: Messages; variables: Variables) = answer;
+        fn generate_chat(messages: Messages; variables: Variables) = reply;
     }
 }
 

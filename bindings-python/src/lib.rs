@@ -7,6 +7,7 @@
 #![allow(clippy::too_many_arguments)]
 
 mod chat;
+mod choice;
 mod error;
 mod generate;
 mod info;
@@ -15,6 +16,7 @@ mod model;
 mod numpy;
 mod progress;
 mod run;
+mod task;
 mod tokenizer;
 mod words;
 
@@ -49,6 +51,8 @@ mod _emberform {
     use crate::info::{DeviceInfo, Memory, Spec, Step, TensorInfo, Verification};
     #[pymodule_export]
     use crate::model::{Model, devices, open};
+    #[pymodule_export]
+    use crate::task::{Answer, Class, Classes, Entity, Fill, Ranked, Sparse};
     #[pymodule_export]
     use crate::tokenizer::{DecodeStream, Encoding, Tokenizer};
     #[pymodule_export]

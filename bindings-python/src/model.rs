@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use emberform::{CancelToken, Device, EmbedOptions, ForwardOptions, GenerateOptions};
 use pyo3::inspect::PyStaticExpr;
@@ -12,12 +12,13 @@ use pyo3::types::PyDict;
 use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
 use crate::chat::{Chat, Messages, Variables};
+use crate::choice::{PoolingName, PrecisionName};
 use crate::error::{closed, raise};
 use crate::generate::{Session, Stream};
 use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
 use crate::numpy::{Array, Count, Given, Rows, STR, Texts, word};
-use crate::progress::{Progress, Watch};
-use crate::run::{is_long, run};
+use crate::progress::Progress;
+use crate::run::{Job, is_long, run};
 use crate::tokenizer::Tokenizer;
 
 /// A device as text.
@@ -41,59 +42,46 @@ impl<'py> FromPyObject<'_, 'py> for DeviceText {
     }
 }
 
-/// A pooling by the name that sentence-transformers has for it.
-pub struct PoolingName(String);
-
-impl<'py> FromPyObject<'_, 'py> for PoolingName {
-    type Error = PyErr;
-
-    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
-        type_hint_identifier!("typing", "Literal"),
-        word("mean"),
-        word("cls"),
-        word("lasttoken"),
-        word("max"),
-        word("mean_sqrt_len_tokens"),
-        word("weightedmean")
-    );
-
-    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Ok(PoolingName(given.extract()?))
-    }
-}
-
-impl Given<emberform::Pooling> for PoolingName {
-    fn given(self, py: Python<'_>, _name: &'static str) -> PyResult<emberform::Pooling> {
-        self.0.parse().map_err(|error| raise(py, error))
-    }
-}
-
 /// Opens a model: a Hugging Face folder or a GGUF file.
 ///
 /// `device`: where to compute. "auto" is a real GPU where there is one and the CPU otherwise;
 /// "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
+/// `precision`: how exactly. "stored" computes with the weights as the file has them; "f32" also
+/// keeps activations in floats, slower on the CPU; "int8" rounds matrices of 16 and 32 bits to 8, 32
+/// to a scale, for less memory and more speed. Default: "stored".
+/// `threads`: threads that compute on the CPU, the caller's among them. Default: one a processor,
+/// shared by all models that do not ask for their own.
 ///
 /// Files are mapped, not read: keep them as they are while the model is open.
 ///
 /// Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError,
 /// ConfigError, UnsupportedError and WeightsError when it is not what it should be, DeviceError
-/// when the device is not there, ValueError for a device of no such form.
+/// when the device is not there, ValueError for an option out of range.
 #[pyfunction]
 #[pyo3(
-    signature = (path, *, device=DeviceText("auto".to_string())),
-    text_signature = "(path, *, device='auto')"
+    signature = (path, *, device=DeviceText("auto".to_string()), precision=None, threads=None),
+    text_signature = "(path, *, device='auto', precision=None, threads=None)"
 )]
-pub fn open(py: Python<'_>, path: PathBuf, device: DeviceText) -> PyResult<Model> {
-    let opened = py.detach(|| {
-        let options = emberform::Model::options().device(device.0.parse()?);
-        options.open(&path)
-    });
-    let model = opened.map_err(|error| raise(py, error))?;
+pub fn open(
+    py: Python<'_>,
+    path: PathBuf,
+    device: DeviceText,
+    precision: Option<PrecisionName>,
+    threads: Option<Count>,
+) -> PyResult<Model> {
+    let device_asked = device.0.parse().map_err(|error| raise(py, error))?;
+    let mut options = emberform::Model::options().device(device_asked);
+    let precision_name = precision.as_ref().map(|precision| precision.0.clone());
+    options.precision = precision.given(py, "precision")?.unwrap_or_default();
+    options.threads = threads.given(py, "threads")?;
+    let model = py.detach(|| options.open(&path)).map_err(|error| raise(py, error))?;
     Ok(Model {
         // A worker process may start in another folder.
         path: std::path::absolute(&path)?,
         device: device.0,
-        parameters: model.parameters(),
+        precision: precision_name,
+        threads: options.threads,
+        size: model.parameters(),
         inner: RwLock::new(Some(model)),
     })
 }
@@ -107,20 +95,24 @@ pub fn devices(py: Python<'_>) -> Vec<DeviceInfo> {
 /// An open model: its weights on a device, its tokenizer and its files' settings; from `open()`.
 ///
 /// Any number of threads may use it at once. It is a context manager that closes at the end. It
-/// pickles, and copies itself to another process, by its path and its device as they were asked
-/// for: the other side opens the files again.
+/// pickles, and copies itself to another process, by its path and its options as they were given:
+/// the other side opens the files again.
 #[pyclass(frozen, module = "emberform")]
 pub struct Model {
     inner: RwLock<Option<emberform::Model>>,
     path: PathBuf,
     /// The device as it was asked for.
     device: String,
-    parameters: usize,
+    /// The precision as it was asked for.
+    precision: Option<String>,
+    threads: Option<usize>,
+    /// Parameters in all.
+    pub size: usize,
 }
 
 impl Model {
     /// The model, unless it was closed. A clone of a handle: closing does not wait for calls.
-    fn get(&self, py: Python<'_>) -> PyResult<emberform::Model> {
+    pub fn get(&self, py: Python<'_>) -> PyResult<emberform::Model> {
         // The lock is free again before Python code runs, which may hand over to a thread that
         // waits for it.
         let model = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -138,7 +130,7 @@ impl Model {
         stream.map(Stream::of_model).map_err(|error| raise(py, error))
     }
 
-    pub fn answer(
+    pub fn reply(
         &self,
         py: Python<'_>,
         messages: Messages,
@@ -189,26 +181,20 @@ impl Model {
         batch_tokens: Option<Count>,
         progress: Option<Progress>,
     ) -> PyResult<Array<f32>> {
-        let (model, cancel) = (self.get(py)?, CancelToken::new());
-        let mut options = EmbedOptions::default().cancel(cancel.clone());
+        let (model, job) = (self.get(py)?, Job::new(py, max_tokens, batch_tokens, progress)?);
+        let mut options = EmbedOptions::default();
         options.normalize = normalize;
         options.prompt = prompt;
         options.prompt_name = prompt_name;
         options.pooling = pooling.given(py, "pooling")?;
-        options.max_tokens = max_tokens.given(py, "max_tokens")?;
         options.dimensions = dimensions.given(py, "dimensions")?;
-        options.batch_tokens = batch_tokens.given(py, "batch_tokens")?;
-        let watch = Arc::new(Watch::new(progress.unwrap_or(Progress::Nobody), cancel.clone()));
-        if watch.is_wanted() {
-            let watch = watch.clone();
-            options = options.progress(move |done, all| watch.tell(done, all));
-        }
+        options.max_tokens = job.options.max_tokens;
+        options.batch_tokens = job.options.batch_tokens;
+        options.cancel = job.options.cancel.clone();
+        options.progress = job.options.progress.clone();
         let given = texts.all();
         let bytes = given.iter().map(|text| text.len()).sum();
-        let long = is_long(self.parameters, bytes);
-        let embeddings = run(py, long, &cancel, || model.embed_with(&given, &options));
-        watch.finish(py)?;
-        let embeddings = embeddings?;
+        let embeddings = job.run(py, self, bytes, || model.embed_with(&given, &options))?;
         let (rows, width) = (embeddings.len(), embeddings.width());
         let shape = if texts.single { vec![width] } else { vec![rows, width] };
         Ok(Array { values: embeddings.into_vec(), shape })
@@ -267,7 +253,7 @@ impl Model {
     /// Raises MissingError for an encoder, which generates nothing.
     fn session(&self, py: Python<'_>) -> PyResult<Session> {
         let session = self.get(py)?.session().map_err(|error| raise(py, error))?;
-        Ok(Session::new(session, self.parameters))
+        Ok(Session::new(session, self.size))
     }
 
     /// The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder
@@ -288,7 +274,7 @@ impl Model {
             Rows::Many(rows) => (rows, false),
         };
         let tokens = rows.iter().map(Vec::len).sum();
-        let long = is_long(self.parameters, tokens);
+        let long = is_long(self.size, tokens);
         let cancel = CancelToken::new();
         let options = ForwardOptions::default().cancel(cancel.clone());
         let output = run(py, long, &cancel, || model.forward_with(&rows, &options))?;
@@ -430,6 +416,8 @@ impl Model {
         let module = py.import("emberform")?;
         let options = PyDict::new(py);
         options.set_item("device", &self.device)?;
+        options.set_item("precision", &self.precision)?;
+        options.set_item("threads", self.threads)?;
         let open = py.import("functools")?.call_method(
             "partial",
             (module.getattr("open")?,),

@@ -151,6 +151,43 @@ impl<'py> FromPyObject<'_, 'py> for Texts {
     }
 }
 
+/// Pairs of texts.
+pub struct Pairs(Vec<(PyBackedStr, PyBackedStr)>);
+
+impl Pairs {
+    /// The pairs as the core takes them.
+    pub fn all(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(first, second)| (&**first, &**second)).collect()
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Pairs {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("collections.abc", "Iterable"),
+        type_hint_subscript!(type_hint_identifier!("builtins", "tuple"), STR, STR)
+    );
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let mut pairs = Vec::new();
+        for (i, item) in given.try_iter()?.enumerate() {
+            let item = item?;
+            let text = |item: &Bound<'py, PyAny>| item.is_instance_of::<PyString>();
+            match item.cast::<PyTuple>().map(|pair| pair.iter().collect::<Vec<_>>()) {
+                Ok(pair) if pair.len() == 2 && pair.iter().all(text) => {
+                    pairs.push((pair[0].extract()?, pair[1].extract()?));
+                }
+                _ => {
+                    let problem = format!("item {i} is {}, not a tuple of two str", item.repr()?);
+                    return Err(PyTypeError::new_err(problem));
+                }
+            }
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
 /// A count, or another whole number from 0; what it cannot hold is named with its argument later,
 /// by [`Given`].
 pub struct Count(Result<u64, String>);

@@ -1,14 +1,18 @@
 //! Work of the core with the interpreter released, and Ctrl-C heard meanwhile.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use emberform::{CancelToken, Result};
+use emberform::{CancelToken, Result, RunOptions};
 use pyo3::prelude::*;
 
 use crate::error::raise;
+use crate::model::Model;
+use crate::numpy::{Count, Given};
+use crate::progress::{Progress, Watch};
 
 /// How often Ctrl-C is looked for while long work is done.
 const TICK: Duration = Duration::from_millis(20);
@@ -60,4 +64,44 @@ pub fn run<T: Send>(
         interrupted.map_or(Ok(found), Err)
     });
     found?.map_err(|error| raise(py, error))
+}
+
+/// Work on texts: how it is run, and what watches it.
+pub struct Job {
+    pub options: RunOptions,
+    cancel: CancelToken,
+    watch: Arc<Watch>,
+}
+
+impl Job {
+    pub fn new(
+        py: Python<'_>,
+        max_tokens: Option<Count>,
+        batch_tokens: Option<Count>,
+        progress: Option<Progress>,
+    ) -> PyResult<Job> {
+        let cancel = CancelToken::new();
+        let mut options = RunOptions::default().cancel(cancel.clone());
+        options.max_tokens = max_tokens.given(py, "max_tokens")?;
+        options.batch_tokens = batch_tokens.given(py, "batch_tokens")?;
+        let watch = Arc::new(Watch::new(progress.unwrap_or(Progress::Nobody), cancel.clone()));
+        if watch.is_wanted() {
+            let watch = watch.clone();
+            options = options.progress(move |done, all| watch.tell(done, all));
+        }
+        Ok(Job { options, cancel, watch })
+    }
+
+    /// Does the work on texts of so many bytes.
+    pub fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        model: &Model,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let found = run(py, is_long(model.size, bytes), &self.cancel, work);
+        self.watch.finish(py)?;
+        found
+    }
 }

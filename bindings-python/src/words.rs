@@ -3,39 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use emberform::{WordOptions, WordVectors as Core};
-use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::PyAny;
-use pyo3::{type_hint_identifier, type_hint_subscript};
 
+use crate::choice::UnknownName;
 use crate::error::raise;
-use crate::numpy::{Array, Count, Given, Texts, Vector, word};
-
-/// A policy for unknown words by its name.
-pub struct UnknownName(String);
-
-impl<'py> FromPyObject<'_, 'py> for UnknownName {
-    type Error = PyErr;
-
-    const INPUT_TYPE: PyStaticExpr = type_hint_subscript!(
-        type_hint_identifier!("typing", "Literal"),
-        word("error"),
-        word("skip"),
-        word("zero"),
-        word("subwords")
-    );
-
-    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Ok(UnknownName(given.extract()?))
-    }
-}
-
-impl Given<emberform::Unknown> for UnknownName {
-    fn given(self, py: Python<'_>, _name: &'static str) -> PyResult<emberform::Unknown> {
-        self.0.parse().map_err(|error| raise(py, error))
-    }
-}
+use crate::numpy::{Array, Count, Given, Texts, Vector};
 
 /// Opens word vectors: a word2vec `.bin` or `.txt`, a fastText `.bin` or `.vec`, GloVe text, any of
 /// them in gzip, or a folder of model2vec or of sentence-transformers' `StaticEmbedding`.

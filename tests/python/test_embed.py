@@ -1,6 +1,7 @@
 """Embedding: numbers, shapes, options, progress."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,18 @@ def test_a_path_is_any_path(tiny: emberform.Model) -> None:
         with emberform.open(path, device="cpu") as model:
             assert model.width == tiny.width
     assert isinstance(tiny.path, Path)
+
+
+def test_precision_and_threads(minilm: emberform.Model) -> None:
+    wanted = minilm.embed(TEXTS)
+    with emberform.open(MINILM, device="cpu", threads=2) as model:
+        assert np.abs(model.embed(TEXTS) - wanted).max() < 1e-5
+    with emberform.open(MINILM, device="cpu", precision="f32", threads=1) as model:
+        assert np.abs(model.embed(TEXTS) - wanted).max() < 1e-5
+    with emberform.open(MINILM, device="cpu", precision="int8", threads=1) as model:
+        vectors = model.embed(TEXTS)
+        # Other numbers, of nearly the same direction.
+        assert np.abs(vectors - wanted).max() > 1e-5
+        assert (vectors * wanted).sum(1).min() > 0.99
+        twin = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(twin.embed(TEXTS), vectors)

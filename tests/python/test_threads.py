@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import emberform
-from conftest import GEMMA, MINILM, QWEN
+from conftest import GEMMA, GOLDEN, MINILM, QWEN
 
 LONG = "One sheep, two sheep, three sheep, four sheep. " * 60
 
@@ -75,6 +75,7 @@ model = emberform.open(sys.argv[1], device="cpu")
 long = "One sheep, two sheep, three sheep, four sheep. " * 100
 
 def embed(): model.embed([long] * 2000)
+def classify(): model.classify([long[:200]] * 20000, batch_tokens=64)
 def forward(): model.forward([[101] + [2000] * 500] * 200)
 def prefill(): next(model.generate(long * 3, max_tokens=4))
 def feed(): session.feed_text(long * 3)
@@ -99,6 +100,8 @@ except KeyboardInterrupt:
 # The object is as good as before.
 if sys.argv[2] in ("embed", "forward"):
     assert model.embed("a text").any() and model.forward([101, 102]).any()
+elif sys.argv[2] == "classify":
+    assert len(model.classify("a text")) == 1
 elif sys.argv[2] == "feed":
     session.feed_text("The capital of France is")
     assert session.generate(max_tokens=3, temperature=0).text()
@@ -111,9 +114,11 @@ print("usable")
 """
 
 
-@pytest.mark.parametrize("what", ["embed", "forward", "prefill", "feed", "text", "loop", "chat"])
+@pytest.mark.parametrize("what", ["embed", "classify", "forward", "prefill", "feed", "text", "loop", "chat"])
 def test_ctrl_c(what: str) -> None:
-    model = {"embed": MINILM, "forward": MINILM, "chat": QWEN}.get(what, GEMMA)
+    classer = GOLDEN / "task-bert-classes"
+    paths = {"embed": MINILM, "classify": classer, "forward": MINILM, "chat": QWEN}
+    model = paths.get(what, GEMMA)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(model), what], capture_output=True, text=True, timeout=60
     )

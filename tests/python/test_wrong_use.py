@@ -34,6 +34,11 @@ CASES: list[tuple[str, Use, type[Exception], str]] = [
     ("a device of no form", lambda d, e, t: emberform.open(MINILM, device="tpu"), ValueError, "`device` is `tpu`"),
     ("a device that is not there", lambda d, e, t: emberform.open(MINILM, device="gpu:99"), emberform.DeviceError, "gpu:99"),
     ("a device that is a number", lambda d, e, t: emberform.open(MINILM, device=0), TypeError, NOTE + "'device'"),  # type: ignore[arg-type]
+    ("a precision that is not known", lambda d, e, t: emberform.open(MINILM, precision="f64"), ValueError, "`precision` is `f64`"),  # type: ignore[arg-type]
+    ("a precision that is a number", lambda d, e, t: emberform.open(MINILM, precision=8), TypeError, NOTE + "'precision'"),  # type: ignore[arg-type]
+    ("no threads", lambda d, e, t: emberform.open(MINILM, threads=0), ValueError, "`threads` is 0"),
+    ("threads below 0", lambda d, e, t: emberform.open(MINILM, threads=-1), ValueError, "`threads` is -1"),
+    ("threads of 1.5", lambda d, e, t: emberform.open(MINILM, threads=1.5), TypeError, NOTE + "'threads'"),  # type: ignore[arg-type]
     ("a device by position", lambda d, e, t: emberform.open(MINILM, "cpu"), TypeError, "positional"),  # type: ignore[call-arg]
     ("make a model", lambda d, e, t: emberform.Model(), TypeError, "Model"),
     ("embed a number", lambda d, e, t: e.embed(3), TypeError, NOTE + "'texts'"),

@@ -11,6 +11,35 @@ from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, final
 
 @final
+class Answer:
+    """
+    An answer: a part of the passage, or none.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def end(self, /) -> int:
+        """
+        Where it ends; `start` for the answer that there is none.
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        Its probability; of the same words in several places, or windows, the sum.
+        """
+    @property
+    def start(self, /) -> int:
+        """
+        Where it begins, in characters of the passage.
+        """
+    @property
+    def text(self, /) -> str:
+        """
+        That part of the passage.
+        """
+
+@final
 class Chat:
     """
     A conversation with a model: its messages, and the cache of what the model has read; from
@@ -79,6 +108,54 @@ class Chat:
         """
         Sets the message that stands before all others and says how to answer; an earlier one
         gives way to it.
+        """
+
+@final
+class Class:
+    """
+    A class of a text.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def index(self, /) -> int:
+        """
+        Its number among the labels.
+        """
+    @property
+    def label(self, /) -> str:
+        """
+        Its name: of the model's config, or as the caller called it.
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        Its score.
+        """
+
+@final
+class Classes:
+    """
+    The classes of a text, best first.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def best(self, /) -> Class | None:
+        """
+        The best class; None when there is none.
+        """
+    @property
+    def classes(self, /) -> list[Class]:
+        """
+        The classes, best first.
+        """
+    @property
+    def cut(self, /) -> int:
+        """
+        Tokens of the text that were left out to keep to the limit.
         """
 
 @final
@@ -202,6 +279,76 @@ class Encoding:
         """
 
 @final
+class Entity:
+    """
+    A part of a text with a class.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def end(self, /) -> int:
+        """
+        Where it ends.
+        """
+    @property
+    def label(self, /) -> str:
+        """
+        The class; of joined tokens without its "B-" or "I-".
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        Its probability; of joined tokens the mean.
+        """
+    @property
+    def start(self, /) -> int:
+        """
+        Where it begins, in characters of the text.
+        """
+    @property
+    def text(self, /) -> str:
+        """
+        That part of the text.
+        """
+    @property
+    def token(self, /) -> int | None:
+        """
+        The token's place among the text's tokens, special ones included; None where several were
+        joined.
+        """
+
+@final
+class Fill:
+    """
+    A token for a mask.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def id(self, /) -> int:
+        """
+        Its id.
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        Its probability among all tokens of the vocabulary.
+        """
+    @property
+    def text(self, /) -> str:
+        """
+        The text with the mask replaced. With several masks the others stay, and special tokens are
+        written out, as transformers does.
+        """
+    @property
+    def token(self, /) -> str:
+        """
+        Its text.
+        """
+
+@final
 class Memory:
     """
     The memory that a model takes; `print` it for a line of text.
@@ -235,8 +382,8 @@ class Model:
     An open model: its weights on a device, its tokenizer and its files' settings; from `open()`.
 
     Any number of threads may use it at once. It is a context manager that closes at the end. It
-    pickles, and copies itself to another process, by its path and its device as they were asked
-    for: the other side opens the files again.
+    pickles, and copies itself to another process, by its path and its options as they were given:
+    the other side opens the files again.
     """
     def __copy__(self, /) -> Model:
         """
@@ -250,6 +397,23 @@ class Model:
     def __exit__(self, /, *_exception: "object") -> "None": ...
     def __reduce__(self, /) -> "tuple[object, ...]": ...
     def __repr__(self, /) -> str: ...
+    def answer(self, /, question: str, passage: str, *, top_k: SupportsIndex | None = None, no_answer: bool = False, max_answer_tokens: SupportsIndex | None = None, max_tokens: SupportsIndex | None = None, stride: SupportsIndex | None = None, tokens: bool = False, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[Answer]:
+        """
+        The parts of a passage that answer a question, best first.
+
+        `top_k`: answers. Default: 1.
+        `no_answer`: whether there may be no answer, which is then one with an empty text.
+        `max_answer_tokens`: most tokens of an answer. Default: 15.
+        `max_tokens`: tokens of a window, question included. Default: 384.
+        `stride`: tokens of the passage that a window shares with the one before. Default: 128, and
+        at most half of a window.
+        `tokens`: whether an answer is made of tokens as they are; else it begins and ends with a
+        word.
+        `batch_tokens`, `progress`: as in `classify`, windows counted.
+
+        Raises as `classify`, ValueError for a passage without a token or a question that leaves no
+        room for it.
+        """
     def chat(self, /, system: str | None = None, *, variables: Mapping[str, bool | int | str] | None = None) -> Chat:
         """
         A conversation: messages, and a cache that is kept between turns.
@@ -278,6 +442,28 @@ class Model:
     def chat_template(self, /) -> str | None:
         """
         The chat template of the files, as they have it; None without one.
+        """
+    def classify(self, /, texts: str | Iterable[str], *, top_k: SupportsIndex | None = None, scoring: Literal["softmax", "sigmoid", "none"] | None = None, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[Classes]:
+        """
+        The classes of each text, best first. A text beyond the limit is cut on the right.
+
+        `top_k`: classes of a text. Default: all.
+        `scoring`: what becomes of logits. Default: by `problem_type` of the config; else "softmax",
+        or "sigmoid" where there is one label.
+        `max_tokens`: most tokens of a text, special ones included.
+        `batch_tokens`, `progress`: as in `embed`.
+
+        Returns one `Classes` a text, in their order.
+
+        Raises MissingError without a tokenizer or a head for it, ValueError for an option out of
+        range, UnsupportedError for a scoring that is not known, DeviceError, NotFiniteError.
+        """
+    def classify_pairs(self, /, pairs: Iterable[tuple[str, str]], *, top_k: SupportsIndex | None = None, scoring: Literal["softmax", "sigmoid", "none"] | None = None, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[Classes]:
+        """
+        The classes of each pair of texts, such as a premise and a hypothesis. Of a pair beyond the
+        limit the longer text is cut on the right, then both.
+
+        Options and errors are those of `classify`; so is what it returns, one a pair.
         """
     def close(self, /) -> None:
         """
@@ -320,6 +506,26 @@ class Model:
     def family(self, /) -> str:
         """
         The family: `model_type` of Hugging Face configs.
+        """
+    def fill_mask(self, /, text: str, *, top_k: SupportsIndex | None = None, targets: str | Iterable[str] | None = None) -> list[list[Fill]]:
+        """
+        The likeliest tokens for each mask of a text: one list a mask, in their order, likeliest
+        first.
+
+        `top_k`: tokens for a mask. Default: 5.
+        `targets`: only these tokens, each one token of the vocabulary.
+
+        Raises MissingError without a tokenizer, a mask token or a head for it, ValueError for a text
+        without a mask and for an option out of range, TooLongError for a text beyond the limit.
+        """
+    def follows(self, /, pairs: Iterable[tuple[str, str]], *, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[float]:
+        """
+        The probability that the second text of each pair follows the first: BERT's next sentence,
+        ALBERT's order of sentences. One number a pair, from 0 to 1.
+
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises as `classify`.
         """
     def forward(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]]) -> NDArray[float32]:
         """
@@ -395,11 +601,30 @@ class Model:
         """
         The prompts that the folder has for embedding, by name.
         """
+    def rerank(self, /, query: str, documents: str | Iterable[str], *, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[Ranked]:
+        """
+        Documents by how well they fit a query, best first: a cross-encoder reads each with the
+        query. Scores are what sentence-transformers' `CrossEncoder` gives.
+
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises as `classify`, MissingError without a head with one label.
+        """
     def session(self, /) -> Session:
         """
         A session: a cache of its own, to feed tokens and generate step by step.
 
         Raises MissingError for an encoder, which generates nothing.
+        """
+    def sparse(self, /, texts: str | Iterable[str], *, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[Sparse]:
+        """
+        The sparse vector of each text, one a text, in their order: a weight for each token of the
+        vocabulary that the text is about, by the head over words (SPLADE). What sentence-transformers'
+        `SparseEncoder` computes for the same folder.
+
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises as `classify`, MissingError without a head over words.
         """
     @property
     def spec(self, /) -> Spec:
@@ -410,6 +635,19 @@ class Model:
     def tensors(self, /) -> list[TensorInfo]:
         """
         The tensors of the files, by name.
+        """
+    def token_classify(self, /, texts: str | Iterable[str], *, aggregation: Literal["none", "simple", "first", "average", "max"] | None = None, ignore: str | Iterable[str] | None = None, stride: SupportsIndex | None = None, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[list[Entity]]:
+        """
+        The entities of each text, one list a text, in their order.
+
+        `aggregation`: how tokens are joined. Default: "none", an entity a token.
+        `ignore`: classes that are left out. Default: "O".
+        `stride`: tokens that a window shares with the one before, for texts beyond the limit.
+        Default: no windows, the text is cut on the right.
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises as `classify`, ValueError for windows without an aggregation, whose tokens would come
+        twice, UnsupportedError for an aggregation that is not known.
         """
     @property
     def tokenizer(self, /) -> Tokenizer:
@@ -429,6 +667,19 @@ class Model:
     def width(self, /) -> int:
         """
         Size of an embedding (D).
+        """
+    def zero_shot(self, /, text: str, labels: str | Iterable[str], *, template: str | None = None, multi_label: bool = False, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> Classes:
+        """
+        Which of the caller's labels a text is of, by a head for entailment.
+
+        `template`: the sentence that a label makes, with "{}" for the label. Default: "This example
+        is {}."
+        `multi_label`: whether several labels can be right, so that each has a probability of its
+        own; else they add to 1.
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises as `classify`, MissingError without a label that begins with "entail", ValueError for no
+        label or a template without "{}".
         """
 
 @final
@@ -476,6 +727,25 @@ class Piece:
     def token(self, /) -> Token | None:
         """
         The token behind it; None when the end of the stream releases text that was held back.
+        """
+
+@final
+class Ranked:
+    """
+    A document and how well it fits a query.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def index(self, /) -> int:
+        """
+        Its place among the documents that were given.
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        Its score.
         """
 
 @final
@@ -547,6 +817,33 @@ class Session:
     def reset(self, /) -> None:
         """
         Forgets all tokens, and that anything was cancelled.
+        """
+
+@final
+class Sparse:
+    """
+    A vector over the vocabulary that is zero nearly everywhere.
+    """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def cut(self, /) -> int:
+        """
+        Tokens of the text that were left out to keep to the limit.
+        """
+    def dot(self, /, other: Sparse) -> float:
+        """
+        The product with another: how alike the two texts are.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        The ids of tokens with a weight, in ascending order: uint32 [N].
+        """
+    @property
+    def weights(self, /) -> NDArray[float32]:
+        """
+        The weight of each, above 0: float32 [N].
         """
 
 @final
@@ -1018,18 +1315,23 @@ def devices() -> list[DeviceInfo]:
     The devices of this machine: the GPUs in the order of their numbers, then the CPU.
     """
 
-def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | str = ...) -> Model:
+def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | str = ..., precision: Literal["stored", "f32", "int8"] | None = None, threads: SupportsIndex | None = None) -> Model:
     """
     Opens a model: a Hugging Face folder or a GGUF file.
 
     `device`: where to compute. "auto" is a real GPU where there is one and the CPU otherwise;
     "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
+    `precision`: how exactly. "stored" computes with the weights as the file has them; "f32" also
+    keeps activations in floats, slower on the CPU; "int8" rounds matrices of 16 and 32 bits to 8, 32
+    to a scale, for less memory and more speed. Default: "stored".
+    `threads`: threads that compute on the CPU, the caller's among them. Default: one a processor,
+    shared by all models that do not ask for their own.
 
     Files are mapped, not read: keep them as they are while the model is open.
 
     Raises FileNotFoundError and other OSErrors when a file cannot be read, FormatError,
     ConfigError, UnsupportedError and WeightsError when it is not what it should be, DeviceError
-    when the device is not there, ValueError for a device of no such form.
+    when the device is not there, ValueError for an option out of range.
     """
 
 def open_words(path: str | PathLike[str]) -> WordVectors:
