@@ -1,7 +1,7 @@
 /* emberform.h - transformers in your program.     Made by bindings-c/header; do not edit.
  *
- * Reading order: status, log, devices, cancel tokens, models, tokenizers, embedding, generating,
- * sessions, chat.
+ * Reading order: status, log, devices, cancel tokens, models, tokenizers, embedding, tasks,
+ * generating, sessions, chat, word vectors.
  *
  * Conventions (they hold for every function below)
  *   Errors     Functions that can fail return an ember_status and take an `ember_error *error` last,
@@ -227,10 +227,18 @@ typedef struct ember_open_options {
   size_t struct_size;
   // `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:<part of a name>`; NULL is `auto`.
   const char *device;
+  // How exactly: `stored` computes with the weights as the file has them; `f32` also keeps
+  // activations in floats, slower on the CPU; `int8` rounds matrices of 16 and 32 bits to 8, 32
+  // to a scale, for less memory and more speed. NULL is `stored`.
+  const char *precision;
+  // Threads that compute on the CPU, the caller's among them. EMBER_UNSET: one a processor,
+  // shared by all models that do not ask for their own.
+  size_t threads;
 } ember_open_options;
 
 /* Everything unset. */
-#define EMBER_OPEN_OPTIONS_INIT { sizeof(ember_open_options), NULL }
+#define EMBER_OPEN_OPTIONS_INIT \
+    { sizeof(ember_open_options), NULL, NULL, (size_t)EMBER_UNSET }
 
 // What a model is.
 typedef struct ember_model_info {
@@ -304,7 +312,8 @@ typedef struct ember_step {
 // NULL. Files are mapped, not read: leave them as they are while the model is open.
 //
 // Errors: EMBER_ERROR_IO when a file cannot be read; EMBER_ERROR_FORMAT, _CONFIG, _UNSUPPORTED
-// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there.
+// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there;
+// EMBER_ERROR_ARGUMENT for an option out of range.
 ember_status ember_model_open(const char *path,
                               const struct ember_open_options *options,
                               struct ember_model **model_out,
@@ -707,6 +716,434 @@ ember_status ember_model_embed_with(const ember_model *model,
                                     size_t *cut_out,
                                     ember_error *error);
 
+/* ---- TASKS -----------------------------------------------------------------------------------
+ * What an encoder with a head answers: words behind masks, classes, entities, parts of passages,
+ * order. Labels, places and scores are those of transformers' pipelines. Which head a model has,
+ * its files say.
+ */
+// Answers to a question, best first.
+typedef struct ember_answers ember_answers;
+
+// Classes of texts: a row a text, best first.
+typedef struct ember_classes ember_classes;
+
+// Entities of texts: a row a text, in their order.
+typedef struct ember_entities ember_entities;
+
+// Tokens for the masks of a text: a row a mask, likeliest first.
+typedef struct ember_fills ember_fills;
+
+// Sparse vectors of texts, one a text.
+typedef struct ember_sparse_vectors ember_sparse_vectors;
+
+// How a task is run, whatever it is.
+typedef struct ember_run_options {
+  // `sizeof(ember_run_options)`; EMBER_RUN_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Most tokens of a text, or of a pair, special ones included. EMBER_UNSET: what the files say.
+  size_t max_tokens;
+  // Most tokens of a batch, padding included. EMBER_UNSET: 2048.
+  size_t batch_tokens;
+  // Stops the work from another thread; NULL for none.
+  const ember_cancel_token *cancel;
+  // Told how far the work is, after each batch; NULL for none.
+  ember_progress_function progress;
+  // Handed on to `progress`.
+  void *progress_user;
+} ember_run_options;
+
+/* Everything unset. */
+#define EMBER_RUN_OPTIONS_INIT \
+    { sizeof(ember_run_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }
+
+// What is chosen about filling masks.
+typedef struct ember_fill_options {
+  // `sizeof(ember_fill_options)`; EMBER_FILL_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Tokens for a mask. EMBER_UNSET: 5.
+  size_t top_k;
+  // Only these tokens, each one token of the vocabulary, ended by a NUL.
+  const char *const *targets;
+  // How many; 0 for all tokens.
+  size_t target_count;
+  // How it is run; NULL is all defaults.
+  const struct ember_run_options *run;
+} ember_fill_options;
+
+/* Everything unset. */
+#define EMBER_FILL_OPTIONS_INIT \
+    { sizeof(ember_fill_options), (size_t)EMBER_UNSET, NULL, 0, NULL }
+
+// A token for a mask.
+typedef struct ember_fill {
+  // Its probability among all tokens of the vocabulary.
+  float score;
+  // Its id.
+  uint32_t id;
+  // Its text.
+  ember_text token;
+  // The text with the mask replaced. With several masks the others stay, and special tokens are
+  // written out, as transformers does.
+  ember_text text;
+} ember_fill;
+
+// What is chosen about classes of texts.
+typedef struct ember_classify_options {
+  // `sizeof(ember_classify_options)`; EMBER_CLASSIFY_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Classes of a text. EMBER_UNSET: all.
+  size_t top_k;
+  // What becomes of logits: `softmax`, `sigmoid` or `none`. NULL: as `problem_type` of the config
+  // says; else softmax, or sigmoid where there is one label.
+  const char *scoring;
+  // How it is run; NULL is all defaults.
+  const struct ember_run_options *run;
+} ember_classify_options;
+
+/* Everything unset. */
+#define EMBER_CLASSIFY_OPTIONS_INIT \
+    { sizeof(ember_classify_options), (size_t)EMBER_UNSET, NULL, NULL }
+
+// Two texts that belong together.
+typedef struct ember_pair {
+  // The first text.
+  const char *first;
+  // Its bytes, or EMBER_NUL for "up to the NUL".
+  size_t first_len;
+  // The second text.
+  const char *second;
+  // Its bytes, or EMBER_NUL for "up to the NUL".
+  size_t second_len;
+} ember_pair;
+
+// What is chosen about zero-shot classes.
+typedef struct ember_zero_shot_options {
+  // `sizeof(ember_zero_shot_options)`; EMBER_ZERO_SHOT_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // The sentence that a label makes, with `{}` for the label, ended by a NUL. NULL: `This example
+  // is {}.`
+  const char *template_text;
+  // 1: several labels can be right, so that each has a probability of its own; 0 or EMBER_UNSET:
+  // they add to 1.
+  int32_t multi_label;
+  // How it is run; NULL is all defaults.
+  const struct ember_run_options *run;
+} ember_zero_shot_options;
+
+/* Everything unset. */
+#define EMBER_ZERO_SHOT_OPTIONS_INIT \
+    { sizeof(ember_zero_shot_options), NULL, EMBER_UNSET, NULL }
+
+// A class of a text.
+typedef struct ember_class {
+  // Its name: `id2label` of the config, or what the caller called it.
+  ember_text label;
+  // Its number among the head's labels, or among those that the caller gave.
+  size_t index;
+  // Its score.
+  float score;
+} ember_class;
+
+// What is chosen about classes of tokens.
+typedef struct ember_token_options {
+  // `sizeof(ember_token_options)`; EMBER_TOKEN_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // How tokens are joined: `none`, `simple`, `first`, `average` or `max`. NULL is `none`.
+  const char *aggregation;
+  // Classes that are left out, each ended by a NUL. NULL: `O`.
+  const char *const *ignore;
+  // How many.
+  size_t ignore_count;
+  // Tokens that a window shares with the one before, for texts beyond the limit. EMBER_UNSET: no
+  // windows, the text is cut on the right.
+  size_t stride;
+  // How it is run; NULL is all defaults.
+  const struct ember_run_options *run;
+} ember_token_options;
+
+/* Everything unset. */
+#define EMBER_TOKEN_OPTIONS_INIT \
+    { sizeof(ember_token_options), NULL, NULL, 0, (size_t)EMBER_UNSET, NULL }
+
+// A part of a text with a class.
+typedef struct ember_entity {
+  // The class; of joined tokens without its `B-` or `I-`.
+  ember_text label;
+  // That part of the text.
+  ember_text text;
+  // Where it begins, in bytes of the text.
+  size_t start;
+  // Where it ends.
+  size_t end;
+  // The token's place among the text's tokens, special ones included; `(size_t)EMBER_UNSET` where
+  // several were joined.
+  size_t token;
+  // Its probability; of joined tokens the mean.
+  float score;
+} ember_entity;
+
+// What is chosen about answers.
+typedef struct ember_answer_options {
+  // `sizeof(ember_answer_options)`; EMBER_ANSWER_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Answers. EMBER_UNSET: 1.
+  size_t top_k;
+  // Most tokens of an answer. EMBER_UNSET: 15.
+  size_t max_answer_tokens;
+  // Tokens of the passage that a window shares with the one before. EMBER_UNSET: 128, and at most
+  // half of a window.
+  size_t stride;
+  // 1: there may be no answer, which is then one with an empty text; 0 or EMBER_UNSET: there is
+  // one.
+  int32_t no_answer;
+  // 1: an answer is made of tokens as they are; 0 or EMBER_UNSET: it begins and ends with a word.
+  int32_t tokens;
+  // How it is run; NULL is all defaults. A window is `max_tokens` of it, else 384.
+  const struct ember_run_options *run;
+} ember_answer_options;
+
+/* Everything unset. */
+#define EMBER_ANSWER_OPTIONS_INIT \
+    { sizeof(ember_answer_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, \
+      (size_t)EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, NULL }
+
+// An answer: a part of the passage, or none.
+typedef struct ember_answer {
+  // That part of the passage; empty for the answer that there is none.
+  ember_text text;
+  // Where it begins, in bytes of the passage.
+  size_t start;
+  // Where it ends; `start` for the answer that there is none.
+  size_t end;
+  // Its probability; of the same words in several places, or windows, the sum.
+  float score;
+} ember_answer;
+
+// A document and how well it fits a query.
+typedef struct ember_ranked {
+  // Its place among the documents that were given.
+  size_t index;
+  // Its score.
+  float score;
+} ember_ranked;
+
+// A vector over the vocabulary that is zero nearly everywhere.
+typedef struct ember_sparse {
+  // The ids of tokens with a weight, in ascending order.
+  const uint32_t *ids;
+  // The weight of each, above 0.
+  const float *weights;
+  // How many there are.
+  size_t len;
+  // Tokens of the text that were left out to keep to the limit.
+  size_t cut;
+} ember_sparse;
+
+// The likeliest tokens for each mask of a text of `len` bytes, or up to the NUL with EMBER_NUL.
+// `options` may be NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer, a mask token or a head for it;
+// EMBER_ERROR_ARGUMENT for a text without a mask or an option out of range; EMBER_ERROR_TOO_LONG for
+// a text beyond the limit; EMBER_ERROR_CANCELLED; EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_fill_mask(const ember_model *model,
+                                   const char *text,
+                                   size_t len,
+                                   const struct ember_fill_options *options,
+                                   struct ember_fills **fills_out,
+                                   ember_error *error);
+
+// How many masks the text had; 0 for a handle that is none.
+size_t ember_fills_count(const struct ember_fills *fills);
+
+// Token number `index` for mask number `mask`, likeliest first; EMBER_DONE after the last. Its texts
+// live as long as `fills`. `fill_size` is `sizeof(ember_fill)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such mask.
+ember_status ember_fills_get(const struct ember_fills *fills,
+                             size_t mask,
+                             size_t index,
+                             struct ember_fill *fill_out,
+                             size_t fill_size,
+                             ember_error *error);
+
+// Frees the tokens.
+void ember_fills_free(struct ember_fills *fills);
+
+// The classes of each of `count` texts. Text i is `lengths[i]` bytes long; `lengths` may be NULL
+// when each is ended by a NUL. A text beyond the limit is cut on the right. `options` may be NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer or a head for it; EMBER_ERROR_ARGUMENT for an
+// option out of range; EMBER_ERROR_UNSUPPORTED for a scoring that is none; EMBER_ERROR_CANCELLED;
+// EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_classify(const ember_model *model,
+                                  const char *const *texts,
+                                  const size_t *lengths,
+                                  size_t count,
+                                  const struct ember_classify_options *options,
+                                  struct ember_classes **classes_out,
+                                  ember_error *error);
+
+// The classes of each of `count` pairs of texts, such as a premise and a hypothesis. Of a pair
+// beyond the limit the longer text is cut on the right, then both. `options` may be NULL.
+//
+// Errors: as ember_model_classify.
+ember_status ember_model_classify_pairs(const ember_model *model,
+                                        const struct ember_pair *pairs,
+                                        size_t count,
+                                        const struct ember_classify_options *options,
+                                        struct ember_classes **classes_out,
+                                        ember_error *error);
+
+// Which of the caller's labels a text is of, by a head for entailment: it is asked whether the text
+// entails the sentence that each label makes. There are `label_count` labels, each ended by a NUL;
+// the text has `len` bytes, or goes up to the NUL with EMBER_NUL. `options` may be NULL. The result
+// has one row.
+//
+// Errors: EMBER_ERROR_MISSING without such a head, whose config names a label that begins with
+// `entail`; EMBER_ERROR_ARGUMENT for no label or a template without `{}`; else as
+// ember_model_classify.
+ember_status ember_model_zero_shot(const ember_model *model,
+                                   const char *text,
+                                   size_t len,
+                                   const char *const *labels,
+                                   size_t label_count,
+                                   const struct ember_zero_shot_options *options,
+                                   struct ember_classes **classes_out,
+                                   ember_error *error);
+
+// How many texts or pairs there are classes of; 0 for a handle that is none.
+size_t ember_classes_count(const struct ember_classes *classes);
+
+// How many tokens of text number `row` were left out to keep to the limit; 0 for a handle or a row
+// that is none.
+size_t ember_classes_cut(const struct ember_classes *classes, size_t row);
+
+// Class number `index` of text number `row`, best first; EMBER_DONE after the last. Its label lives
+// as long as `classes`. `class_size` is `sizeof(ember_class)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such row.
+ember_status ember_classes_get(const struct ember_classes *classes,
+                               size_t row,
+                               size_t index,
+                               struct ember_class *class_out,
+                               size_t class_size,
+                               ember_error *error);
+
+// Frees the classes.
+void ember_classes_free(struct ember_classes *classes);
+
+// The entities of each of `count` texts. Text i is `lengths[i]` bytes long; `lengths` may be NULL
+// when each is ended by a NUL. `options` may be NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for windows without an aggregation, whose tokens would come twice;
+// EMBER_ERROR_UNSUPPORTED for an aggregation that is none; else as ember_model_classify.
+ember_status ember_model_token_classify(const ember_model *model,
+                                        const char *const *texts,
+                                        const size_t *lengths,
+                                        size_t count,
+                                        const struct ember_token_options *options,
+                                        struct ember_entities **entities_out,
+                                        ember_error *error);
+
+// How many texts there are entities of; 0 for a handle that is none.
+size_t ember_entities_count(const struct ember_entities *entities);
+
+// Entity number `index` of text number `row`, in the order of the text; EMBER_DONE after the last.
+// Its texts live as long as `entities`. `entity_size` is `sizeof(ember_entity)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such row.
+ember_status ember_entities_get(const struct ember_entities *entities,
+                                size_t row,
+                                size_t index,
+                                struct ember_entity *entity_out,
+                                size_t entity_size,
+                                ember_error *error);
+
+// Frees the entities.
+void ember_entities_free(struct ember_entities *entities);
+
+// The parts of a passage that answer a question, best first; a long passage is read in windows. Each
+// text has so many bytes, or goes up to the NUL with EMBER_NUL. `options` may be NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a passage without a token or a question that leaves no room for
+// it; else as ember_model_classify.
+ember_status ember_model_answer(const ember_model *model,
+                                const char *question,
+                                size_t question_len,
+                                const char *passage,
+                                size_t passage_len,
+                                const struct ember_answer_options *options,
+                                struct ember_answers **answers_out,
+                                ember_error *error);
+
+// Answer number `index`, best first; EMBER_DONE after the last. Its text lives as long as `answers`.
+// `answer_size` is `sizeof(ember_answer)`.
+ember_status ember_answers_get(const struct ember_answers *answers,
+                               size_t index,
+                               struct ember_answer *answer_out,
+                               size_t answer_size,
+                               ember_error *error);
+
+// Frees the answers.
+void ember_answers_free(struct ember_answers *answers);
+
+// `count` documents by how well they fit a query, best first: a cross-encoder reads each with the
+// query. Scores are what sentence-transformers' CrossEncoder gives. The query has `query_len` bytes,
+// or goes up to the NUL with EMBER_NUL; document i is `lengths[i]` bytes long, `lengths` may be NULL
+// when each is ended by a NUL. Writes `count` results to `out`; `out_len` says how many it holds.
+// `options` may be NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a head with one label; EMBER_ERROR_ARGUMENT when `out` is too
+// short; else as ember_model_classify.
+ember_status ember_model_rerank(const ember_model *model,
+                                const char *query,
+                                size_t query_len,
+                                const char *const *documents,
+                                const size_t *lengths,
+                                size_t count,
+                                const struct ember_run_options *options,
+                                struct ember_ranked *out,
+                                size_t out_len,
+                                ember_error *error);
+
+// The sparse vector of each of `count` texts: a weight for each token of the vocabulary that the text is
+// about, by the head over words (SPLADE). What sentence-transformers' SparseEncoder computes for the
+// same folder. Text i is `lengths[i]` bytes long; `lengths` may be NULL when each is ended by a NUL.
+// `options` may be NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a head over words; else as ember_model_classify.
+ember_status ember_model_sparse(const ember_model *model,
+                                const char *const *texts,
+                                const size_t *lengths,
+                                size_t count,
+                                const struct ember_run_options *options,
+                                struct ember_sparse_vectors **vectors_out,
+                                ember_error *error);
+
+// The vector of text number `index`; EMBER_DONE after the last. Its arrays live as long as `vectors`.
+// `sparse_size` is `sizeof(ember_sparse)`.
+ember_status ember_sparse_vectors_get(const struct ember_sparse_vectors *vectors,
+                                      size_t index,
+                                      struct ember_sparse *sparse_out,
+                                      size_t sparse_size,
+                                      ember_error *error);
+
+// Frees the vectors.
+void ember_sparse_vectors_free(struct ember_sparse_vectors *vectors);
+
+// The probability that the second text of each of `count` pairs follows the first: BERT's next
+// sentence, ALBERT's order of sentences. Writes `count` floats to `out`; `out_len` counts floats.
+// `options` may be NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT when `out` is too short; else as ember_model_classify.
+ember_status ember_model_follows(const ember_model *model,
+                                 const struct ember_pair *pairs,
+                                 size_t count,
+                                 const struct ember_run_options *options,
+                                 float *out,
+                                 size_t out_len,
+                                 ember_error *error);
+
 /* ---- GENERATING TEXT -------------------------------------------------------------------------
  * A stream gives text piece by piece; each is made when it is asked for.
  */
@@ -1104,6 +1541,186 @@ ember_status ember_chat_ids(struct ember_chat *chat,
 // Stops the reply that is being made; it then ends as `cancelled`. May be called from any thread at
 // any time. The next reply begins unhindered.
 void ember_chat_cancel(const struct ember_chat *chat);
+
+/* ---- STATIC WORD VECTORS ---------------------------------------------------------------------
+ * A vector a word, whatever stands around it: word2vec, GloVe, fastText, and folders of model2vec.
+ */
+// Open word vectors, shared by all threads.
+typedef struct ember_words ember_words;
+
+// What word vectors are.
+typedef struct ember_words_info {
+  // One line: format, name, words, width.
+  ember_text description;
+  // `word2vec binary`, `word2vec text`, `GloVe text`, `fastText binary` or `token`.
+  ember_text format;
+  // Words of the file, or tokens of the folder (V).
+  size_t count;
+  // Numbers of a vector (D).
+  size_t width;
+  // Whether a word that is not in the file gets a vector from its pieces.
+  bool has_subwords;
+} ember_words_info;
+
+// What is chosen about embedding with word vectors.
+typedef struct ember_word_options {
+  // `sizeof(ember_word_options)`; EMBER_WORD_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // What becomes of words without a vector: `error`, `skip`, `zero` or `subwords`. NULL: by
+  // their pieces where the file has such, else skipped.
+  const char *unknown;
+  // Whether embeddings have length 1: 0, 1 or EMBER_UNSET, which is as the folder says.
+  int32_t normalize;
+  // 1 brings each word's vector to length 1 before the mean; 0 or EMBER_UNSET does not.
+  int32_t unit_words;
+  // 1 looks words up only as they stand; else also without punctuation and in lower case.
+  int32_t exact;
+  // Most tokens of a text, for folders.
+  size_t max_tokens;
+  // Keep the first numbers of a vector only.
+  size_t dimensions;
+} ember_word_options;
+
+/* Everything unset. */
+#define EMBER_WORD_OPTIONS_INIT \
+    { sizeof(ember_word_options), NULL, EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, \
+      (size_t)EMBER_UNSET, (size_t)EMBER_UNSET }
+
+// A word near to what was asked for.
+typedef struct ember_neighbor {
+  // Its number: see ember_words_word.
+  size_t index;
+  // The cosine of the angle to what was asked for, from -1 to 1.
+  float cosine;
+} ember_neighbor;
+
+// Opens word vectors, `path` ended by a NUL: a word2vec `.bin` or `.txt`, a fastText `.bin` or
+// `.vec`, GloVe text, any of them in gzip, or a folder of model2vec or of sentence-transformers'
+// StaticEmbedding. What a file is, is seen from its bytes. Leave it as it is while it is open.
+//
+// Errors: EMBER_ERROR_IO when a file cannot be read; EMBER_ERROR_FORMAT when it is none of these or
+// broken; EMBER_ERROR_CONFIG and _UNSUPPORTED for what a folder's files say.
+ember_status ember_words_open(const char *path, struct ember_words **words_out, ember_error *error);
+
+// Frees the handle.
+void ember_words_free(struct ember_words *words);
+
+// Numbers of a vector (D); 0 for a handle that is none.
+size_t ember_words_width(const struct ember_words *words);
+
+// Says what the word vectors are; the texts live as long as `words`. `info_size` is
+// `sizeof(ember_words_info)`.
+ember_status ember_words_describe(const struct ember_words *words,
+                                  struct ember_words_info *info_out,
+                                  size_t info_size,
+                                  ember_error *error);
+
+// Word number `index`, or token as its vocabulary writes it. Writes its length in bytes to
+// `len_out`, and the bytes, without a NUL, to `out` unless that is NULL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an index beyond the last word, or when `out` is too short.
+ember_status ember_words_word(const struct ember_words *words,
+                              size_t index,
+                              char *out,
+                              size_t out_len,
+                              size_t *len_out,
+                              ember_error *error);
+
+// The number of `word`, exactly as the file has it. `len` counts bytes or is EMBER_NUL.
+//
+// Errors: EMBER_ERROR_ARGUMENT when the file has it not.
+ember_status ember_words_index(const struct ember_words *words,
+                               const char *word,
+                               size_t len,
+                               size_t *index_out,
+                               ember_error *error);
+
+// The vector of one word exactly as it stands, or of its pieces where the file has such. Writes
+// [width] floats to `out`; `out_len` counts floats. `len` counts bytes or is EMBER_NUL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a word without a vector, or when `out` is too short.
+ember_status ember_words_vector(const struct ember_words *words,
+                                const char *word,
+                                size_t len,
+                                float *out,
+                                size_t out_len,
+                                ember_error *error);
+
+// Embeds `count` texts, each ended by a NUL: the mean of the vectors of their words. Writes
+// [count, width] floats to `out`, width = ember_words_width(words); `out_len` counts floats. A text
+// without a known word gives zeros.
+//
+// Errors: EMBER_ERROR_ARGUMENT when `out` is too short or a text is NULL or no UTF-8;
+// EMBER_ERROR_NOT_FINITE when the file's numbers are broken.
+ember_status ember_words_embed(const struct ember_words *words,
+                               const char *const *texts,
+                               size_t count,
+                               float *out,
+                               size_t out_len,
+                               ember_error *error);
+
+// Embeds `count` texts as `options` say, which may be NULL. Text i is `lengths[i]` bytes long;
+// `lengths` may be NULL when each is ended by a NUL. Writes [count, width] floats to `out`, where
+// width is ember_words_width(words) unless `dimensions` makes it less. `cut_out` gets how many
+// words or tokens of each text were left out, `count` numbers; it may be NULL.
+//
+// Errors: as ember_words_embed; EMBER_ERROR_ARGUMENT for an option out of range and for an unknown
+// word under `error`; EMBER_ERROR_MISSING for `subwords` in a file without pieces.
+ember_status ember_words_embed_with(const struct ember_words *words,
+                                    const char *const *texts,
+                                    const size_t *lengths,
+                                    size_t count,
+                                    const struct ember_word_options *options,
+                                    float *out,
+                                    size_t out_len,
+                                    size_t *cut_out,
+                                    ember_error *error);
+
+// The words nearest to `word` by cosine, itself left out, best first: at most `count` go to `out`
+// and their number to `len_out`. `len` counts bytes or is EMBER_NUL.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a word without a vector; EMBER_ERROR_NOT_FINITE.
+ember_status ember_words_nearest(const struct ember_words *words,
+                                 const char *word,
+                                 size_t len,
+                                 struct ember_neighbor *out,
+                                 size_t count,
+                                 size_t *len_out,
+                                 ember_error *error);
+
+// The words nearest to a vector of `width` floats, as ember_words_nearest.
+//
+// Errors: EMBER_ERROR_ARGUMENT for another width; EMBER_ERROR_NOT_FINITE.
+ember_status ember_words_nearest_to(const struct ember_words *words,
+                                    const float *vector,
+                                    size_t width,
+                                    struct ember_neighbor *out,
+                                    size_t count,
+                                    size_t *len_out,
+                                    ember_error *error);
+
+// The words nearest to `a - b + c`, these three left out, as ember_words_nearest: `a` is to `b` as
+// what is to `c`? Each is ended by a NUL.
+//
+// Errors: as ember_words_nearest.
+ember_status ember_words_analogy(const struct ember_words *words,
+                                 const char *a,
+                                 const char *b,
+                                 const char *c,
+                                 struct ember_neighbor *out,
+                                 size_t count,
+                                 size_t *len_out,
+                                 ember_error *error);
+
+// The cosine of the angle between two words, each ended by a NUL, from -1 to 1; 0 when a vector is
+// all zeros.
+//
+// Errors: as ember_words_nearest.
+ember_status ember_words_similarity(const struct ember_words *words,
+                                    const char *a,
+                                    const char *b,
+                                    float *cosine_out,
+                                    ember_error *error);
 
 #ifdef __cplusplus
 } /* extern "C" */

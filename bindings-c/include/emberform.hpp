@@ -165,6 +165,51 @@ struct EmbedOptions {
     std::function<void(std::size_t, std::size_t)> progress;
 };
 
+// How a task is run, whatever it is; what is not set is as the model's files say.
+struct RunOptions {
+    std::optional<std::size_t> max_tokens, batch_tokens;
+    // Must live until the call returns.
+    const CancelToken *cancel = nullptr;
+    // As that of EmbedOptions.
+    std::function<void(std::size_t, std::size_t)> progress;
+};
+
+// What is chosen about filling masks.
+struct FillOptions {
+    std::optional<std::size_t> top_k;
+    std::vector<std::string> targets;  // only these tokens, unless there are none
+    RunOptions run;
+};
+
+// What is chosen about classes of texts.
+struct ClassifyOptions {
+    std::optional<std::size_t> top_k;
+    std::optional<std::string> scoring;  // softmax, sigmoid, none
+    RunOptions run;
+};
+
+// What is chosen about classes of tokens.
+struct TokenOptions {
+    std::optional<std::string> aggregation;  // none, simple, first, average, max
+    std::optional<std::vector<std::string>> ignore;
+    std::optional<std::size_t> stride;
+    RunOptions run;
+};
+
+// What is chosen about answers.
+struct AnswerOptions {
+    std::optional<std::size_t> top_k, max_answer_tokens, stride;
+    bool no_answer = false, tokens = false;
+    RunOptions run;
+};
+
+// What is chosen about zero-shot classes.
+struct ZeroShotOptions {
+    std::optional<std::string> template_text;  // with `{}` for the label
+    bool multi_label = false;
+    RunOptions run;
+};
+
 // What is chosen about a forward pass.
 struct ForwardOptions {
     // Must live until the call returns.
@@ -197,23 +242,79 @@ inline ember_generate_options convert(const GenerateOptions &from, std::vector<c
     return to;
 }
 
-// Progress through C: what the function throws waits until the call has returned.
-struct Progress {
-    const std::function<void(std::size_t, std::size_t)> &function;
-    const CancelToken *cancel;
-    std::exception_ptr thrown;
+// Work through C that can be cancelled and tells how far it is: what its function throws waits until
+// the call has returned.
+class Watch {
+  public:
+    // `to`: options of C, which point here from now on.
+    template <class From, class To>
+    Watch(const From &from, To &to) : function_(from.progress) {
+        if (from.cancel != nullptr) to.cancel = from.cancel->get();
+        if (!function_) return;
+        if (from.cancel == nullptr) {
+            stop_.emplace();
+            to.cancel = stop_->get();
+        }
+        to.progress = tell;
+        to.progress_user = this;
+    }
+    Watch(const Watch &) = delete;
+    Watch &operator=(const Watch &) = delete;
 
+    // Runs a call.
+    template <class Call>
+    void run(Call call) const {
+        ember_error error;
+        ember_status status = call(&error);
+        if (thrown_) std::rethrow_exception(thrown_);
+        if (status >= EMBER_ERROR_ARGUMENT) throw Error(error);
+    }
+
+  private:
     static void tell(void *user, std::size_t done, std::size_t count) noexcept {
-        Progress &self = *static_cast<Progress *>(user);
-        if (self.thrown) return;
+        Watch &self = *static_cast<Watch *>(user);
+        if (self.thrown_) return;
         try {
-            self.function(done, count);
+            self.function_(done, count);
         } catch (...) {
-            self.thrown = std::current_exception();
-            if (self.cancel != nullptr) self.cancel->cancel();
+            self.thrown_ = std::current_exception();
+            if (self.stop_) self.stop_->cancel();
         }
     }
+
+    const std::function<void(std::size_t, std::size_t)> &function_;
+    std::optional<CancelToken> stop_; // for a function that throws
+    std::exception_ptr thrown_;
 };
+
+// Options of a task in C's words, with what they point to.
+struct Run {
+    ember_run_options options = EMBER_RUN_OPTIONS_INIT;
+    Watch watch;
+    explicit Run(const RunOptions &from) : watch(from, options) {
+        options.max_tokens = from.max_tokens.value_or(options.max_tokens);
+        options.batch_tokens = from.batch_tokens.value_or(options.batch_tokens);
+    }
+    // What a call of the C interface hands out, in its handle.
+    template <class Handle, class Call>
+    Handle made(Call call) const {
+        typename Handle::pointer handle = nullptr;
+        Handle owned;
+        watch.run([&](ember_error *error) {
+            ember_status status = call(&handle, error);
+            owned.reset(handle);
+            return status;
+        });
+        return owned;
+    }
+};
+
+// The texts of options, each ended by a NUL.
+inline std::vector<const char *> begins(span<const std::string> texts) {
+    std::vector<const char *> all;
+    for (const std::string &text : texts) all.push_back(text.c_str());
+    return all;
+}
 
 // The options in C's words.
 inline ember_embed_options convert(const EmbedOptions &from) {
@@ -225,7 +326,6 @@ inline ember_embed_options convert(const EmbedOptions &from) {
     to.max_tokens = from.max_tokens.value_or(to.max_tokens);
     to.dimensions = from.dimensions.value_or(to.dimensions);
     to.batch_tokens = from.batch_tokens.value_or(to.batch_tokens);
-    to.cancel = from.cancel != nullptr ? from.cancel->get() : nullptr;
     return to;
 }
 
@@ -337,6 +437,51 @@ class Embeddings {
     std::vector<float> values_;
     std::size_t width_;
     std::vector<std::size_t> cut_;
+};
+
+// Two texts that belong together.
+using Pair = std::pair<std::string_view, std::string_view>;
+
+// A token for a mask.
+struct Fill {
+    float score = 0;
+    std::uint32_t id = 0;
+    std::string token, text;
+};
+
+// A class of a text.
+struct Class {
+    std::string label;
+    std::size_t index = 0;
+    float score = 0;
+};
+
+// The classes of a text, best first, and how many of its tokens were left out.
+struct Classes {
+    std::vector<Class> classes;
+    std::size_t cut = 0;
+};
+
+// A part of a text with a class; `token` is not set where several were joined.
+struct Entity {
+    std::string label, text;
+    std::size_t start = 0, end = 0;
+    std::optional<std::size_t> token;
+    float score = 0;
+};
+
+// An answer: a part of the passage, or none, which is an empty one.
+struct Answer {
+    std::string text;
+    std::size_t start = 0, end = 0;
+    float score = 0;
+};
+
+// A vector over the vocabulary that is zero nearly everywhere: ids in ascending order, their weights.
+struct Sparse {
+    std::vector<std::uint32_t> ids;
+    std::vector<float> weights;
+    std::size_t cut = 0;
 };
 
 // The tokens of a text.
@@ -568,6 +713,11 @@ struct Variable {
 
 namespace detail {
 
+inline ember_pair convert(const Pair &from) {
+    return {detail::begin(from.first), from.first.size(), detail::begin(from.second),
+            from.second.size()};
+}
+
 inline ember_message convert(const Message &from) {
     return {from.role.c_str(), from.content.data(), from.content.size()};
 }
@@ -729,15 +879,29 @@ struct Tensor {
     std::size_t bytes = 0;
 };
 
+// What is chosen when a model is opened.
+struct OpenOptions {
+    std::string device = "auto";           // `auto`, `cpu`, `gpu:0`, ...
+    std::optional<std::string> precision;  // `stored`, `f32`, `int8`
+    std::optional<std::size_t> threads;
+};
+
 // An open model, shared by all threads.
 class Model {
   public:
     // Opens a Hugging Face folder or a GGUF file on `auto`, `cpu`, `gpu:0`, ...
     static Model open(const std::string &path, const std::string &device = "auto") {
-        ember_open_options options = EMBER_OPEN_OPTIONS_INIT;
-        options.device = device.c_str();
+        OpenOptions options;
+        options.device = device;
+        return open(path, options);
+    }
+    static Model open(const std::string &path, const OpenOptions &options) {
+        ember_open_options given = EMBER_OPEN_OPTIONS_INIT;
+        given.device = options.device.c_str();
+        given.precision = options.precision ? options.precision->c_str() : nullptr;
+        given.threads = options.threads.value_or(given.threads);
         return Model(detail::made<ember_model>([&](auto out, ember_error *error) {
-            return ember_model_open(path.c_str(), &options, out, error);
+            return ember_model_open(path.c_str(), &given, out, error);
         }));
     }
 
@@ -827,28 +991,173 @@ class Model {
 
     Embeddings embed(span<const std::string_view> texts, const EmbedOptions &options = {}) const {
         ember_embed_options given = detail::convert(options);
-        std::optional<CancelToken> stop; // for a progress function that throws
-        detail::Progress progress{options.progress, nullptr, nullptr};
-        if (options.progress) {
-            if (options.cancel == nullptr) {
-                stop.emplace();
-                given.cancel = stop->get();
-                progress.cancel = &*stop;
-            }
-            given.progress = detail::Progress::tell;
-            given.progress_user = &progress;
-        }
+        detail::Watch watch(options, given);
         detail::Texts all(texts);
         std::size_t width = this->width(options);
         std::vector<float> values(texts.size() * width);
         std::vector<std::size_t> cut(texts.size());
-        ember_error error;
-        ember_status status = ember_model_embed_with(
-            handle_.get(), all.data.data(), all.lengths.data(), texts.size(), &given, values.data(),
-            values.size(), &width, cut.data(), &error);
-        if (progress.thrown) std::rethrow_exception(progress.thrown);
-        if (status >= EMBER_ERROR_ARGUMENT) throw Error(error);
+        watch.run([&](ember_error *error) {
+            return ember_model_embed_with(handle_.get(), all.data.data(), all.lengths.data(),
+                                          texts.size(), &given, values.data(), values.size(), &width,
+                                          cut.data(), error);
+        });
         return Embeddings(std::move(values), width, std::move(cut));
+    }
+
+    // The likeliest tokens for each mask of a text.
+    std::vector<std::vector<Fill>> fill_mask(std::string_view text,
+                                             const FillOptions &options = {}) const {
+        detail::Run run(options.run);
+        ember_fill_options given = EMBER_FILL_OPTIONS_INIT;
+        std::vector<const char *> targets = detail::begins(options.targets);
+        given.top_k = options.top_k.value_or(given.top_k);
+        given.targets = targets.data();
+        given.target_count = targets.size();
+        given.run = &run.options;
+        auto found = run.made<detail::Handle<ember_fills, ember_fills_free>>(
+            [&](auto out, ember_error *error) {
+                return ember_model_fill_mask(handle_.get(), detail::begin(text), text.size(), &given,
+                                             out, error);
+            });
+        std::vector<std::vector<Fill>> masks(ember_fills_count(found.get()));
+        ember_fill one;
+        for (std::size_t i = 0; i < masks.size(); i++)
+            while (detail::run([&](ember_error *error) {
+                return ember_fills_get(found.get(), i, masks[i].size(), &one, sizeof one, error);
+            }))
+                masks[i].push_back({one.score, one.id, detail::copy(one.token), detail::copy(one.text)});
+        return masks;
+    }
+    // The classes of each text.
+    std::vector<Classes> classify(span<const std::string_view> texts,
+                                  const ClassifyOptions &options = {}) const {
+        detail::Texts all(texts);
+        return classes(options, [&](auto given, auto out, ember_error *error) {
+            return ember_model_classify(handle_.get(), all.data.data(), all.lengths.data(),
+                                        texts.size(), given, out, error);
+        });
+    }
+    // The classes of each pair of texts.
+    std::vector<Classes> classify_pairs(span<const Pair> pairs,
+                                        const ClassifyOptions &options = {}) const {
+        std::vector<ember_pair> all = detail::convert_all<ember_pair>(pairs);
+        return classes(options, [&](auto given, auto out, ember_error *error) {
+            return ember_model_classify_pairs(handle_.get(), all.data(), all.size(), given, out, error);
+        });
+    }
+    // Which of the labels a text is of, by a head for entailment.
+    Classes zero_shot(std::string_view text, span<const std::string> labels,
+                      const ZeroShotOptions &options = {}) const {
+        detail::Run run(options.run);
+        ember_zero_shot_options given = EMBER_ZERO_SHOT_OPTIONS_INIT;
+        std::vector<const char *> names = detail::begins(labels);
+        given.template_text = options.template_text ? options.template_text->c_str() : nullptr;
+        given.multi_label = options.multi_label ? 1 : 0;
+        given.run = &run.options;
+        return std::move(copied(run.made<Found>([&](auto out, ember_error *error) {
+            return ember_model_zero_shot(handle_.get(), detail::begin(text), text.size(), names.data(),
+                                         names.size(), &given, out, error);
+        }))[0]);
+    }
+    // The entities of each text.
+    std::vector<std::vector<Entity>> token_classify(span<const std::string_view> texts,
+                                                    const TokenOptions &options = {}) const {
+        detail::Run run(options.run);
+        ember_token_options given = EMBER_TOKEN_OPTIONS_INIT;
+        std::vector<const char *> ignore;
+        const char *none = nullptr;
+        given.aggregation = options.aggregation ? options.aggregation->c_str() : nullptr;
+        if (options.ignore) {
+            ignore = detail::begins(*options.ignore);
+            // No label is something else than none said.
+            given.ignore = ignore.empty() ? &none : ignore.data();
+            given.ignore_count = ignore.size();
+        }
+        given.stride = options.stride.value_or(given.stride);
+        given.run = &run.options;
+        detail::Texts all(texts);
+        auto found = run.made<detail::Handle<ember_entities, ember_entities_free>>(
+            [&](auto out, ember_error *error) {
+                return ember_model_token_classify(handle_.get(), all.data.data(), all.lengths.data(),
+                                                  texts.size(), &given, out, error);
+            });
+        std::vector<std::vector<Entity>> rows(ember_entities_count(found.get()));
+        ember_entity one;
+        for (std::size_t i = 0; i < rows.size(); i++)
+            while (detail::run([&](ember_error *error) {
+                return ember_entities_get(found.get(), i, rows[i].size(), &one, sizeof one, error);
+            })) {
+                Entity entity{detail::copy(one.label), detail::copy(one.text), one.start, one.end, {},
+                              one.score};
+                if (one.token != static_cast<std::size_t>(EMBER_UNSET)) entity.token = one.token;
+                rows[i].push_back(std::move(entity));
+            }
+        return rows;
+    }
+    // The parts of a passage that answer a question, best first.
+    std::vector<Answer> answer(std::string_view question, std::string_view passage,
+                               const AnswerOptions &options = {}) const {
+        detail::Run run(options.run);
+        ember_answer_options given = EMBER_ANSWER_OPTIONS_INIT;
+        given.top_k = options.top_k.value_or(given.top_k);
+        given.max_answer_tokens = options.max_answer_tokens.value_or(given.max_answer_tokens);
+        given.stride = options.stride.value_or(given.stride);
+        given.no_answer = options.no_answer ? 1 : 0;
+        given.tokens = options.tokens ? 1 : 0;
+        given.run = &run.options;
+        auto found = run.made<detail::Handle<ember_answers, ember_answers_free>>(
+            [&](auto out, ember_error *error) {
+                return ember_model_answer(handle_.get(), detail::begin(question), question.size(),
+                                          detail::begin(passage), passage.size(), &given, out, error);
+            });
+        std::vector<Answer> answers;
+        ember_answer one;
+        while (detail::run([&](ember_error *error) {
+            return ember_answers_get(found.get(), answers.size(), &one, sizeof one, error);
+        }))
+            answers.push_back({detail::copy(one.text), one.start, one.end, one.score});
+        return answers;
+    }
+    // Documents by how well they fit a query, best first.
+    std::vector<ember_ranked> rerank(std::string_view query, span<const std::string_view> documents,
+                                     const RunOptions &options = {}) const {
+        detail::Run run(options);
+        detail::Texts all(documents);
+        std::vector<ember_ranked> ranked(documents.size());
+        run.watch.run([&](ember_error *error) {
+            return ember_model_rerank(handle_.get(), detail::begin(query), query.size(),
+                                      all.data.data(), all.lengths.data(), documents.size(),
+                                      &run.options, ranked.data(), ranked.size(), error);
+        });
+        return ranked;
+    }
+    // The sparse vector of each text, by the head over words.
+    std::vector<Sparse> sparse(span<const std::string_view> texts, const RunOptions &options = {}) const {
+        detail::Run run(options);
+        detail::Texts all(texts);
+        auto found = run.made<detail::Handle<ember_sparse_vectors, ember_sparse_vectors_free>>(
+            [&](auto out, ember_error *error) {
+                return ember_model_sparse(handle_.get(), all.data.data(), all.lengths.data(),
+                                          texts.size(), &run.options, out, error);
+            });
+        std::vector<Sparse> vectors;
+        ember_sparse one;
+        while (detail::run([&](ember_error *error) {
+            return ember_sparse_vectors_get(found.get(), vectors.size(), &one, sizeof one, error);
+        }))
+            vectors.push_back({{one.ids, one.ids + one.len}, {one.weights, one.weights + one.len}, one.cut});
+        return vectors;
+    }
+    // The probability that the second text of each pair follows the first.
+    std::vector<float> follows(span<const Pair> pairs, const RunOptions &options = {}) const {
+        detail::Run run(options);
+        std::vector<ember_pair> all = detail::convert_all<ember_pair>(pairs);
+        std::vector<float> found(all.size());
+        run.watch.run([&](ember_error *error) {
+            return ember_model_follows(handle_.get(), all.data(), all.size(), &run.options,
+                                       found.data(), found.size(), error);
+        });
+        return found;
     }
 
     // The network's numbers for rows of token ids.
@@ -929,6 +1238,34 @@ class Model {
   private:
     explicit Model(ember_model *handle) : handle_(handle) {}
 
+    using Found = detail::Handle<ember_classes, ember_classes_free>;
+
+    // Runs a call that classes texts, and copies what it gives out.
+    template <class Call>
+    std::vector<Classes> classes(const ClassifyOptions &options, Call call) const {
+        detail::Run run(options.run);
+        ember_classify_options given = EMBER_CLASSIFY_OPTIONS_INIT;
+        given.top_k = options.top_k.value_or(given.top_k);
+        given.scoring = options.scoring ? options.scoring->c_str() : nullptr;
+        given.run = &run.options;
+        return copied(run.made<Found>(
+            [&](auto out, ember_error *error) { return call(&given, out, error); }));
+    }
+
+    static std::vector<Classes> copied(Found found) {
+        std::vector<Classes> rows(ember_classes_count(found.get()));
+        ember_class one;
+        for (std::size_t i = 0; i < rows.size(); i++) {
+            std::vector<Class> &classes = rows[i].classes;
+            while (detail::run([&](ember_error *error) {
+                return ember_classes_get(found.get(), i, classes.size(), &one, sizeof one, error);
+            }))
+                classes.push_back({detail::copy(one.label), one.index, one.score});
+            rows[i].cut = ember_classes_cut(found.get(), i);
+        }
+        return rows;
+    }
+
     // A text that lives as long as the model.
     template <class Call>
     std::string_view lent(Call call) const {
@@ -938,6 +1275,138 @@ class Model {
     }
 
     detail::Handle<ember_model, ember_model_free> handle_;
+};
+
+// What is chosen about embedding with word vectors; what is not set is as the file or folder says.
+struct WordOptions {
+    std::optional<std::string> unknown;  // error, skip, zero, subwords
+    std::optional<bool> normalize;
+    bool unit_words = false, exact = false;
+    std::optional<std::size_t> max_tokens, dimensions;
+};
+
+// A word near to what was asked for.
+struct Neighbor {
+    std::size_t index;
+    std::string word;
+    float cosine;
+};
+
+// Static word vectors: word2vec, GloVe, fastText, folders of model2vec.
+class WordVectors {
+  public:
+    static WordVectors open(const std::string &path) {
+        return WordVectors(detail::made<ember_words>([&](auto out, ember_error *error) {
+            return ember_words_open(path.c_str(), out, error);
+        }));
+    }
+
+    // Words of the file, or tokens of the folder.
+    std::size_t size() const { return info().count; }
+    // Numbers of a vector.
+    std::size_t width() const { return ember_words_width(handle_.get()); }
+    bool has_subwords() const { return info().has_subwords; }
+    // One line: format, name, words, width. It lives as long as the object, as does the format.
+    std::string_view description() const { return detail::view(info().description); }
+    std::string_view format() const { return detail::view(info().format); }
+
+    std::string word(std::size_t index) const {
+        return detail::written<std::string>(
+            [&](char *out, std::size_t room, std::size_t *len, ember_error *error) {
+                return ember_words_word(handle_.get(), index, out, room, len, error);
+            });
+    }
+    // The number of a word, exactly as the file has it.
+    std::size_t index(std::string_view word) const {
+        std::size_t index = 0;
+        detail::run([&](ember_error *error) {
+            return ember_words_index(handle_.get(), detail::begin(word), word.size(), &index, error);
+        });
+        return index;
+    }
+    std::vector<float> vector(std::string_view word) const {
+        std::vector<float> out(width());
+        detail::run([&](ember_error *error) {
+            return ember_words_vector(handle_.get(), detail::begin(word), word.size(), out.data(),
+                                      out.size(), error);
+        });
+        return out;
+    }
+    // The mean of the vectors of a text's words.
+    Embeddings embed(span<const std::string_view> texts, const WordOptions &options = {}) const {
+        ember_word_options to = EMBER_WORD_OPTIONS_INIT;
+        to.unknown = options.unknown ? options.unknown->c_str() : nullptr;
+        if (options.normalize) to.normalize = *options.normalize ? 1 : 0;
+        to.unit_words = options.unit_words ? 1 : 0;
+        to.exact = options.exact ? 1 : 0;
+        to.max_tokens = options.max_tokens.value_or(to.max_tokens);
+        to.dimensions = options.dimensions.value_or(to.dimensions);
+        detail::Texts given(texts);
+        std::size_t width = this->width();
+        // More dimensions than there are is an error of the call.
+        if (options.dimensions && *options.dimensions < width) width = *options.dimensions;
+        std::vector<float> out(texts.size() * width);
+        std::vector<std::size_t> cut(texts.size());
+        detail::run([&](ember_error *error) {
+            return ember_words_embed_with(handle_.get(), given.data.data(), given.lengths.data(),
+                                          texts.size(), &to, out.data(), out.size(), cut.data(), error);
+        });
+        return Embeddings(std::move(out), width, std::move(cut));
+    }
+    std::vector<Neighbor> nearest(std::string_view word, std::size_t count = 10) const {
+        return found(count, [&](ember_neighbor *out, std::size_t *len, ember_error *error) {
+            return ember_words_nearest(handle_.get(), detail::begin(word), word.size(), out, count,
+                                       len, error);
+        });
+    }
+    std::vector<Neighbor> nearest_to(span<const float> vector, std::size_t count = 10) const {
+        return found(count, [&](ember_neighbor *out, std::size_t *len, ember_error *error) {
+            return ember_words_nearest_to(handle_.get(), vector.data(), vector.size(), out, count,
+                                          len, error);
+        });
+    }
+    // a is to b as what is to c?
+    std::vector<Neighbor> analogy(const std::string &a, const std::string &b, const std::string &c,
+                                  std::size_t count = 10) const {
+        return found(count, [&](ember_neighbor *out, std::size_t *len, ember_error *error) {
+            return ember_words_analogy(handle_.get(), a.c_str(), b.c_str(), c.c_str(), out, count,
+                                       len, error);
+        });
+    }
+    float similarity(const std::string &a, const std::string &b) const {
+        float cosine = 0;
+        detail::run([&](ember_error *error) {
+            return ember_words_similarity(handle_.get(), a.c_str(), b.c_str(), &cosine, error);
+        });
+        return cosine;
+    }
+
+    // The handle, for functions that only the C interface has.
+    const ember_words *get() const { return handle_.get(); }
+
+  private:
+    explicit WordVectors(ember_words *handle) : handle_(handle) {}
+
+    ember_words_info info() const {
+        ember_words_info info;
+        detail::run([&](ember_error *error) {
+            return ember_words_describe(handle_.get(), &info, sizeof info, error);
+        });
+        return info;
+    }
+
+    template <class Call>
+    std::vector<Neighbor> found(std::size_t count, Call call) const {
+        std::vector<ember_neighbor> near(count);
+        std::size_t len = 0;
+        detail::run([&](ember_error *error) { return call(near.data(), &len, error); });
+        std::vector<Neighbor> all;
+        for (std::size_t i = 0; i < len; i++)
+            all.push_back({near[i].index, word(near[i].index), near[i].cosine});
+        return all;
+    }
+
+    detail::Handle<ember_words, ember_words_free> handle_;
 };
 
 }  // namespace emberform

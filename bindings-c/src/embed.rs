@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use emberform::EmbedOptions;
+use emberform::{EmbedOptions, Progress};
 
 use crate::cancel::{self, ember_cancel_token};
 use crate::handle;
@@ -79,14 +79,20 @@ fn convert(given: ember_embed_options) -> Outcome<EmbedOptions> {
     options.dimensions = set_size(given.dimensions);
     options.batch_tokens = set_size(given.batch_tokens);
     options.cancel = cancel::optional("cancel", given.cancel)?;
-    if let Some(progress) = given.progress {
-        // An address of the caller's, which is not followed here.
-        let user = given.progress_user.expose_provenance();
-        options = options.progress(move |done, count| {
-            progress(std::ptr::with_exposed_provenance_mut(user), done, count)
-        });
-    }
+    options.progress = progress(given.progress, given.progress_user);
     Ok(options)
+}
+
+/// The core's progress of options that may have one.
+pub(crate) fn progress(call: ember_progress_function, user: *mut c_void) -> Option<Progress> {
+    // An address of the caller's, which is not followed here.
+    let user = user.expose_provenance();
+    let tell = |call: extern "C" fn(*mut c_void, usize, usize)| {
+        Progress::new(move |done, count| {
+            call(std::ptr::with_exposed_provenance_mut(user), done, count)
+        })
+    };
+    call.map(tell)
 }
 
 /// Embeds `count` texts, each ended by a NUL, as the model's folder says. Writes [count, width]
@@ -157,14 +163,8 @@ pub extern "C" fn ember_model_embed_with(
         let options = convert(raw::options(options)?)?;
         let width = opened.model.embedding_width(&options)?;
         let out = raw::buffer("out", out, out_len, product("embeddings", &[count, width])?)?;
-        let cut_out = match cut_out.is_null() {
-            true => None,
-            false => Some(raw::buffer("cut_out", cut_out, count, count)?),
-        };
-        let width_out = match width_out.is_null() {
-            true => None,
-            false => Some(raw::out("width_out", width_out)?),
-        };
+        let cut_out = raw::optional_buffer("cut_out", cut_out, count)?;
+        let width_out = raw::optional_out("width_out", width_out)?;
         let embeddings = opened.model.embed_with(&texts, &options)?;
         out.fill(embeddings.as_slice())?;
         if let Some(cut_out) = cut_out {

@@ -23,4 +23,6 @@ mod model;
 mod raw;
 mod session;
 mod status;
+mod task;
 mod tokenizer;
+mod words;

@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::mem::offset_of;
 use std::sync::{Arc, OnceLock};
 
-use emberform::{Device, ForwardOptions, Model, Verification};
+use emberform::{ForwardOptions, Model, Verification};
 
 use crate::cancel::{self, ember_cancel_token};
 use crate::device::{Entry, at, ember_device_info};
@@ -29,12 +29,24 @@ pub struct ember_open_options {
     pub struct_size: usize,
     /// `auto`, `cpu`, `gpu`, `gpu:1`, `gpu:<part of a name>`; NULL is `auto`.
     pub device: *const c_char,
+    /// How exactly: `stored` computes with the weights as the file has them; `f32` also keeps
+    /// activations in floats, slower on the CPU; `int8` rounds matrices of 16 and 32 bits to 8, 32
+    /// to a scale, for less memory and more speed. NULL is `stored`.
+    pub precision: *const c_char,
+    /// Threads that compute on the CPU, the caller's among them. EMBER_UNSET: one a processor,
+    /// shared by all models that do not ask for their own.
+    pub threads: usize,
 }
 
 impl Options for ember_open_options {
     const FIRST: usize = offset_of!(Self, device) + size_of::<*const c_char>();
     fn defaults() -> Self {
-        ember_open_options { struct_size: size_of::<Self>(), device: std::ptr::null() }
+        ember_open_options {
+            struct_size: size_of::<Self>(),
+            device: std::ptr::null(),
+            precision: std::ptr::null(),
+            threads: usize::MAX,
+        }
     }
 }
 
@@ -109,7 +121,8 @@ impl Object for Opened {
 /// NULL. Files are mapped, not read: leave them as they are while the model is open.
 ///
 /// Errors: EMBER_ERROR_IO when a file cannot be read; EMBER_ERROR_FORMAT, _CONFIG, _UNSUPPORTED
-/// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there.
+/// and _WEIGHTS when it is not what it should be; EMBER_ERROR_DEVICE when the device is not there;
+/// EMBER_ERROR_ARGUMENT for an option out of range.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_open(
     path: *const c_char,
@@ -119,13 +132,17 @@ pub extern "C" fn ember_model_open(
 ) -> ember_status {
     call(error, || {
         let path = raw::string("path", path)?;
-        let options = raw::options(options)?;
-        let device = match raw::optional_string("device", options.device)? {
-            None => Device::Auto,
-            Some(device) => device.parse()?,
-        };
+        let given = raw::options(options)?;
+        let mut options = Model::options();
+        if let Some(device) = raw::optional_string("device", given.device)? {
+            options.device = device.parse()?;
+        }
+        if let Some(precision) = raw::optional_string("precision", given.precision)? {
+            options.precision = precision.parse()?;
+        }
+        options.threads = set_size(given.threads);
         let out = raw::out("model_out", model_out)?;
-        let model = Model::options().device(device).open(path)?;
+        let model = options.open(path)?;
         let opened = Opened {
             device: Entry::new(model.device().clone()),
             description: model.to_string(),

@@ -89,6 +89,11 @@ pub(crate) fn out<T>(name: &str, place: *mut T) -> Outcome<Out<T>> {
     Ok(Out(place))
 }
 
+/// Where a result goes, or nowhere.
+pub(crate) fn optional_out<T>(name: &str, place: *mut T) -> Outcome<Option<Out<T>>> {
+    if place.is_null() { Ok(None) } else { out(name, place).map(Some) }
+}
+
 impl<T> Out<T> {
     /// Writes the result.
     pub(crate) fn set(self, value: T) {
@@ -100,7 +105,7 @@ impl<T> Out<T> {
 /// Where a struct goes that grows from version to version: `size` is the caller's size of it.
 pub(crate) fn sized_out<T: Copy>(name: &str, place: *mut T, size: usize) -> Outcome<Sized<T>> {
     checked(name, place)?;
-    if size == 0 || size % align_of::<T>() != 0 {
+    if size == 0 || !size.is_multiple_of(align_of::<T>()) {
         return Err(argument("size", format!("is {size}, not the `sizeof` of `{name}`")));
     }
     Ok(Sized { place, size })
@@ -146,6 +151,15 @@ pub(crate) fn buffer<T: Copy>(
         checked(name, place)?;
     }
     Ok(Buffer { place, len })
+}
+
+/// A buffer of the caller's for `count` values, or none.
+pub(crate) fn optional_buffer<T: Copy>(
+    name: &str,
+    place: *mut T,
+    count: usize,
+) -> Outcome<Option<Buffer<T>>> {
+    if place.is_null() { Ok(None) } else { buffer(name, place, count, count).map(Some) }
 }
 
 impl<T: Copy> Buffer<T> {

@@ -126,6 +126,218 @@ static void chats(const char *golden, ember_model *encoder, ember_model *decoder
     ember_stream_free(second);
 }
 
+static ember_model *task_model(const char *golden, const char *name) {
+    ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
+    ember_model *model = NULL;
+    char path[512];
+    cpu.device = "cpu";
+    snprintf(path, sizeof path, "%s/%s", golden, name);
+    must(ember_model_open(path, &cpu, &model, &error), &error);
+    return model;
+}
+
+/* Tasks: models without the head, options out of range, results that are not there. */
+static void tasks(const char *golden, ember_model *decoder) {
+    ember_model *words = task_model(golden, "task-bert-words");
+    ember_model *classer = task_model(golden, "task-bert-classes");
+    ember_model *entails = task_model(golden, "task-deberta-entailment");
+    ember_model *tagger = task_model(golden, "task-bert-tokens");
+    ember_model *answerer = task_model(golden, "task-bert-answers");
+    ember_fill_options fill = EMBER_FILL_OPTIONS_INIT;
+    ember_classify_options classify = EMBER_CLASSIFY_OPTIONS_INIT;
+    ember_token_options token = EMBER_TOKEN_OPTIONS_INIT;
+    ember_answer_options answer = EMBER_ANSWER_OPTIONS_INIT;
+    ember_zero_shot_options zero = EMBER_ZERO_SHOT_OPTIONS_INIT;
+    ember_run_options run = EMBER_RUN_OPTIONS_INIT;
+    ember_cancel_token *cancel = NULL;
+    ember_fills *fills = NULL;
+    ember_classes *classes = NULL;
+    ember_entities *entities = NULL;
+    ember_answers *answers = NULL;
+    ember_sparse_vectors *sparse = NULL;
+    ember_fill one_fill;
+    ember_class one_class;
+    ember_entity one_entity;
+    ember_answer one_answer;
+    ember_ranked ranked = {77, 7};
+    ember_pair pair = {"a cat", EMBER_NUL, "a dog", EMBER_NUL};
+    const char *texts[1] = {"a cat"}, *bad[1] = {"a\xff"}, *none[1] = {NULL}, *target[1] = {"no such token"};
+    char longest[400];
+    float score = 7;
+    memset(longest, ' ', sizeof longest);
+    for (size_t i = 0; i < sizeof longest; i += 2) longest[i] = 'a';
+
+    EXPECT(EMBER_ERROR_MISSING, "classes of texts", ember_model_fill_mask(classer, "a", 1, NULL, &fills, &error));
+    EXPECT(EMBER_ERROR_MISSING, "classes of texts", ember_model_classify(decoder, texts, NULL, 1, NULL, &classes, &error));
+    ARGUMENT("NULL", ember_model_fill_mask(NULL, "a", 1, NULL, &fills, &error));
+    ARGUMENT("text", ember_model_fill_mask(words, NULL, EMBER_NUL, NULL, &fills, &error));
+    ARGUMENT("UTF-8", ember_model_fill_mask(words, "a\xff", 2, NULL, &fills, &error));
+    ARGUMENT("fills_out", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, NULL, NULL, &error));
+    ARGUMENT("[MASK]", ember_model_fill_mask(words, "the cat", EMBER_NUL, NULL, &fills, &error));
+    fill.top_k = 0;
+    ARGUMENT("top_k", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    fill.top_k = 2, fill.target_count = 1;
+    ARGUMENT("targets", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    fill.targets = none;
+    ARGUMENT("targets[0]", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    fill.targets = target;
+    ARGUMENT("no such token", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    fill.target_count = 0, fill.struct_size = 5;
+    ARGUMENT("struct_size", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    fill.struct_size = sizeof fill, run.struct_size = 1000, fill.run = &run;
+    ARGUMENT("struct_size", ember_model_fill_mask(words, "[MASK]", EMBER_NUL, &fill, &fills, &error));
+    run.struct_size = sizeof run;
+    longest[0] = '[', memcpy(longest, "[MASK]", 6);
+    EXPECT(EMBER_ERROR_TOO_LONG, "48", ember_model_fill_mask(words, longest, sizeof longest, NULL, &fills, &error));
+
+    ARGUMENT("texts", ember_model_classify(classer, NULL, NULL, 1, NULL, &classes, &error));
+    ARGUMENT("texts[0]", ember_model_classify(classer, none, NULL, 1, NULL, &classes, &error));
+    ARGUMENT("UTF-8", ember_model_classify(classer, bad, NULL, 1, NULL, &classes, &error));
+    ARGUMENT("classes_out", ember_model_classify(classer, texts, NULL, 1, NULL, NULL, &error));
+    classify.scoring = "tanh";
+    EXPECT(EMBER_ERROR_UNSUPPORTED, "tanh", ember_model_classify(classer, texts, NULL, 1, &classify, &classes, &error));
+    classify.scoring = NULL, classify.top_k = 0;
+    ARGUMENT("top_k", ember_model_classify_pairs(classer, &pair, 1, &classify, &classes, &error));
+    classify.top_k = 1, classify.run = &run, run.max_tokens = 49;
+    ARGUMENT("48", ember_model_classify(classer, texts, NULL, 1, &classify, &classes, &error));
+    run.max_tokens = (size_t)EMBER_UNSET, run.batch_tokens = 0;
+    ARGUMENT("batch_tokens", ember_model_classify(classer, texts, NULL, 1, &classify, &classes, &error));
+    run.batch_tokens = (size_t)EMBER_UNSET, run.cancel = (ember_cancel_token *)classer;
+    ARGUMENT("cancel", ember_model_classify(classer, texts, NULL, 1, &classify, &classes, &error));
+    must(ember_cancel_token_new(&cancel, &error), &error);
+    ember_cancel_token_cancel(cancel);
+    run.cancel = cancel;
+    EXPECT(EMBER_ERROR_CANCELLED, "cancelled", ember_model_classify(classer, texts, NULL, 1, &classify, &classes, &error));
+    ember_cancel_token_free(cancel);
+    ARGUMENT("pairs", ember_model_classify_pairs(classer, NULL, 1, NULL, &classes, &error));
+    pair.second = NULL;
+    ARGUMENT("pairs[0].second", ember_model_classify_pairs(classer, &pair, 1, NULL, &classes, &error));
+    pair.second = "a dog", pair.first = "a\xff";
+    ARGUMENT("pairs[0].first", ember_model_follows(classer, &pair, 1, NULL, &score, 1, &error));
+    pair.first = "a cat";
+    EXPECT(EMBER_ERROR_MISSING, "the order of two texts", ember_model_follows(classer, &pair, 1, NULL, &score, 1, &error));
+    ARGUMENT("needed", ember_model_follows(classer, &pair, 1, NULL, &score, 0, &error));
+    EXPECT(EMBER_ERROR_MISSING, "3", ember_model_rerank(classer, "a", 1, texts, NULL, 1, NULL, &ranked, 1, &error));
+    ARGUMENT("needed", ember_model_rerank(classer, "a", 1, texts, NULL, 1, NULL, &ranked, 0, &error));
+    ARGUMENT("documents", ember_model_rerank(classer, "a", 1, NULL, NULL, 1, NULL, &ranked, 1, &error));
+
+    EXPECT(EMBER_ERROR_MISSING, "words behind masks", ember_model_sparse(classer, texts, NULL, 1, NULL, &sparse, &error));
+    ARGUMENT("UTF-8", ember_model_sparse(words, bad, NULL, 1, NULL, &sparse, &error));
+    ARGUMENT("vectors_out", ember_model_sparse(words, texts, NULL, 1, NULL, NULL, &error));
+    check(sparse == NULL, "nothing is written on failure", "");
+    ember_sparse_vectors_free(sparse);
+
+    EXPECT(EMBER_ERROR_MISSING, "entail", ember_model_zero_shot(classer, "a", 1, texts, 1, NULL, &classes, &error));
+    ARGUMENT("labels", ember_model_zero_shot(entails, "a", 1, NULL, 0, NULL, &classes, &error));
+    zero.template_text = "no place";
+    ARGUMENT("{}", ember_model_zero_shot(entails, "a", 1, texts, 1, &zero, &classes, &error));
+    zero.template_text = NULL, zero.multi_label = 7;
+    ARGUMENT("multi_label", ember_model_zero_shot(entails, "a", 1, texts, 1, &zero, &classes, &error));
+
+    token.stride = 3;
+    ARGUMENT("aggregation", ember_model_token_classify(tagger, texts, NULL, 1, &token, &entities, &error));
+    token.aggregation = "most";
+    EXPECT(EMBER_ERROR_UNSUPPORTED, "most", ember_model_token_classify(tagger, texts, NULL, 1, &token, &entities, &error));
+    token.aggregation = "max", token.ignore = none, token.ignore_count = 1;
+    ARGUMENT("ignore[0]", ember_model_token_classify(tagger, texts, NULL, 1, &token, &entities, &error));
+
+    ARGUMENT("passage", ember_model_answer(answerer, "a", 1, "", 0, NULL, &answers, &error));
+    ARGUMENT("question", ember_model_answer(answerer, longest, sizeof longest, "a", 1, NULL, &answers, &error));
+    answer.no_answer = 2;
+    ARGUMENT("no_answer", ember_model_answer(answerer, "a", 1, "a", 1, &answer, &answers, &error));
+    check(fills == NULL && classes == NULL && entities == NULL && answers == NULL && ranked.index == 77 && score == 7,
+          "nothing is written on failure", "");
+
+    /* Results: rows that are not there, sizes, handles of another kind. */
+    must(ember_model_fill_mask(words, "a [MASK]", EMBER_NUL, NULL, &fills, &error), &error);
+    ARGUMENT("mask", ember_fills_get(fills, 1, 0, &one_fill, sizeof one_fill, &error));
+    ARGUMENT("size", ember_fills_get(fills, 0, 0, &one_fill, 3, &error));
+    ARGUMENT("fill_out", ember_fills_get(fills, 0, 0, NULL, sizeof one_fill, &error));
+    check(must(ember_fills_get(fills, 0, 5, &one_fill, sizeof one_fill, &error), &error) == EMBER_DONE, "five tokens", "");
+    must(ember_model_classify(classer, texts, NULL, 1, NULL, &classes, &error), &error);
+    ARGUMENT("row", ember_classes_get(classes, 1, 0, &one_class, sizeof one_class, &error));
+    ARGUMENT("no ember_classes", ember_classes_get((ember_classes *)fills, 0, 0, &one_class, sizeof one_class, &error));
+    must(ember_model_token_classify(tagger, texts, NULL, 1, NULL, &entities, &error), &error);
+    ARGUMENT("row", ember_entities_get(entities, (size_t)-1, 0, &one_entity, sizeof one_entity, &error));
+    must(ember_model_answer(answerer, "a", 1, "a cat", 5, NULL, &answers, &error), &error);
+    ARGUMENT("NULL", ember_answers_get(NULL, 0, &one_answer, sizeof one_answer, &error));
+    check(must(ember_answers_get(answers, 1, &one_answer, sizeof one_answer, &error), &error) == EMBER_DONE, "one answer", "");
+    check(ember_fills_count(NULL) == 0 && ember_classes_count((ember_classes *)fills) == 0 &&
+              ember_entities_count(NULL) == 0 && ember_classes_cut(classes, 9) == 0 && ember_classes_cut(NULL, 0) == 0,
+          "counts of none", "");
+    ember_fills_free(NULL), ember_classes_free(NULL), ember_entities_free(NULL), ember_answers_free(NULL);
+    ember_classes_free((ember_classes *)fills);
+    check(ember_fills_count(fills) == 1, "freed as another kind", "");
+    ember_fills_free(fills), ember_fills_free(fills);
+    ARGUMENT("freed", ember_fills_get(fills, 0, 0, &one_fill, sizeof one_fill, &error));
+    ember_classes_free(classes), ember_entities_free(entities), ember_answers_free(answers);
+    ember_model_free(words), ember_model_free(classer), ember_model_free(entails);
+    ember_model_free(tagger), ember_model_free(answerer);
+}
+
+/* Word vectors: files that are none, words that are not there, arrays that are too short. */
+static void vectors(const char *golden) {
+    ember_words *words = NULL;
+    ember_word_options options = EMBER_WORD_OPTIONS_INIT;
+    ember_words_info info;
+    ember_neighbor near[2] = {{77, 7}, {77, 7}};
+    const char *texts[1] = {"king xyzzy"}, *bad[1] = {"a\xff"};
+    float out[17] = {7}, cosine = 7;
+    size_t len = 77, index = 77;
+    char path[512], text[64];
+
+    ARGUMENT("path", ember_words_open(NULL, &words, &error));
+    EXPECT(EMBER_ERROR_IO, "no/such", ember_words_open("no/such", &words, &error));
+    snprintf(path, sizeof path, "%s/README.md", golden);
+    check(ember_words_open(path, &words, &error) >= EMBER_ERROR_ARGUMENT, "no word vectors", "");
+    snprintf(path, sizeof path, "%s/words/word2vec.bin", golden);
+    ARGUMENT("words_out", ember_words_open(path, NULL, &error));
+    check(words == NULL, "nothing is written on failure", "");
+    must(ember_words_open(path, &words, &error), &error);
+    check(ember_words_width(NULL) == 0, "width of none", "");
+    ARGUMENT("NULL", ember_words_embed(NULL, texts, 1, out, 17, &error));
+    ARGUMENT("no ember_words", ember_words_embed((ember_words *)(uintptr_t)3, texts, 1, out, 17, &error));
+    ARGUMENT("texts", ember_words_embed(words, NULL, 1, out, 17, &error));
+    ARGUMENT("UTF-8", ember_words_embed(words, bad, 1, out, 17, &error));
+    ARGUMENT("needed", ember_words_embed(words, texts, 1, out, 16, &error));
+    ARGUMENT("out", ember_words_embed(words, texts, 1, NULL, 17, &error));
+    options.unknown = "error";
+    ARGUMENT("xyzzy", ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error));
+    options.unknown = "subwords";
+    EXPECT(EMBER_ERROR_MISSING, "pieces", ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error));
+    options.unknown = "guess";
+    check(ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error) >= EMBER_ERROR_ARGUMENT, "no policy", "");
+    options.unknown = NULL, options.exact = 2;
+    ARGUMENT("exact", ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error));
+    options.exact = EMBER_UNSET, options.dimensions = 18;
+    ARGUMENT("dimensions", ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error));
+    options.dimensions = 0;
+    ARGUMENT("dimensions", ember_words_embed_with(words, texts, NULL, 1, &options, out, 17, NULL, &error));
+    ARGUMENT("xyzzy", ember_words_vector(words, "xyzzy", EMBER_NUL, out, 17, &error));
+    ARGUMENT("needed", ember_words_vector(words, "king", EMBER_NUL, out, 3, &error));
+    ARGUMENT("xyzzy", ember_words_index(words, "xyzzy", EMBER_NUL, &index, &error));
+    ARGUMENT("index_out", ember_words_index(words, "king", EMBER_NUL, NULL, &error));
+    ARGUMENT("index", ember_words_word(words, 30, text, sizeof text, &len, &error));
+    ARGUMENT("needed", ember_words_word(words, 3, text, 0, &len, &error));
+    ARGUMENT("len_out", ember_words_word(words, 3, text, sizeof text, NULL, &error));
+    ARGUMENT("xyzzy", ember_words_nearest(words, "xyzzy", EMBER_NUL, near, 2, &len, &error));
+    ARGUMENT("out", ember_words_nearest(words, "king", EMBER_NUL, NULL, 2, &len, &error));
+    ARGUMENT("len_out", ember_words_nearest(words, "king", EMBER_NUL, near, 2, NULL, &error));
+    ARGUMENT("vector", ember_words_nearest_to(words, out, 16, near, 2, &len, &error));
+    ARGUMENT("xyzzy", ember_words_analogy(words, "king", "xyzzy", "man", near, 2, &len, &error));
+    ARGUMENT("NULL", ember_words_analogy(words, "king", NULL, "man", near, 2, &len, &error));
+    ARGUMENT("xyzzy", ember_words_similarity(words, "king", "xyzzy", &cosine, &error));
+    ARGUMENT("size", ember_words_describe(words, &info, 3, &error));
+    check(out[0] == 7 && near[0].index == 77 && len == 77 && index == 77 && cosine == 7,
+          "nothing is written on failure", "");
+    ember_words_free(NULL);
+    ember_model_free((ember_model *)words);
+    check(ember_words_width(words) == 17, "freed as another kind", "");
+    ember_words_free(words);
+    ember_words_free(words);
+    ARGUMENT("freed", ember_words_similarity(words, "king", "man", &cosine, &error));
+}
+
 int main(int count, char **words) {
     char encoder_path[512], decoder_path[512], path[512];
     ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
@@ -174,6 +386,13 @@ int main(int count, char **words) {
     if (!quick)
         EXPECT(EMBER_ERROR_DEVICE, "gpu:99", ember_model_open(encoder_path, &cpu, &encoder, &error));
     cpu.device = "cpu";
+    cpu.precision = "f64";
+    ARGUMENT("f64", ember_model_open(encoder_path, &cpu, &encoder, &error));
+    cpu.precision = "a\xff";
+    ARGUMENT("precision", ember_model_open(encoder_path, &cpu, &encoder, &error));
+    cpu.precision = NULL, cpu.threads = 0;
+    ARGUMENT("threads", ember_model_open(encoder_path, &cpu, &encoder, &error));
+    cpu.threads = (size_t)EMBER_UNSET;
     cpu.struct_size = 0;
     ARGUMENT("struct_size", ember_model_open(encoder_path, &cpu, &encoder, &error));
     cpu.struct_size = 1000;
@@ -365,6 +584,8 @@ int main(int count, char **words) {
     ARGUMENT("session", ember_session_generate(session, NULL, &stream, &error)); /* no logits */
 
     chats(words[1], encoder, decoder);
+    tasks(words[1], decoder);
+    vectors(words[1]);
 
     /* Any order of freeing; what was freed is an error ever after. */
     ember_model_free(decoder);

@@ -84,6 +84,13 @@ ember_open_options a = EMBER_OPEN_OPTIONS_INIT;
 ember_embed_options b = EMBER_EMBED_OPTIONS_INIT;
 ember_generate_options c = EMBER_GENERATE_OPTIONS_INIT;
 ember_forward_options d = EMBER_FORWARD_OPTIONS_INIT;
+ember_run_options e = EMBER_RUN_OPTIONS_INIT;
+ember_fill_options f = EMBER_FILL_OPTIONS_INIT;
+ember_classify_options g = EMBER_CLASSIFY_OPTIONS_INIT;
+ember_token_options h = EMBER_TOKEN_OPTIONS_INIT;
+ember_answer_options i = EMBER_ANSWER_OPTIONS_INIT;
+ember_zero_shot_options j = EMBER_ZERO_SHOT_OPTIONS_INIT;
+ember_word_options k = EMBER_WORD_OPTIONS_INIT;
 C
 printf '#include <emberform.hpp>\n#include <emberform.hpp>\n' >"$work/twice.cpp"
 # shellcheck disable=SC2086 # several words
@@ -116,10 +123,10 @@ libraries() {
 }
 check "what a static link needs" libraries
 
-# Small models for them: an encoder, a decoder, and that decoder with a chat template.
+# Small models for them: an encoder, a decoder, that decoder with a chat template, tasks, word vectors.
 golden=$work/golden
 mkdir "$golden"
-cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/README.md "$golden"
+cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/task-* tests/golden/words tests/golden/README.md "$golden"
 cp -R tests/golden/st-decoder "$golden/chat"
 cat >"$golden/chat/chat_template.jinja" <<'JINJA'
 {%- for m in messages %}{% if m.role == 'critic' %}{{ raise_exception('no critics') }}{% endif %}{{ m.role[0] + m.content + '\n' }}{% endfor %}{{ short if short is defined else '' }}a
@@ -127,7 +134,7 @@ JINJA
 
 # Programs of the tests: plainly, under AddressSanitizer, under valgrind.
 use="-I$prefix/include -L$prefix/lib -Wl,-rpath,$prefix/lib"
-for name in misuse work stories; do
+for name in misuse work tasks stories; do
     # shellcheck disable=SC2086
     check "compile $name" gcc -std=gnu11 -g -Wall -Wextra -Werror tests/c/$name.c -o "$work/$name" $use -lemberform -lpthread
     # shellcheck disable=SC2086
@@ -145,6 +152,11 @@ counted "right uses" "$work/work" "$golden"
 counted "right uses, AddressSanitizer" "$work/work-asan" "$golden" quick
 # shellcheck disable=SC2086
 counted "right uses, valgrind" $valgrind "$work/work" "$golden" quick
+
+# Tasks as the pipelines of transformers answer them.
+counted "tasks" python3 tests/c/tasks.py "$golden" "$work/tasks"
+counted "tasks, AddressSanitizer" python3 tests/c/tasks.py "$golden" "$work/tasks-asan" quick
+counted "tasks, valgrind" python3 tests/c/tasks.py "$golden" "$valgrind $work/tasks" quick
 
 # Memory that runs out, and the C++ header.
 # shellcheck disable=SC2086

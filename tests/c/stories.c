@@ -1,10 +1,14 @@
 /* One story of tests/stories.json through the C interface; stories.py calls it.
  *
- *   stories embed MODEL PROMPT_NAME TEXT ...      a line of hex a text: the bits of its numbers
+ *   stories embed MODEL PRECISION PROMPT_NAME TEXT ...   a line of hex a text: the bits of its numbers
  *   stories tokenize MODEL TEXT ...               a line of ids a text
  *   stories generate MODEL PROMPT TOKENS TEMPERATURE SEED   a line of ids, a line of log-probabilities
  *   stories chat MODEL SYSTEM TOKENS TEMPERATURE SEED TEXT ...   as generate for each text, then a
  *                                                 line of hex: the bytes of the prompt to go on from
+ *   stories task MODEL AGGREGATION TEXT ...       a line an entity: label and text in hex, the bits of
+ *                                                 its score; after each text an empty line
+ *   stories words FILE WORD COUNT TEXT ...        as embed, then a line for each of the words nearest
+ *                                                 to WORD: the word in hex, the bits of the cosine
  */
 #include "check.h"
 
@@ -12,6 +16,42 @@ static void bits(float value) {
     uint32_t word;
     memcpy(&word, &value, sizeof word);
     printf("%08x", (unsigned)word);
+}
+
+static void hex(const char *data, size_t len) {
+    for (size_t i = 0; i < len; i++) printf("%02x", (unsigned)(unsigned char)data[i]);
+}
+
+static void rows(const float *out, size_t count, size_t width) {
+    for (size_t i = 0; i < count * width; i++) {
+        bits(out[i]);
+        if ((i + 1) % width == 0) printf("\n");
+    }
+}
+
+/* A story of word vectors: WORD COUNT TEXT ... */
+static void words_of(const char *path, int count, char **words) {
+    ember_error error;
+    ember_words *vectors;
+    ember_neighbor near[64];
+    size_t texts = (size_t)count - 2, found, len, width;
+    char word[256];
+    must(ember_words_open(path, &vectors, &error), &error);
+    width = ember_words_width(vectors);
+    float *out = malloc(texts * width * sizeof *out);
+    must(ember_words_embed(vectors, (const char *const *)(words + 2), texts, out, texts * width, &error), &error);
+    rows(out, texts, width);
+    free(out);
+    must(ember_words_nearest(vectors, words[0], EMBER_NUL, near, strtoul(words[1], NULL, 10), &found, &error),
+         &error);
+    for (size_t i = 0; i < found; i++) {
+        must(ember_words_word(vectors, near[i].index, word, sizeof word, &len, &error), &error);
+        hex(word, len);
+        printf(",");
+        bits(near[i].cosine);
+        printf("\n");
+    }
+    ember_words_free(vectors);
 }
 
 /* All tokens of a stream; frees it. */
@@ -39,20 +79,42 @@ int main(int count, char **words) {
     ember_model *model;
     if (count < 4) return 2;
     cpu.device = "cpu";
+    if (strcmp(words[1], "words") == 0 && count >= 5) {
+        words_of(words[2], count - 3, words + 3);
+        return 0;
+    }
+    if (strcmp(words[1], "embed") == 0 && words[3][0] != '\0') cpu.precision = words[3];
     must(ember_model_open(words[2], &cpu, &model, &error), &error);
-    if (strcmp(words[1], "embed") == 0) {
+    if (strcmp(words[1], "embed") == 0 && count >= 5) {
         ember_embed_options options = EMBER_EMBED_OPTIONS_INIT;
-        size_t texts = (size_t)count - 4, width = ember_model_width(model);
+        size_t texts = (size_t)count - 5, width = ember_model_width(model);
         float *out = malloc(texts * width * sizeof *out);
-        options.prompt_name = words[3][0] != '\0' ? words[3] : NULL;
-        must(ember_model_embed_with(model, (const char *const *)(words + 4), NULL, texts, &options, out,
+        options.prompt_name = words[4][0] != '\0' ? words[4] : NULL;
+        must(ember_model_embed_with(model, (const char *const *)(words + 5), NULL, texts, &options, out,
                                     texts * width, NULL, NULL, &error),
              &error);
-        for (size_t i = 0; i < texts * width; i++) {
-            bits(out[i]);
-            if ((i + 1) % width == 0) printf("\n");
-        }
+        rows(out, texts, width);
         free(out);
+    } else if (strcmp(words[1], "task") == 0) {
+        ember_token_options options = EMBER_TOKEN_OPTIONS_INIT;
+        ember_entities *entities;
+        ember_entity one;
+        options.aggregation = words[3];
+        must(ember_model_token_classify(model, (const char *const *)(words + 4), NULL, (size_t)count - 4,
+                                        &options, &entities, &error),
+             &error);
+        for (size_t row = 0; row < ember_entities_count(entities); row++) {
+            for (size_t i = 0; must(ember_entities_get(entities, row, i, &one, sizeof one, &error), &error) == EMBER_OK; i++) {
+                hex(one.label.data, one.label.len);
+                printf(",");
+                hex(one.text.data, one.text.len);
+                printf(",");
+                bits(one.score);
+                printf("\n");
+            }
+            printf("\n");
+        }
+        ember_entities_free(entities);
     } else if (strcmp(words[1], "tokenize") == 0) {
         ember_tokenizer *tokenizer;
         must(ember_model_tokenizer(model, &tokenizer, &error), &error);
@@ -86,7 +148,7 @@ int main(int count, char **words) {
                 print(stream);
             }
             must(ember_chat_prompt(chat, prompt, sizeof prompt, &len, &error), &error);
-            for (size_t i = 0; i < len; i++) printf("%02x", (unsigned)(unsigned char)prompt[i]);
+            hex(prompt, len);
             printf("\n");
             ember_chat_free(chat);
         }

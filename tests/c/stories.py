@@ -24,9 +24,11 @@ def ids(line: str) -> list[int]:
     return [int(word) for word in line.split()]
 
 
-results: dict[str, list] = {"embed": [], "tokenize": [], "generate": [], "chat": []}
+kinds = ("embed", "tokenize", "generate", "chat", "task", "words")
+results: dict[str, list] = {kind: [] for kind in kinds}
 for story in stories["embed"]:
-    bits = lines("embed", story, story.get("prompt_name", ""), *story["texts"])
+    choices = [story.get(name, "") for name in ("precision", "prompt_name")]
+    bits = lines("embed", story, *choices, *story["texts"])
     results["embed"].append({"model": story["model"], "bits": bits})
 for story in stories["tokenize"]:
     found = [ids(line) for line in lines("tokenize", story, *story["texts"])]
@@ -44,4 +46,18 @@ for story in stories["chat"]:
         for tokens, logprobs in zip(found[::2], found[1::2], strict=True)
     ]
     results["chat"].append({"model": story["model"], "replies": replies, "prompt": prompt})
+for story in stories["task"]:
+    # A blank line ends the entities of a text.
+    rows: list[list[list[str]]] = [[]]
+    for line in lines("task", story, story["aggregation"], *story["texts"]):
+        if line:
+            rows[-1].append(line.split(","))
+        else:
+            rows.append([])
+    results["task"].append({"model": story["model"], "entities": rows[:-1]})
+for story in stories["words"]:
+    found = lines("words", story, story["nearest"], story["count"], *story["texts"])
+    vectors, near = found[: len(story["texts"])], found[len(story["texts"]) :]
+    nearest = [line.split(",") for line in near]
+    results["words"].append({"model": story["model"], "bits": vectors, "nearest": nearest})
 out.write_text(json.dumps(results, indent=1) + "\n")

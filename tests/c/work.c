@@ -286,6 +286,120 @@ static void chats(const char *golden) {
     ember_model_free(model);
 }
 
+/* How exactly, and on how many threads; what int8 gives is a story. A program that was compiled before
+ * there was such a choice opens models as ever. */
+static void precisions(const char *golden) {
+    ember_error error;
+    ember_open_options options = EMBER_OPEN_OPTIONS_INIT;
+    ember_model *model;
+    char path[512];
+    float *out = malloc(2 * width * sizeof *out), worst = 0;
+    snprintf(path, sizeof path, "%s/st-prompts", golden);
+    options.device = "cpu", options.precision = "f32", options.threads = 2;
+    must(ember_model_open(path, &options, &model, &error), &error);
+    must(ember_model_embed(model, texts, 2, out, 2 * width, &error), &error);
+    ember_model_free(model);
+    for (size_t i = 0; i < 2 * width; i++) {
+        float difference = out[i] > wanted[i] ? out[i] - wanted[i] : wanted[i] - out[i];
+        if (difference > worst) worst = difference;
+    }
+    check(worst <= 1e-5f, "in floats, on two threads", "");
+    options.struct_size = offsetof(ember_open_options, precision);
+    must(ember_model_open(path, &options, &model, &error), &error);
+    must(ember_model_embed(model, texts, 2, out, 2 * width, &error), &error);
+    check(memcmp(out, wanted, 2 * width * sizeof *out) == 0, "options of an older header", "");
+    ember_model_free(model);
+    free(out);
+}
+
+static void count_texts(void *user, size_t done, size_t all) {
+    size_t *told = user;
+    told[0]++, told[1] = done, told[2] = all;
+}
+
+/* Tasks: rows in the order of the texts, progress, threads' share of one model. What the numbers are,
+ * tasks.py compares. */
+static void tasks(const char *golden) {
+    ember_error error;
+    ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
+    ember_classify_options options = EMBER_CLASSIFY_OPTIONS_INIT;
+    ember_run_options run = EMBER_RUN_OPTIONS_INIT;
+    ember_model *model;
+    ember_classes *all, *one;
+    ember_class a, b;
+    const char *given[3] = {"The cat sat.", "", "Dogs ate 12 red apples, quickly!"};
+    const size_t lengths[3] = {12, 0, 8};
+    char path[512];
+    size_t told[3] = {0, 0, 0};
+    cpu.device = "cpu";
+    snprintf(path, sizeof path, "%s/task-bert-classes", golden);
+    must(ember_model_open(path, &cpu, &model, &error), &error);
+    options.run = &run, run.batch_tokens = 1, run.progress = count_texts, run.progress_user = told;
+    must(ember_model_classify(model, given, lengths, 3, &options, &all, &error), &error);
+    check(told[0] == 3 && told[1] == 3 && told[2] == 3, "progress", "");
+    check(ember_classes_count(all) == 3 && ember_classes_cut(all, 0) == 0, "a row a text", "");
+    options.run = NULL, options.top_k = 1;
+    for (size_t i = 0; i < 3; i++) {
+        must(ember_model_classify(model, given + i, lengths + i, 1, &options, &one, &error), &error);
+        must(ember_classes_get(all, i, 0, &a, sizeof a, &error), &error);
+        must(ember_classes_get(one, 0, 0, &b, sizeof b, &error), &error);
+        float difference = a.score > b.score ? a.score - b.score : b.score - a.score;
+        check(a.index == b.index && a.label.len == b.label.len &&
+                  memcmp(a.label.data, b.label.data, a.label.len) == 0 && difference <= 1e-6f,
+              "a text alone", "");
+        check(must(ember_classes_get(one, 0, 1, &b, sizeof b, &error), &error) == EMBER_DONE, "top_k", "");
+        ember_classes_free(one);
+    }
+    must(ember_model_classify(model, NULL, NULL, 0, NULL, &one, &error), &error);
+    check(ember_classes_count(one) == 0, "no text, no row", "");
+    ember_classes_free(one);
+    ember_model_free(model); /* results stay */
+    must(ember_classes_get(all, 2, 0, &a, sizeof a, &error), &error);
+    check(a.score > 0, "results outlive the model", "");
+    ember_classes_free(all);
+}
+
+/* Word vectors: a word is its own nearest, a mean is a mean, and what is unknown is said. */
+static void vectors_of_words(const char *golden) {
+    ember_error error;
+    ember_words *vectors;
+    char path[512];
+    size_t len;
+    ember_words_info info;
+    ember_neighbor near[6];
+    size_t index, found, cut;
+    float rows[2 * 17], king[17], cosine;
+    char name[64];
+    snprintf(path, sizeof path, "%s/words/word2vec.bin", golden);
+    must(ember_words_open(path, &vectors, &error), &error);
+    must(ember_words_describe(vectors, &info, sizeof info, &error), &error);
+    check(info.count == 30 && info.width == 17 && !info.has_subwords, "what word vectors are", "");
+    must(ember_words_vector(vectors, "king", EMBER_NUL, king, 17, &error), &error);
+    must(ember_words_index(vectors, "king", EMBER_NUL, &index, &error), &error);
+    must(ember_words_nearest_to(vectors, king, 17, near, 6, &found, &error), &error);
+    check(found == 6 && near[0].index == index && near[0].cosine > 0.9999f, "its own nearest", "");
+    must(ember_words_nearest(vectors, "king", EMBER_NUL, near + 1, 1, &found, &error), &error);
+    must(ember_words_word(vectors, near[1].index, name, sizeof name, &len, &error), &error);
+    check(found == 1 && len > 0 && near[1].index != index, "itself left out", "");
+    must(ember_words_analogy(vectors, "king", "man", "woman", near, 4, &found, &error), &error);
+    must(ember_words_word(vectors, near[0].index, name, sizeof name, &len, &error), &error);
+    check(len == 7 && memcmp(name, "singing", 7) == 0, "gensim's analogy", "");
+    must(ember_words_similarity(vectors, "king", "king", &cosine, &error), &error);
+    check(cosine > 0.9999f, "a word is like itself", "");
+    const char *two[] = {"king", "king xyzzy"};
+    ember_word_options policy = EMBER_WORD_OPTIONS_INIT;
+    policy.unknown = "zero";
+    must(ember_words_embed(vectors, two, 2, rows, 2 * 17, &error), &error);
+    check(memcmp(rows, king, sizeof king) == 0 && memcmp(rows + 17, king, sizeof king) == 0,
+          "unknown words are left out", "");
+    must(ember_words_embed_with(vectors, two + 1, NULL, 1, &policy, rows, 17, &cut, &error), &error);
+    check(rows[3] == king[3] / 2 && cut == 0, "or count as zeros", "");
+    policy.unknown = "error";
+    check(ember_words_embed_with(vectors, two + 1, NULL, 1, &policy, rows, 17, NULL, &error) ==
+              EMBER_ERROR_ARGUMENT, "or are an error", "");
+    ember_words_free(vectors);
+}
+
 int main(int count, char **words) {
     ember_error error;
     ember_open_options cpu = EMBER_OPEN_OPTIONS_INIT;
@@ -390,7 +504,10 @@ int main(int count, char **words) {
 
     forwards(quick);
     truncates();
+    precisions(words[1]);
     chats(words[1]);
+    tasks(words[1]);
+    vectors_of_words(words[1]);
 
     /* Memory stays where it is. */
     rounds(quick ? 5 : 1000, quick ? 2 : 50);

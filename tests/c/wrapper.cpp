@@ -166,6 +166,19 @@ static void tokenizes(const Model &model) {
     check(text == "a cat sat", "by value, one by one");
 }
 
+static void opens(const std::string &path) {
+    OpenOptions options;
+    options.device = "cpu";
+    options.precision = "f32";
+    options.threads = 1;
+    check(Model::open(path, options).width() > 0, "options for opening");
+    options.precision = "f64";
+    throws(EMBER_ERROR_ARGUMENT, "a precision that is none", [&] { Model::open(path, options); });
+    options.precision = "f32";
+    options.threads = 0;
+    throws(EMBER_ERROR_ARGUMENT, "no threads", [&] { Model::open(path, options); });
+}
+
 static void chats(const std::string &path) {
     Model model = Model::open(path, "cpu");
     check(model.chat_template().find("no critics") != std::string_view::npos, "template");
@@ -199,17 +212,110 @@ static void chats(const std::string &path) {
     check(!stream.next() && std::string(stream.stats().finish_reason) == "cancelled", "cancelled");
 }
 
+// The best class of a recorded case is what it is in C; here, that each call gives something.
+static void tasks(const std::string &golden) {
+    const auto open = [&](const char *name) { return Model::open(golden + "/" + name, "cpu"); };
+    const std::vector<std::string_view> texts = {"The cat sat on the mat.", "it is far"};
+    const std::vector<Pair> pairs = {{texts[0], texts[1]}};
+    Model words = open("task-bert-words"), classer = open("task-bert-classes");
+    FillOptions fill;
+    fill.top_k = 3;
+    auto masks = words.fill_mask("The [MASK] sat on [MASK].", fill);
+    check(masks.size() == 2 && masks[1].size() == 3 && masks[0][0].score >= masks[0][1].score, "fill_mask");
+    fill.targets = {masks[0][2].token};
+    masks = words.fill_mask("The [MASK] sat.", fill);
+    check(masks.size() == 1 && masks[0].size() == 1 && !masks[0][0].text.empty(), "targets");
+    throws(EMBER_ERROR_ARGUMENT, "no mask", [&] { words.fill_mask("The cat sat."); });
+
+    std::vector<Classes> found = classer.classify(texts);
+    check(found.size() == 2 && found[0].classes.size() == 3 && found[0].cut == 0, "classify");
+    ClassifyOptions options;
+    options.top_k = 1;
+    options.scoring = "none";
+    check(classer.classify_pairs(pairs, options)[0].classes.size() == 1, "classify_pairs");
+    std::size_t calls = 0, last = 0;
+    options.run.batch_tokens = 1;
+    options.run.progress = [&](std::size_t done, std::size_t all) { calls++, last = done, check(all == 2, "all"); };
+    classer.classify(texts, options);
+    check(calls == 2 && last == 2, "progress of a task");
+    options.run.progress = [&](std::size_t, std::size_t) { throw std::logic_error("enough"); };
+    try {
+        classer.classify(texts, options);
+        check(false, "an exception passes through a task");
+    } catch (const std::logic_error &) {
+        check(true, "an exception passes through a task");
+    }
+    CancelToken token;
+    token.cancel();
+    options.run.progress = nullptr;
+    options.run.cancel = &token;
+    throws(EMBER_ERROR_CANCELLED, "a cancelled task", [&] { classer.classify(texts, options); });
+
+    ZeroShotOptions zero;
+    zero.template_text = "About {}.";
+    zero.multi_label = true;
+    Classes labels = open("task-deberta-entailment").zero_shot(texts[0], std::vector<std::string>{"cats", "dogs"}, zero);
+    check(labels.classes.size() == 2 && labels.classes[0].label.size() == 4, "zero_shot");
+    Model tagger = open("task-roberta-tokens");
+    TokenOptions tags;
+    auto entities = tagger.token_classify(texts);
+    check(entities.size() == 2 && entities[0][0].token && entities[0][0].text == "T", "token_classify");
+    tags.aggregation = "simple";
+    tags.ignore.emplace();
+    auto joined = tagger.token_classify(texts, tags);
+    check(!joined[0].empty() && !joined[0][0].token && joined[0].back().end == texts[0].size(), "aggregation");
+    AnswerOptions answer;
+    answer.top_k = 2;
+    answer.no_answer = true;
+    std::vector<Answer> answers = open("task-bert-answers").answer("Where?", texts[0], answer);
+    check(answers.size() == 2 && texts[0].substr(answers[0].start, answers[0].text.size()) == answers[0].text, "answer");
+    auto ranked = open("task-bert-rerank").rerank("cat", texts);
+    check(ranked.size() == 2 && ranked[0].score >= ranked[1].score, "rerank");
+    std::vector<Sparse> sparse = words.sparse(texts);
+    check(sparse.size() == 2 && !sparse[0].ids.empty() && sparse[0].weights.size() == sparse[0].ids.size(), "sparse");
+    throws(EMBER_ERROR_MISSING, "no head over words", [&] { classer.sparse(texts); });
+    float follows = open("task-bert-order").follows(pairs)[0];
+    check(follows > 0 && follows < 1, "follows");
+}
+
+static void vectors(const std::string &path) {
+    WordVectors words = WordVectors::open(path);
+    check(words.size() == 30 && words.width() == 17 && !words.has_subwords(), "word vectors");
+    check(words.format() == "word2vec binary" && !words.description().empty(), "what they are");
+    check(words.word(words.index("king")) == "king", "index and word");
+    std::vector<float> king = words.vector("king");
+    const std::vector<std::string_view> texts = {"king", "king xyzzy"};
+    Embeddings rows = words.embed(texts);
+    check(rows.size() == 2 && close(rows[0], king) && close(rows[1], king), "means of words");
+    WordOptions options;
+    options.dimensions = 5;
+    options.normalize = true;
+    check(words.embed(texts, options).width() == 5, "fewer dimensions");
+    options.dimensions = 18;
+    throws(EMBER_ERROR_ARGUMENT, "dimensions beyond the width", [&] { words.embed(texts, options); });
+    options.dimensions.reset();
+    options.unknown = "error";
+    throws(EMBER_ERROR_ARGUMENT, "an unknown word", [&] { words.embed(texts, options); });
+    check(words.nearest_to(king, 1)[0].word == "king" && words.nearest("king", 3).size() == 3, "nearest");
+    check(words.analogy("king", "man", "woman", 1)[0].word == "singing", "gensim's analogy");
+    check(words.similarity("king", "king") > 0.9999f, "similarity");
+    throws(EMBER_ERROR_ARGUMENT, "a word that is not there", [&] { words.vector("xyzzy"); });
+}
+
 int main(int count, char **words) try {
     if (count < 2) return 2;
     const std::string golden = words[1];
     Model encoder = Model::open(golden + "/st-prompts", "cpu");
     Model decoder = Model::open(golden + "/st-decoder", "cpu");
     embeds(encoder);
+    opens(golden + "/st-prompts");
     describes(encoder);
     describes(decoder);
     forwards(decoder);
     tokenizes(encoder);
     chats(golden + "/chat");
+    tasks(golden);
+    vectors(golden + "/words/word2vec.bin");
     throws(EMBER_ERROR_IO, "no such model", [] { Model::open("no/such", "cpu"); });
     throws(EMBER_ERROR_MISSING, "an encoder talks not", [&] { encoder.chat(); });
     Model moved = std::move(decoder);

@@ -13,14 +13,26 @@ use std::path::Path;
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files in the order in which the header is read.
-const SECTIONS: &[&str] =
-    &["status", "log", "device", "cancel", "model", "tokenizer", "embed", "generate", "session", "chat"];
+const SECTIONS: &[&str] = &[
+    "status",
+    "log",
+    "device",
+    "cancel",
+    "model",
+    "tokenizer",
+    "embed",
+    "task",
+    "generate",
+    "session",
+    "chat",
+    "words",
+];
 
 /// The starting values of structs of options, and after which type they stand.
 const STARTS: &[(&str, &str)] = &[
     (
         "} ember_open_options;\n",
-        "#define EMBER_OPEN_OPTIONS_INIT { sizeof(ember_open_options), NULL }\n",
+        "#define EMBER_OPEN_OPTIONS_INIT \\\n    { sizeof(ember_open_options), NULL, NULL, (size_t)EMBER_UNSET }\n",
     ),
     (
         "} ember_forward_options;\n",
@@ -30,6 +42,36 @@ const STARTS: &[(&str, &str)] = &[
         "} ember_embed_options;\n",
         "#define EMBER_EMBED_OPTIONS_INIT \\\n    { sizeof(ember_embed_options), EMBER_UNSET, NULL, NULL, NULL, (size_t)EMBER_UNSET, \\\n      \
          (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }\n",
+    ),
+    (
+        "} ember_run_options;\n",
+        "#define EMBER_RUN_OPTIONS_INIT \\\n    { sizeof(ember_run_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }\n",
+    ),
+    (
+        "} ember_fill_options;\n",
+        "#define EMBER_FILL_OPTIONS_INIT \\\n    { sizeof(ember_fill_options), (size_t)EMBER_UNSET, NULL, 0, NULL }\n",
+    ),
+    (
+        "} ember_classify_options;\n",
+        "#define EMBER_CLASSIFY_OPTIONS_INIT \\\n    { sizeof(ember_classify_options), (size_t)EMBER_UNSET, NULL, NULL }\n",
+    ),
+    (
+        "} ember_token_options;\n",
+        "#define EMBER_TOKEN_OPTIONS_INIT \\\n    { sizeof(ember_token_options), NULL, NULL, 0, (size_t)EMBER_UNSET, NULL }\n",
+    ),
+    (
+        "} ember_answer_options;\n",
+        "#define EMBER_ANSWER_OPTIONS_INIT \\\n    { sizeof(ember_answer_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, \\\n      \
+         (size_t)EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, NULL }\n",
+    ),
+    (
+        "} ember_zero_shot_options;\n",
+        "#define EMBER_ZERO_SHOT_OPTIONS_INIT \\\n    { sizeof(ember_zero_shot_options), NULL, EMBER_UNSET, NULL }\n",
+    ),
+    (
+        "} ember_word_options;\n",
+        "#define EMBER_WORD_OPTIONS_INIT \\\n    { sizeof(ember_word_options), NULL, EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, \\\n      \
+         (size_t)EMBER_UNSET, (size_t)EMBER_UNSET }\n",
     ),
     (
         "} ember_generate_options;\n",
