@@ -9,6 +9,7 @@ language: ids as they are, floats as the 8 hex digits of their 32 bits, joined.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ def bits(values: NDArray[np.float32]) -> str:
     return values.astype(">f4").tobytes().hex()
 
 
+def hexed(text: str) -> str:
+    return text.encode().hex()
+
+
 def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
     found = [piece.token for piece in stream if piece.token is not None]
     logprobs = np.array([token.logprob for token in found], np.float32)
@@ -28,14 +33,16 @@ def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
 
 def main(root: Path, out: Path) -> None:
     stories = json.loads((root / "tests" / "stories.json").read_text())
-    results: dict[str, list[object]] = {"embed": [], "tokenize": [], "generate": [], "chat": []}
-    models: dict[str, emberform.Model] = {}
+    kinds = ("embed", "tokenize", "generate", "chat", "task", "words")
+    results: dict[str, list[object]] = {kind: [] for kind in kinds}
+    models: dict[tuple[str, str | None], emberform.Model] = {}
 
-    def model(story: dict[str, str]) -> emberform.Model:
-        name = story["model"]
-        if name not in models:
-            models[name] = emberform.open(root / name, device="cpu")
-        return models[name]
+    def model(story: dict[str, Any]) -> emberform.Model:
+        name, precision = story["model"], story.get("precision")
+        if (name, precision) not in models:
+            opened = emberform.open(root / name, device="cpu", precision=precision)
+            models[name, precision] = opened
+        return models[name, precision]
 
     for story in stories["embed"]:
         vectors = model(story).embed(story["texts"], prompt_name=story.get("prompt_name"))
@@ -55,8 +62,21 @@ def main(root: Path, out: Path) -> None:
         for turn in story["turns"]:
             ids, logprobs = tokens(chat.say(turn, **options))
             replies.append({"ids": ids, "logprobs": logprobs})
-        prompt = chat.prompt().encode().hex()
+        prompt = hexed(chat.prompt())
         results["chat"].append({"model": story["model"], "replies": replies, "prompt": prompt})
+    for story in stories["task"]:
+        rows = model(story).token_classify(story["texts"], aggregation=story["aggregation"])
+        entities = [
+            [[hexed(one.label), hexed(one.text), bits(np.array([one.score], np.float32))] for one in row]
+            for row in rows
+        ]
+        results["task"].append({"model": story["model"], "entities": entities})
+    for story in stories["words"]:
+        words = emberform.open_words(root / story["model"])
+        rows_of_bits = [bits(row) for row in words.embed(story["texts"])]
+        near = words.nearest(story["nearest"], story["count"])
+        nearest = [[hexed(one.word), bits(np.array([one.cosine], np.float32))] for one in near]
+        results["words"].append({"model": story["model"], "bits": rows_of_bits, "nearest": nearest})
     out.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use emberform::{Device, EmbedOptions, GenerateOptions, Model, Piece, Result};
+use emberform::{
+    Device, EmbedOptions, Entity, GenerateOptions, Model, Piece, Result, TokenOptions, WordVectors,
+};
 use serde_json::{Value, json};
 
 fn main() -> Result<()> {
@@ -13,14 +15,15 @@ fn main() -> Result<()> {
     let root = Path::new(root);
     let stories = std::fs::read(root.join("tests/stories.json")).expect("the stories");
     let stories: Value = serde_json::from_slice(&stories).expect("JSON");
-    let mut models: BTreeMap<String, Model> = BTreeMap::new();
+    let mut models: BTreeMap<(String, String), Model> = BTreeMap::new();
     let mut model = |story: &Value| -> Result<Model> {
-        let name = text(&story["model"]);
-        if !models.contains_key(&name) {
-            let opened = Model::options().device(Device::Cpu).open(root.join(&name))?;
-            models.insert(name.clone(), opened);
+        let precision = story["precision"].as_str().unwrap_or("stored").to_string();
+        let key = (text(&story["model"]), precision);
+        if !models.contains_key(&key) {
+            let options = Model::options().device(Device::Cpu).precision(key.1.parse()?);
+            models.insert(key.clone(), options.open(root.join(&key.0))?);
         }
-        Ok(models[&name].clone())
+        Ok(models[&key].clone())
     };
     let (mut embed, mut tokenize, mut generate) = (vec![], vec![], vec![]);
     for story in list(&stories["embed"]) {
@@ -55,11 +58,37 @@ fn main() -> Result<()> {
             let (ids, logprobs) = tokens(chat.say(text(turn), &options(story))?)?;
             replies.push(json!({"ids": ids, "logprobs": logprobs}));
         }
-        let prompt: String = chat.prompt()?.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let prompt = hex(&chat.prompt()?);
         chats.push(json!({"model": story["model"], "replies": replies, "prompt": prompt}));
     }
-    let results =
-        json!({"embed": embed, "tokenize": tokenize, "generate": generate, "chat": chats});
+    let mut tasks = vec![];
+    for story in list(&stories["task"]) {
+        let texts: Vec<String> = list(&story["texts"]).iter().map(text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let options = TokenOptions::default().aggregation(text(&story["aggregation"]).parse()?);
+        let rows = model(story)?.token_classify(&texts, &options)?;
+        let entity = |one: &Entity| json!([hex(&one.label), hex(&one.text), bits(&[one.score])]);
+        let rows: Vec<Vec<Value>> =
+            rows.iter().map(|row| row.iter().map(entity).collect()).collect();
+        tasks.push(json!({"model": story["model"], "entities": rows}));
+    }
+    let mut words = vec![];
+    for story in list(&stories["words"]) {
+        let vectors = WordVectors::open(root.join(text(&story["model"])))?;
+        let texts: Vec<String> = list(&story["texts"]).iter().map(text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let embeddings = vectors.embed(&texts)?;
+        let rows: Vec<String> = embeddings.rows().map(bits).collect();
+        let count = story["count"].as_u64().expect("a number") as usize;
+        let near = vectors.nearest(&text(&story["nearest"]), count)?;
+        let near: Vec<Value> =
+            near.iter().map(|one| json!([hex(&one.word), bits(&[one.cosine])])).collect();
+        words.push(json!({"model": story["model"], "bits": rows, "nearest": near}));
+    }
+    let results = json!({
+        "embed": embed, "tokenize": tokenize, "generate": generate, "chat": chats, "task": tasks,
+        "words": words,
+    });
     std::fs::write(out, results.to_string()).expect("the results written");
     Ok(())
 }
@@ -89,6 +118,10 @@ fn list(value: &Value) -> &[Value] {
 
 fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_string()
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bits(values: &[f32]) -> String {
