@@ -5,7 +5,7 @@
 
 use emberform::{
     Aggregation, AnswerOptions, CancelToken, Class, ClassifyOptions, Code, Error, FillOptions,
-    Model, RunOptions, Scoring, TokenOptions, ZeroShotOptions, char_range,
+    Model, RunOptions, Scoring, TextRole, TokenOptions, ZeroShotOptions, char_range,
 };
 use emberform_tests::{devices, golden, open, recorded_json};
 use serde_json::Value;
@@ -16,6 +16,17 @@ const SCORE: f64 = 1e-4;
 fn texts(value: &Value) -> Vec<&str> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().map(|text| text.as_str().expect("text")).collect()
+}
+
+fn run() -> RunOptions {
+    RunOptions::default()
+}
+
+fn role(name: &str) -> TextRole {
+    match name {
+        "query" => TextRole::Query,
+        _ => TextRole::Document,
+    }
 }
 
 fn number(value: &Value) -> Option<usize> {
@@ -155,6 +166,28 @@ fn check(model: &Model, case: &Value) -> Result<f64, String> {
                 near(*found, wanted);
             }
         }
+        "embed_tokens" => {
+            let found = model.embed_tokens(&[text("text")], role(text("role")), &run());
+            let found = &found.map_err(failed)?[0];
+            same("vectors", found.len().to_string(), list.len().to_string())?;
+            for (found, wanted) in found.rows().zip(&list) {
+                let wanted = wanted.as_array().expect("a vector");
+                same("width", found.len().to_string(), wanted.len().to_string())?;
+                found.iter().zip(wanted).for_each(|(found, wanted)| near(*found, wanted));
+            }
+        }
+        "max_sim" => {
+            let side = |key: &str, role: TextRole| {
+                model.embed_tokens(&texts(&case[key]), role, &run()).map_err(failed)
+            };
+            let queries = side("queries", TextRole::Query)?;
+            let documents = side("documents", TextRole::Document)?;
+            for (query, scores) in queries.iter().zip(&list) {
+                for (j, document) in documents.iter().enumerate() {
+                    near(query.max_sim(document), &scores[j]);
+                }
+            }
+        }
         "follows" => {
             let pair = (text("text"), text("pair"));
             let found = model.follows(&[pair], &RunOptions::default()).map_err(failed)?;
@@ -246,7 +279,6 @@ fn wrong_use_is_an_error_that_says_what_would_be_right() {
     says(entails.zero_shot("a", &[], &zero()).unwrap_err(), Code::Argument, "labels");
     let blank = zero().template("no place");
     says(entails.zero_shot("a", &["b"], &blank).unwrap_err(), Code::Argument, "`{}`");
-    let run = RunOptions::default;
     says(classes.rerank("a", &["b"], &run()).unwrap_err(), Code::Missing, "3");
     let tokens = cpu("task-bert-tokens");
     let strided = TokenOptions::default().stride(3);
@@ -257,6 +289,10 @@ fn wrong_use_is_an_error_that_says_what_would_be_right() {
     says(answers.answer(&long, "a", &plain()).unwrap_err(), Code::Argument, "question");
     let wide = ClassifyOptions::default().run(run().max_tokens(49));
     says(classes.classify(&["a"], &wide).unwrap_err(), Code::Argument, "48");
+    let late = classes.embed_tokens(&["a"], TextRole::Query, &run());
+    says(late.unwrap_err(), Code::Missing, "MultiVectorMask");
+    let late = cpu("task-bert-late").embed_tokens(&["a"], TextRole::Query, &run().max_tokens(1));
+    says(late.unwrap_err(), Code::Argument, "max_tokens");
     let cancel = CancelToken::new();
     cancel.cancel();
     let stopped = ClassifyOptions::default().run(run().cancel(cancel));

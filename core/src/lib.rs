@@ -35,6 +35,7 @@ mod embed;
 mod error;
 mod family;
 mod generate;
+mod inside;
 #[doc(hidden)]
 pub mod kernels;
 mod load;
@@ -56,11 +57,13 @@ pub use error::{Code, Error, Result};
 pub use generate::{
     CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats, Stream, Token,
 };
+pub use inside::AttentionMaps;
 pub use load::LoadReport;
 pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, Precision, TensorInfo};
 pub use task::{
     Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
-    Ranked, RunOptions, Scoring, Sparse, TokenOptions, ZeroShotOptions, char_range,
+    Ranked, RunOptions, Scoring, Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions,
+    char_range,
 };
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

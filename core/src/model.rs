@@ -13,6 +13,7 @@ use crate::device::{self, Device, DeviceInfo};
 use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, by_length};
 use crate::error::{Error, Result};
 use crate::generate::{CancelToken, Defaults, GenerateOptions, Session, Stream};
+use crate::inside::{AttentionMaps, Inside, See, Shown};
 use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
 use crate::load::weights::Weights;
@@ -20,7 +21,7 @@ use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
 use crate::reserve::{reserved, zeros};
-use crate::task::{Labels, Splade};
+use crate::task::Labels;
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
 
@@ -224,9 +225,28 @@ impl OpenOptions {
 pub struct ForwardOptions {
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,
+    /// Hidden states to keep: 0 are those of the embeddings, `i` those after `i` blocks; the last
+    /// ones are taken after the last norm, as transformers' `output_hidden_states` does. Default:
+    /// none.
+    pub hidden_states: Vec<usize>,
+    /// Layers whose attention weights to keep, from 0. Each takes 4 H T bytes a token, and on the
+    /// CPU is computed by a slower way that has these weights. Default: none.
+    pub attentions: Vec<usize>,
 }
 
 impl ForwardOptions {
+    /// Sets [`hidden_states`](Self::hidden_states).
+    pub fn hidden_states(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
+        self.hidden_states = layers.into_iter().collect();
+        self
+    }
+
+    /// Sets [`attentions`](Self::attentions).
+    pub fn attentions(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
+        self.attentions = layers.into_iter().collect();
+        self
+    }
+
     /// Sets [`cancel`](Self#structfield.cancel).
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = Some(token);
@@ -248,12 +268,13 @@ pub struct Output {
     tokens: usize,
     width: usize,
     lengths: Vec<usize>,
+    shown: Shown,
 }
 
 impl Output {
     pub(crate) fn new(values: Vec<f32>, tokens: usize, width: usize, lengths: Vec<usize>) -> Self {
         debug_assert_eq!(values.len(), lengths.len() * tokens * width);
-        Output { values, tokens, width, lengths }
+        Output { values, tokens, width, lengths, shown: Shown::default() }
     }
 
     /// `[B, T, D]`, or `[B, T, V]` for logits; T is the longest row.
@@ -285,6 +306,17 @@ impl Output {
         &self.values
     }
 
+    /// The hidden states after `layer` blocks, if [`ForwardOptions::hidden_states`] asked for them.
+    pub fn hidden_states(&self, layer: usize) -> Option<&Output> {
+        let found = self.shown.states.iter().find(|(own, _)| *own == layer);
+        found.map(|(_, states)| states)
+    }
+
+    /// The attention weights of a layer, if [`ForwardOptions::attentions`] asked for them.
+    pub fn attentions(&self, layer: usize) -> Option<&AttentionMaps> {
+        self.shown.maps.iter().find(|(own, _)| *own == layer).map(|(_, maps)| maps)
+    }
+
     /// All numbers, row-major, without a copy.
     pub fn into_vec(self) -> Vec<f32> {
         self.values
@@ -301,6 +333,8 @@ pub(crate) struct Batch {
     pub tokens: usize,
     /// Lengths of the sequences in the one row; see [`Run::packed`].
     packed: Option<Vec<usize>>,
+    /// See [`Run::beyond`].
+    beyond: bool,
 }
 
 impl Batch {
@@ -328,7 +362,20 @@ impl Batch {
             Tensor::from_data(TensorData::new(values, [b, tokens]), device)
         });
         let types = types.filter(|types| types.iter().any(|row| row.iter().any(|kind| *kind != 0)));
-        Batch { ids: pad(rows), types: types.map(pad), kept, tokens, packed: None }
+        let (ids, types) = (pad(rows), types.map(pad));
+        Batch { ids, types, kept, tokens, packed: None, beyond: false }
+    }
+
+    /// Lets all tokens of a row see its first `seen` alone, and keeps the states of the others.
+    pub(crate) fn see(&mut self, seen: &[usize], device: &burn::tensor::Device) {
+        if seen.iter().all(|seen| *seen == self.tokens) {
+            return;
+        }
+        let values: Vec<bool> =
+            seen.iter().flat_map(|seen| (0..self.tokens).map(move |t| t < *seen)).collect();
+        self.kept =
+            Some(Tensor::from_data(TensorData::new(values, [seen.len(), self.tokens]), device));
+        self.beyond = true;
     }
 }
 
@@ -503,8 +550,8 @@ impl Model {
     /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
     ///
     /// # Errors
-    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
-    /// than the window, [`Error::Memory`] when there is no room for the result,
+    /// [`Error::Argument`] for an id beyond the vocabulary or a layer that is not there,
+    /// [`Error::TooLong`] for a row longer than the window, [`Error::Memory`] when there is no room for the result,
     /// [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device fails.
     pub fn forward_with<R: AsRef<[u32]>>(
         &self,
@@ -524,35 +571,47 @@ impl Model {
             false => ("hidden states", self.inner.spec.width),
         };
         let mut values = zeros(what, &[ids.len(), tokens, width])?;
+        let (states, maps) = (&options.hidden_states, &options.attentions);
+        let mut inside = Inside::new(&self.inner.spec, states, maps, ids.len(), tokens)?;
         for batch in by_length(&lengths, FORWARD_TOKENS) {
             let rows: Vec<&[u32]> = batch.iter().map(|i| ids[*i]).collect();
             let mut give = |row: usize, token: usize, numbers: &[f32]| {
                 let start = (batch[row] * tokens + token) * width;
                 values[start..start + numbers.len()].copy_from_slice(numbers);
             };
-            self.guarded(|| self.forward_batch(&rows, options.cancel.as_ref(), &mut give))?;
+            let cancel = options.cancel.as_ref();
+            self.guarded(|| self.forward_batch(&rows, cancel, (&batch, &mut inside), &mut give))?;
         }
-        Ok(Output::new(values, tokens, width, lengths))
+        let shown = inside.finish(&lengths);
+        Ok(Output { shown, ..Output::new(values, tokens, width, lengths) })
     }
 
     /// Runs rows that are one batch; `give` gets the numbers of some tokens of a row, with the
-    /// row's index and the first token's.
+    /// row's index and the first token's. `inside` takes what it asked for, of rows that are `places`
+    /// among those of the call.
     fn forward_batch(
         &self,
         rows: &[&[u32]],
         cancel: Option<&CancelToken>,
+        (places, inside): (&[usize], &mut Inside),
         give: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<()> {
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let decoder = self.decoder();
         // A long row of a decoder, alone in its batch, is read through a cache.
-        let chunk = if decoder.is_some() { FORWARD_TOKENS } else { longest.max(1) };
+        let chunk = match decoder.is_some() && !inside.whole() {
+            true => FORWARD_TOKENS,
+            false => longest.max(1),
+        };
         let mut cache = (longest > chunk).then(|| cache(self));
         for start in (0..longest).step_by(chunk) {
             let part = |row: &&[u32]| start.min(row.len())..(start + chunk).min(row.len());
             let parts: Vec<&[u32]> = rows.iter().map(|row| &row[part(row)]).collect();
             let batch = Batch::new(&parts, None, &self.inner.device);
-            let hidden = self.hidden(batch, cache.as_mut(), cancel)?; // [B, T, D]
+            let mut see = inside.ask();
+            let hidden = self.hidden_with(batch, cache.as_mut(), cancel, &mut see)?; // [B, T, D]
+            let taken = parts.iter().zip(places).map(|(part, row)| (*row, start, part.len()));
+            inside.take(see, &taken.collect::<Vec<_>>(), &self.inner.info)?;
             let [b, t, d] = hidden.dims();
             let piece = match decoder {
                 Some(_) => (HEAD_WORK / (d * self.inner.spec.vocab) / b).clamp(1, t),
@@ -587,11 +646,33 @@ impl Model {
         cache: Option<&mut Cache>,
         cancel: Option<&CancelToken>,
     ) -> Result<Tensor<3>> {
+        self.hidden_with(batch, cache, cancel, &mut See::default())
+    }
+
+    /// As [`hidden`](Self::hidden), keeping what `see` asks for.
+    fn hidden_with(
+        &self,
+        batch: Batch,
+        cache: Option<&mut Cache>,
+        cancel: Option<&CancelToken>,
+        see: &mut See,
+    ) -> Result<Tensor<3>> {
         debug_assert!(batch.tokens > 0);
-        let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
-        let packed = batch.packed.as_deref();
-        let run = Run { types: batch.types, kept: batch.kept, packed, cache };
-        self.transformer().run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)
+        let mut keep = |layer: usize, x: &Tensor<3>| {
+            for (_, kept) in see.states.iter_mut().filter(|(own, _)| *own == layer) {
+                *kept = Some(x.clone());
+            }
+        };
+        let mut go_on = |layer: usize, x: &Tensor<3>| {
+            keep(layer, x);
+            !cancel.is_some_and(CancelToken::is_cancelled)
+        };
+        let (packed, maps) = (batch.packed.as_deref(), &mut see.maps[..]);
+        let (types, kept, beyond) = (batch.types, batch.kept, batch.beyond);
+        let run = Run { types, kept, packed, cache, maps, beyond };
+        let hidden = self.transformer().run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)?;
+        keep(self.inner.spec.layers.len(), &hidden);
+        Ok(hidden)
     }
 
     /// Continues a text: a stream of pieces, made as they are asked for.
@@ -851,9 +932,9 @@ impl Model {
         }
     }
 
-    /// How sparse vectors are made.
-    pub(crate) fn splade(&self) -> Splade {
-        self.inner.embedder.splade()
+    /// How hidden states become vectors.
+    pub(crate) fn embedder(&self) -> &Embedder {
+        &self.inner.embedder
     }
 
     /// What the files say for tasks.

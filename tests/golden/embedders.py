@@ -50,11 +50,11 @@ FOLDERS = {
 }
 
 
-def wordpiece(lies):
+def wordpiece(lies, vocabulary=VOCABULARY):
     """A small tokenizer.json; with `lies` it also truncates and pads by itself, which sentence-transformers overrules."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    t = Tokenizer(models.WordPiece({w: i for i, w in enumerate(VOCABULARY)}, unk_token="[UNK]", max_input_chars_per_word=100))
+    t = Tokenizer(models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=100))
     t.normalizer = normalizers.BertNormalizer(lowercase=True)
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     t.decoder = decoders.WordPiece()

@@ -230,6 +230,35 @@ def record(only=None):
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
 
+# Every layer's hidden states and attention weights, of one checkpoint of each kind of attention.
+LAYERS = {"bert-mlm": "BertForMaskedLM", "deberta-words": "DebertaV2ForMaskedLM", "deberta-classes": "DebertaV2ForSequenceClassification",
+          "albert-classes": "AlbertForSequenceClassification", "modernbert-tokens": "ModernBertForTokenClassification",
+          "gpt2-untied": "GPT2LMHeadModel", "llama-bias": "LlamaForCausalLM", "qwen3-tied": "Qwen3ForCausalLM",
+          "gemma3-pattern": "Gemma3ForCausalLM", "gemma2-capped": "Gemma2ForCausalLM"}
+
+
+@torch.no_grad()
+def layers(only=None):
+    """layers.safetensors: `states` [L + 1, B, T, D] and `maps` [L, B, H, T, T] of all rows in expected.safetensors but the first."""
+    from safetensors.torch import load_file
+
+    for name, cls in LAYERS.items():
+        if only not in (None, name):
+            continue
+        folder = base.HERE / name
+        model, _ = base.load_reference(cls, folder)
+        n = base.LENGTHS[2]  # the shorter rows: maps grow with the square
+        rows = {key: value[1:, :n] for key, value in load_file(folder / "expected.safetensors").items() if key in ("ids", "mask")}
+        out = model(input_ids=rows["ids"], attention_mask=rows["mask"], output_hidden_states=True, output_attentions=True)
+        states, maps = torch.stack(out.hidden_states), torch.stack(out.attentions)
+        assert len(states) == len(maps) + 1 == model.config.num_hidden_layers + 1
+        real = rows["mask"].bool()
+        sums = maps.sum(-1).transpose(2, 3)[:, real]
+        assert (sums - 1).abs().max() < 1e-5, (name, "weights do not sum to 1")
+        save_file({"states": states.contiguous(), "maps": maps.contiguous()}, folder / "layers.safetensors")
+        print(name, tuple(states.shape), tuple(maps.shape))
+
+
 # --- GGUF: names by gguf-py's table, keys and changes as llama.cpp's converter makes them -----------------------------
 
 ARCH = {"gemma-embedding": gguf.MODEL_ARCH.GEMMA_EMBEDDING, "bert": gguf.MODEL_ARCH.BERT, "modern-bert": gguf.MODEL_ARCH.MODERN_BERT, "nomic-bert": gguf.MODEL_ARCH.NOMIC_BERT}

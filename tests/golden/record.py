@@ -823,6 +823,7 @@ def main():
             import encoders
 
             encoders.record()
+            encoders.layers()
         elif what == "tasks":
             import tasks
 

@@ -6,6 +6,7 @@ by an environment of their own, with the last version that has it:  python tasks
 import json
 import pathlib
 import shutil
+import string
 import sys
 
 import embedders as emb
@@ -67,13 +68,32 @@ BERT = dict(enc.BERT, **SMALL)
 ROBERTA = dict(enc.ROBERTA, **dict(SMALL, max_position_embeddings=82))
 DEBERTA = dict(enc.DEBERTA, **SMALL)
 NER = labels(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
-WORD, MARK, PIECE = (lambda: emb.wordpiece(False), SPECIAL), (marked, MARKS), (pieces, SPECIAL)
+
+
+def with_markers():
+    """As PyLate saves it: its markers are tokens."""
+    markers = ["[Q] ", "[D] "]
+    t = emb.wordpiece(False, emb.VOCABULARY + markers)
+    t.add_tokens(markers)
+    return t
+
+
+WORD, MARK, PIECE, MARKED = (lambda: emb.wordpiece(False), SPECIAL), (marked, MARKS), (pieces, SPECIAL), (with_markers, SPECIAL)
 
 TASKS = {
     "task-bert-words": dict(cls="BertForMaskedLM", config=BERT, tokenizer=WORD),
     "task-roberta-words": dict(cls="RobertaForMaskedLM", config=ROBERTA, tokenizer=MARK),
     "task-distilbert-splade": dict(cls="DistilBertForMaskedLM", tokenizer=WORD, splade=dict(pooling_strategy="sum", activation_function="log1p_relu"),
                                    config=dict(enc.DISTILBERT, dim=12, n_heads=3, hidden_dim=17, max_position_embeddings=48)),
+    # a vector a token: as PyLate saves it, and as sentence-transformers does
+    "task-bert-late": dict(cls="BertModel", config=BERT, tokenizer=MARKED, late=dict(
+        pylate=dict(model_type="ColBERT", prompts={}, query_prefix="[Q] ", document_prefix="[D] ", query_length=14, document_length=24,
+                    attend_to_expansion_tokens=False, skiplist_words=list(string.punctuation), do_query_expansion=True),
+        dense=(7, False, "torch.nn.modules.linear.Identity"))),
+    "task-roberta-late": dict(cls="RobertaModel", config=ROBERTA, tokenizer=MARK, late=dict(
+        transformer=dict(query_length=30, document_length=20, query_expansion=dict(strategy="min", attend=True, token=None, length=9)),
+        mask=dict(skiplist_words=[".", "no such word", "a"], skiplist_tasks=["document"], keep_only_token_ids=None),
+        dense=(6, True, "torch.nn.modules.activation.Tanh"))),
     "task-bert-classes": dict(cls="BertForSequenceClassification", config=dict(BERT, **labels(["bad", "so-so", "good"])), tokenizer=WORD),
     "task-roberta-multi": dict(cls="RobertaForSequenceClassification", tokenizer=MARK,
                                config=dict(ROBERTA, problem_type="multi_label_classification", **labels(["a", "b", "c", "d"]))),
@@ -126,7 +146,54 @@ def folders():
             base.write_json(folder / "config_sentence_transformers.json", dict(model_type="SparseEncoder", prompts=dict(query="", document=""),
                                                                                default_prompt_name=None, similarity_fn_name="dot"))
             base.write_json(folder / "1_SpladePooling" / "config.json", dict(spec["splade"], embedding_dimension=None))
+        if "late" in spec:
+            late(folder, name, config, **spec["late"])
         print(name, sum(v.numel() for v in shell.state_dict().values()), "numbers")
+
+
+def late(folder, name, config, dense, pylate=None, transformer=None, mask=None):
+    """The files beside a transformer whose tokens each have a vector."""
+    from safetensors.torch import save_file
+
+    size, bias, activation = dense
+    rng = base.generator(name + "/dense")
+    values = {"linear.weight": rng.normal(0, 0.4, (size, config["hidden_size"]))}
+    values |= {"linear.bias": rng.normal(0, 0.3, size)} if bias else {}
+    (folder / "1_Dense").mkdir(parents=True, exist_ok=True)
+    save_file({k: torch.tensor(v, dtype=torch.float32) for k, v in values.items()}, folder / "1_Dense" / "model.safetensors")
+    base.write_json(folder / "1_Dense" / "config.json", dict(
+        in_features=config["hidden_size"], out_features=size, bias=bias, activation_function=activation,
+        **(dict(use_residual=False) if pylate else dict(module_input_name="token_embeddings", module_output_name="token_embeddings"))))
+    st = "sentence_transformers."
+    kinds = [(st + ("models.Transformer" if pylate else "base.modules.transformer.Transformer"), ""),
+             ("pylate.models.Dense.Dense" if pylate else st + "base.modules.dense.Dense", "1_Dense")]
+    if not pylate:
+        kinds += [(st + "multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask", "2_MultiVectorMask"),
+                  (st + "sentence_transformer.modules.normalize.Normalize", "3_Normalize")]
+        base.write_json(folder / "2_MultiVectorMask" / "config.json", mask)
+        base.write_json(folder / "3_Normalize" / "config.json", dict(module_input_name="token_embeddings", module_output_name="token_embeddings"))
+    base.write_json(folder / "modules.json", [dict(idx=i, name=str(i), path=path, type=kind) for i, (kind, path) in enumerate(kinds)])
+    base.write_json(folder / "sentence_bert_config.json", dict(max_seq_length=24, do_lower_case=False) if pylate else dict(
+        transformer_task="feature-extraction", modality_config=dict(text=dict(method="forward", method_output_name="last_hidden_state")),
+        module_output_name="token_embeddings", **transformer))
+    base.write_json(folder / "config_sentence_transformers.json", dict(pylate or dict(
+        model_type="MultiVectorEncoder", prompts=dict(query="query: ", document="")), default_prompt_name=None, similarity_fn_name="MaxSim"))
+
+
+def tokens_vectors(folder):
+    from sentence_transformers import MultiVectorEncoder
+
+    model = MultiVectorEncoder(str(folder), device="cpu", local_files_only=True)
+    queries = ["Where sat the cat?", TEXTS[3], TEXTS[4], ""]
+    found, vectors = [], {}
+    for role, texts, encode in (("query", queries, model.encode_query), ("document", TEXTS, model.encode_document)):
+        vectors[role] = [encode(text) for text in texts]
+        for text, rows in zip(texts, vectors[role]):
+            rows = [[float(f"{x:.9g}") for x in row] for row in rows.tolist()]
+            found.append(dict(call="embed_tokens", role=role, text=text, result=rows))
+    scores = model.similarity(vectors["query"], vectors["document"])
+    found.append(dict(call="max_sim", queries=queries, documents=TEXTS, result=scores.tolist()))
+    return found
 
 
 def clear(scores, name):
@@ -243,6 +310,8 @@ def record(answering=False):
         pipe = lambda kind: transformers.pipeline(kind, model=model, tokenizer=tok, device="cpu")
         if "Answering" in spec["cls"]:
             cases = answers(name, pipe("question-answering"))
+        elif "late" in spec:
+            cases = tokens_vectors(folder)
         elif "MaskedLM" in spec["cls"]:
             cases = sparse(folder) if "splade" in spec else fill(name, pipe("fill-mask")) + sparse(folder)
         elif "rerank" in name:

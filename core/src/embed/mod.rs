@@ -28,7 +28,7 @@ use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
 use crate::reserve::reserved;
-use crate::task::Splade;
+use crate::task::{Late, Splade};
 use crate::text::{Encoding, Tokenizer};
 
 /// What a caller chooses about embedding. The default is what the model's folder says.
@@ -232,6 +232,19 @@ impl Embedder {
         self.recipe.prompts.iter().map(|(name, prompt)| (name.as_str(), prompt.as_str()))
     }
 
+    /// How a vector a token is made.
+    pub(crate) fn late(&self) -> Option<&Late> {
+        self.recipe.late.as_ref()
+    }
+
+    /// A text in the case that the model takes.
+    pub(crate) fn case(&self, text: &str) -> String {
+        match self.recipe.lowercase {
+            true => text.to_lowercase(),
+            false => text.to_string(),
+        }
+    }
+
     /// How sparse vectors are made.
     pub(crate) fn splade(&self) -> Splade {
         self.recipe.splade
@@ -260,10 +273,7 @@ impl Embedder {
             None => self.max_tokens().min(window),
         };
         let prompt = self.prompt(options)?;
-        let case = |text: &str| match self.recipe.lowercase {
-            true => text.to_lowercase(),
-            false => text.to_string(),
-        };
+        let case = |text: &str| self.case(text);
         let skipped = if prompt.is_empty() || self.recipe.include_prompt {
             0
         } else {
@@ -360,8 +370,8 @@ impl Embedder {
         Some(self.after_pooling(Tensor::cat(pooled, 1), options))
     }
 
-    /// `[B, D]` -> `[B, width]`
-    fn after_pooling(&self, mut x: Tensor<2>, options: &EmbedOptions) -> Tensor<2> {
+    /// The dense layers and norms: `[B, D]` -> `[B, width]`
+    pub(crate) fn after_pooling(&self, mut x: Tensor<2>, options: &EmbedOptions) -> Tensor<2> {
         for step in &self.steps {
             x = match step {
                 Layer::Normalize if options.normalize == Some(false) => x,

@@ -12,7 +12,7 @@ use super::Pooling;
 use crate::error::{Error, Result};
 use crate::load::{Stored, json, json_value, safetensors};
 use crate::nn::Spec;
-use crate::task::Splade;
+use crate::task::{Late, Splade};
 
 /// A dense layer after pooling, as stored.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub(crate) struct Recipe {
     pub lowercase: bool,
     /// How sparse vectors are made.
     pub splade: Splade,
+    /// How a vector a token is made.
+    pub late: Option<Late>,
 }
 
 impl Recipe {
@@ -73,21 +75,21 @@ impl Recipe {
     pub(crate) fn read(folder: &Path) -> Result<Recipe> {
         let mut recipe = Recipe { include_prompt: true, ..Recipe::default() };
         let path = folder.join("modules.json");
+        let mut mask = None;
         match json_value(&path)? {
             None => {}
             Some(Value::Array(modules)) => {
                 for module in &modules {
-                    recipe.module(folder, &path, module)?;
+                    recipe.module(folder, &path, module, &mut mask)?;
                 }
             }
             Some(_) => return Err(Error::format(&path, "JSON", "it holds no list of modules")),
         }
         let home = recipe.transformer(folder);
         let path = home.join("sentence_bert_config.json");
-        if let Some(values) = json(&path)? {
-            recipe.max_tokens = count(&values, "max_seq_length")?;
-            recipe.lowercase = flag(&values, "do_lower_case")?.unwrap_or(false);
-        }
+        let transformer = json(&path)?.unwrap_or_default();
+        recipe.max_tokens = count(&transformer, "max_seq_length")?;
+        recipe.lowercase = flag(&transformer, "do_lower_case")?.unwrap_or(false);
         let path = folder.join("config_sentence_transformers.json");
         if let Some(values) = json(&path)? {
             match values.get("prompts") {
@@ -121,6 +123,11 @@ impl Recipe {
                     return Err(Error::config("default_prompt_name", problem));
                 }
             };
+            recipe.late = Late::of_pylate(&values)?;
+        }
+        if let (None, Some(mask)) = (&recipe.late, &mask) {
+            let prompt = |role: &str| recipe.prompts.get(role).map(String::as_str);
+            recipe.late = Some(Late::of_modules(mask, &transformer, prompt)?);
         }
         Ok(recipe)
     }
@@ -170,7 +177,14 @@ impl Recipe {
         self.max_tokens = Some(limit.min(spec.window).max(1));
     }
 
-    fn module(&mut self, folder: &Path, file: &Path, module: &Value) -> Result<()> {
+    /// Takes a module in; the values of a `MultiVectorMask` go to `mask`.
+    fn module(
+        &mut self,
+        folder: &Path,
+        file: &Path,
+        module: &Value,
+        mask: &mut Option<Map<String, Value>>,
+    ) -> Result<()> {
         let text = |key: &str| module.get(key).and_then(Value::as_str);
         let Some(kind) = text("type") else {
             return Err(Error::format(file, "modules.json", "a module has no `type`"));
@@ -191,6 +205,9 @@ impl Recipe {
             "StaticEmbedding" => {
                 self.home = place.to_string();
                 self.is_static = true;
+            }
+            "MultiVectorMask" => {
+                *mask = Some(json(&inside.join("config.json"))?.unwrap_or_default());
             }
             "Transformer" | "MLMTransformer" => self.home = place.to_string(),
             "SpladePooling" => {
@@ -227,7 +244,7 @@ impl Recipe {
                     what: format!("sentence-transformers module `{other}`"),
                     known:
                         "Transformer, StaticEmbedding, Pooling, Dense, Normalize, MLMTransformer, \
-                            SpladePooling"
+                            SpladePooling, MultiVectorMask"
                             .to_string(),
                 });
             }

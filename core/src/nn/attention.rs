@@ -6,6 +6,8 @@
 //!             -> softmax(scale q k^T) v [B, H, T, C] -> out [B, T, D]
 //! ```
 
+use std::cell::OnceCell;
+
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, activation};
 
@@ -55,6 +57,8 @@ pub(crate) struct Places<'a> {
     pub hidden: Option<&'a Tensor<4, Bool>>,
     /// The same in numbers, where the pass is on the CPU.
     pub view: Option<View<'a>>,
+    /// Where the weights of the attention are put, `[B, H, T, S]`, if they are wanted.
+    pub map: Option<&'a OnceCell<Tensor<4>>>,
 }
 
 impl Attention {
@@ -214,6 +218,11 @@ fn attend(
         Some(hidden) => scores.mask_fill(hidden.clone().expand([b, h, t, s]), -1e30),
         None => scores,
     };
-    let weights = activation::softmax(scores, 3).reshape([b, kv, h / kv * t, s]);
+    let weights = activation::softmax(scores, 3);
+    if let Some(map) = places.map {
+        // A block has one attention: the place is empty.
+        let _ = map.set(weights.clone());
+    }
+    let weights = weights.reshape([b, kv, h / kv * t, s]);
     weights.matmul(v).reshape([b, h, t, c])
 }

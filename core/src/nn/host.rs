@@ -186,7 +186,8 @@ impl Attention {
             Span::Sliding { window } => (Some(window), Some(0)),
             Span::Local { reach } => (Some(reach.saturating_add(1)), Some(reach)),
         };
-        if places.bias.is_some()
+        if places.map.is_some()
+            || places.bias.is_some()
             || places.vectors.is_some()
             || matches!(spec.qk_norm, Some(QkNorm::PerHead(_)))
         {

@@ -1,5 +1,6 @@
 //! The Transformer of this crate: embeddings, blocks and last norm, for encoders and decoders.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -58,6 +59,10 @@ pub(crate) struct Run<'a> {
     /// Lengths of sequences that stand one after another in the one row, without padding and
     /// without seeing each other; where [`Transformer::packs`] says so alone.
     pub packed: Option<&'a [usize]>,
+    /// Layers whose attention weights are wanted, `[B, H, T, S]`; not with `packed`.
+    pub maps: &'a mut [(usize, Option<Tensor<4>>)],
+    /// Whether the states of tokens that `kept` hides are wanted as well: they see the others.
+    pub beyond: bool,
 }
 
 impl Transformer {
@@ -143,7 +148,7 @@ impl Transformer {
         let start = run.cache.as_ref().map_or(0, |cache| cache.len());
         let on_host = host::is_host(&device) && (run.cache.is_none() || b == 1);
         let parts = match on_host {
-            true => parts([b, t], run.packed, run.kept.as_ref()),
+            true => parts([b, t], run.packed, run.kept.as_ref(), run.beyond),
             false => vec![],
         };
         let at: Vec<usize> = match run.packed {
@@ -173,7 +178,10 @@ impl Transformer {
             let layer = run.cache.as_deref_mut().map(|cache| &mut cache.layers[i]);
             let angles = rope.map(|rope| &ropes[rope].1);
             let span = own.span;
-            if on_host && block.on_host() {
+            let wanted = run.maps.iter().any(|(own, _)| *own == i);
+            // A token beyond the last key may see none of them through a window.
+            let blind = run.beyond && span != Span::Bidirectional;
+            if on_host && block.on_host() && !wanted && !blind {
                 let view = Some(View { span, parts: &parts });
                 x = block.forward(x, Places { angles, view, ..Places::default() }, layer);
                 continue;
@@ -200,7 +208,9 @@ impl Transformer {
                 masks.push((span, keys, mask::either(own, padding.clone())));
                 masks.len() - 1
             });
+            let map = OnceCell::new();
             let places = Places {
+                map: wanted.then_some(&map),
                 angles,
                 bias: bias.map(|bias| &biases[bias].1),
                 vectors: vector.map(|vector| &vectors[vector].1),
@@ -208,6 +218,11 @@ impl Transformer {
                 view: None,
             };
             x = block.forward(x, places, layer);
+            if let (Some(found), Some((_, place))) =
+                (map.into_inner(), run.maps.iter_mut().find(|(own, _)| *own == i))
+            {
+                *place = Some(found);
+            }
         }
         if let Some(cache) = run.cache {
             cache.advance(t);
@@ -291,10 +306,12 @@ fn parts(
     [b, t]: [usize; 2],
     packed: Option<&[usize]>,
     kept: Option<&Tensor<2, Bool>>,
+    beyond: bool,
 ) -> Vec<Part> {
     let part = |start: usize, length: usize| {
-        let range = start..start + length;
-        Part { queries: range.clone(), keys: range, before: 0 }
+        let keys = start..start + length;
+        let queries = start..start + if beyond { t } else { length };
+        Part { queries, keys, before: 0 }
     };
     if let Some(lengths) = packed {
         let starts = lengths.iter().scan(0, |next, length| {

@@ -10,6 +10,7 @@ mod answer;
 mod classify;
 mod files;
 mod fill;
+mod late;
 mod sparse;
 mod tokens;
 
@@ -19,6 +20,8 @@ pub use answer::{Answer, AnswerOptions};
 pub use classify::{Class, Classes, ClassifyOptions, Ranked, Scoring, ZeroShotOptions};
 pub(crate) use files::Labels;
 pub use fill::{Fill, FillOptions};
+pub(crate) use late::Late;
+pub use late::{TextRole, TokenVectors};
 pub use sparse::Sparse;
 pub(crate) use sparse::Splade;
 pub use tokens::{Aggregation, Entity, TokenOptions};

@@ -110,7 +110,7 @@ impl Model {
         let input = self.task_batch(&ids, &types);
         let (tokens, kept) = (input.tokens, input.kept.clone());
         let hidden = self.hidden(input, None, options.cancel.as_ref())?; // [B, T, D]
-        let splade = self.splade();
+        let splade = self.embedder().splade();
         let piece = (HELD / (batch.len() * head.task().outputs)).clamp(1, tokens);
         let mut all: Option<Tensor<3>> = None; // [B, 1, V]
         for from in (0..tokens).step_by(piece) {
