@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import emberform
 from conftest import GOLDEN
@@ -173,6 +174,22 @@ def test_results_print_and_compare() -> None:
     assert re.fullmatch(r'<Answer \d+:\d+ ".+" 0\.\d{3}>', repr(answer))
     (ranked,) = opened("task-bert-rerank").rerank("a", ["b"])
     assert re.fullmatch(r"<Ranked 0 0\.\d{3}>", repr(ranked))
+
+
+def test_sparse_vectors_multiply() -> None:
+    model = opened("task-distilbert-splade")
+    a, b = model.sparse(["The cat sat on the mat.", "it is far, too far"])
+
+    def dense(one: emberform.Sparse) -> NDArray[np.float64]:
+        row = np.zeros(model.spec.vocab)
+        row[one.ids] = one.weights
+        return row
+
+    # Sums of 32-bit floats against sums of 64-bit ones.
+    assert np.allclose([a.dot(b), a.dot(a)], [dense(a) @ dense(b), dense(a) @ dense(a)], rtol=1e-6, atol=0)
+    assert a.dot(b) > 0 and len(a) == len(a.ids) == len(a.weights)
+    assert repr(a) == f"<Sparse of {len(a)} tokens>"
+    assert model.sparse([]) == []
 
 
 def test_progress_and_what_it_raises() -> None:
