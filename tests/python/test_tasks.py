@@ -138,7 +138,7 @@ def test_the_recorded_cases_are_there() -> None:
     assert len(cases) >= 200 and {case["call"] for case in cases} == set(CALLS)
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [name for name in FOLDERS if CASES[name]])
 def test_answers_are_those_of_the_pipelines(name: str) -> None:
     model = opened(name)
     for case in CASES[name]:
