@@ -5,8 +5,8 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use emberform::Error;
 use emberform::nn::spec::{
-    Activation, Experts, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place, Position, QkNorm, Rope,
-    Routing, Scales, Scaling, Shared, Span,
+    Activation, Clamp, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp, Norm, Pairing, Place,
+    Position, QkNorm, Rope, Routing, Scales, Scaling, Shared, Span, Stretch, Temper,
 };
 use emberform::nn::{BertEncoder, Cache, FeedForward, GptDecoder, Spec, Transformer, Weight};
 use emberform_tests::difference;
@@ -22,7 +22,20 @@ fn values<const N: usize>(tensor: Tensor<N>) -> Vec<f32> {
 
 fn mixture(routing: Routing, shared: Option<Shared>) -> Mlp {
     let activation = Activation::Silu;
-    Mlp::Experts(Experts { count: 5, used: 2, ffn: 9, activation, routing, shared })
+    Mlp::Experts(Experts {
+        count: 5,
+        used: 2,
+        ffn: 9,
+        activation,
+        clamp: None,
+        bias: false,
+        router_bias: false,
+        routing,
+        groups: None,
+        scale: None,
+        weighs_input: false,
+        shared,
+    })
 }
 
 /// Every sum type of the spec in turn.
@@ -56,6 +69,20 @@ fn variants() -> Vec<(&'static str, Spec)> {
                 s.position = rope(scaling, Pairing::Halves, 6);
             }),
         ),
+        (
+            "YaRN",
+            with(&|s| {
+                let scaling = Scaling::Yarn {
+                    factor: 4.0,
+                    fast: 4.0,
+                    slow: 0.5,
+                    original: 16.0,
+                    truncate: true,
+                    magnitude: 1.2,
+                };
+                s.position = rope(scaling, Pairing::Halves, 6);
+            }),
+        ),
         ("norms after", with(&|s| s.place = Place::After)),
         ("norms around", with(&|s| s.place = Place::Around)),
         ("norms inside", with(&|s| s.place = Place::Inside)),
@@ -81,6 +108,53 @@ fn variants() -> Vec<(&'static str, Spec)> {
                 s.layers[1].mlp = Some(s.mlp.clone());
                 let shared = Shared { ffn: 7, gated: false };
                 s.mlp = mixture(Routing::SparseMixer { jitter: 0.3 }, Some(shared));
+            }),
+        ),
+        (
+            "experts of some groups, chosen with a correction, clamped gates",
+            with(&|s| {
+                let routing = Routing::Sigmoid { corrected: true, divided: true };
+                let Mlp::Experts(experts) = mixture(routing, None) else { panic!("experts") };
+                s.mlp = Mlp::Experts(Experts {
+                    count: 6,
+                    clamp: Some(Clamp { alpha: 1.7, limit: 0.02 }),
+                    bias: true,
+                    router_bias: true,
+                    groups: Some(Groups { count: 3, used: 2, best: 2 }),
+                    scale: Some(2.5),
+                    ..experts
+                });
+            }),
+        ),
+        (
+            "weights on the way into an expert",
+            with(&|s| {
+                let routing = Routing::Sigmoid { corrected: false, divided: false };
+                let Mlp::Experts(experts) = mixture(routing, None) else { panic!("experts") };
+                s.mlp = Mlp::Experts(Experts { weighs_input: true, ..experts });
+            }),
+        ),
+        ("scores of no token", with(&|s| s.attention.sinks = true)),
+        (
+            "latent attention",
+            with(&|s| {
+                s.position = rope(Scaling::None, Pairing::Adjacent, 4);
+                s.attention.latent = Some(Latent {
+                    rank: 7,
+                    query_rank: Some(9),
+                    rotated: 4,
+                    value_dim: 5,
+                    norm: s.norm,
+                });
+            }),
+        ),
+        (
+            "runs of places, norms after the rotation, tempered queries",
+            with(&|s| {
+                s.attention.qk_norm = Some(QkNorm::Rotated { eps: 1e-5 });
+                s.layers[0] = Layer::new(Span::Chunked { size: 4 });
+                s.layers[1].rope = LayerRope::None;
+                s.layers[1].temper = Some(Temper { floor: 3.0, scale: 0.5 });
             }),
         ),
         ("layer norm without bias", with(&|s| s.norm = Norm::Layer { eps: 1e-5, bias: false })),
@@ -167,6 +241,22 @@ fn a_sliding_block_forgets() {
 }
 
 #[test]
+fn a_run_of_places_begins_anew() {
+    let device = Device::flex();
+    let mut spec = Spec::decoder(50, 24, 1, 4, 40);
+    spec.layers[0] = Layer::new(Span::Chunked { size: 3 });
+    spec.position = Position::None;
+    let model = GptDecoder::new(&spec, &device).expect("a decoder");
+    let last = |tokens: &[i32]| {
+        let logits = values(model.forward(ids(&[tokens], &device), None));
+        logits[logits.len() - 50..].to_vec()
+    };
+    let here = last(&[1, 2, 3, 4, 5]);
+    assert!(difference(&here, &last(&[9, 8, 7, 4, 5])) < 1e-6, "the run before");
+    assert!(difference(&here, &last(&[1, 2, 3, 9, 5])) > 1e-5, "the run's first token");
+}
+
+#[test]
 fn padding_of_a_batch_changes_nothing() {
     let device = Device::flex();
     let model = BertEncoder::new(&Spec::encoder(50, 24, 2, 4, 40), &device).expect("an encoder");
@@ -211,7 +301,8 @@ fn a_decoder_learns_a_rule() {
 fn a_gradient_reaches_routers_and_the_experts_they_choose() {
     let device = Device::flex().autodiff();
     let two = Routing::SparseMixer { jitter: 0.3 };
-    for routing in [Routing::SoftmaxAll, Routing::SoftmaxChosen, two] {
+    let sigmoid = Routing::Sigmoid { corrected: false, divided: true };
+    for routing in [Routing::SoftmaxAll, Routing::SoftmaxChosen, two, sigmoid] {
         let mut spec = Spec::decoder(50, 24, 1, 4, 40);
         spec.mlp = mixture(routing, Some(Shared { ffn: 7, gated: true }));
         let model = GptDecoder::new(&spec, &device).expect("a decoder");
@@ -256,8 +347,31 @@ fn a_spec_that_does_not_fit_names_its_key() {
     refused(&|s| s.mlp = experts(4, 5, Routing::SoftmaxAll), "num_experts_per_tok");
     let three = experts(4, 3, Routing::SparseMixer { jitter: 0.1 });
     refused(&|s| s.layers[0].mlp = Some(three.clone()), "num_experts_per_tok");
+    let groups = |count, used, best| {
+        let Mlp::Experts(experts) = experts(6, 4, Routing::SoftmaxAll) else { panic!("experts") };
+        Mlp::Experts(Experts { groups: Some(Groups { count, used, best }), ..experts })
+    };
+    refused(&|s| s.mlp = groups(4, 1, 1), "n_group");
+    refused(&|s| s.mlp = groups(3, 1, 1), "topk_group");
+    refused(&|s| s.mlp = groups(6, 4, 2), "n_group");
+    let latent = |rotated| {
+        let norm = Norm::Rms { eps: 1e-6 };
+        Some(Latent { rank: 7, query_rank: None, rotated, value_dim: 5, norm })
+    };
+    refused(&|s| s.attention.latent = latent(6), "qk_rope_head_dim");
+    refused(&|s| s.attention.latent = latent(4), "kv_lora_rank");
+    refused(&|s| s.layers[0] = Layer::new(Span::Chunked { size: 0 }), "attention_chunk_size");
     refused(&|s| s.layers[0] = Layer::new(Span::Sliding { window: 0 }), "sliding_window");
     refused(&|s| s.position = Position::Learned { count: 0 }, "max_position_embeddings");
+    refused(
+        &|s| {
+            let stretch = |n| Stretch { factors: vec![1.0; n], magnitude: 1.0 };
+            let scaling = Scaling::Long { short: stretch(3), long: stretch(2), original: 8 };
+            s.position =
+                Position::Rope(Rope { theta: 1e4, dims: 6, pairing: Pairing::Halves, scaling });
+        },
+        "rope_scaling",
+    );
     refused(
         &|s| {
             let scaling = Scaling::Factors(vec![1.0]);
@@ -268,4 +382,107 @@ fn a_spec_that_does_not_fit_names_its_key() {
     );
     assert!(GptDecoder::new(&Spec::encoder(50, 24, 2, 4, 40), &device).is_err());
     assert!(BertEncoder::new(&Spec::decoder(50, 24, 2, 4, 40), &device).is_err());
+}
+
+#[test]
+fn the_published_sizes_of_gpt3_have_their_numbers_of_parameters() {
+    // Table 2.1 of arXiv:2005.14165, in millions.
+    let sizes = [
+        ("125M", 125.0),
+        ("350M", 350.0),
+        ("760M", 760.0),
+        ("1.3B", 1300.0),
+        ("2.7B", 2700.0),
+        ("6.7B", 6700.0),
+        ("13B", 13_000.0),
+        ("175B", 175_000.0),
+    ];
+    for (size, millions) in sizes {
+        let spec = Spec::gpt3(size, 256).expect("a size");
+        let found = spec.parameters().expect("a spec") as f64 / 1e6;
+        println!("{size}: {found:.1} million");
+        assert!((found / millions - 1.0).abs() < 0.025, "{size}: {found}");
+    }
+    // What is counted is what is built.
+    let spec = Spec { layers: vec![Layer::new(Span::Causal); 2], ..small_gpt3() };
+    let model = GptDecoder::new(&spec, &Device::flex()).expect("a decoder");
+    assert_eq!(spec.parameters().expect("a spec"), model.num_params() as u64);
+    assert!(matches!(Spec::gpt3("3B", 256), Err(Error::Argument { .. })));
+    assert!(matches!(Spec::gpt3("125M", 0), Err(Error::Argument { .. })));
+}
+
+/// Its shape, small: a band of 3 tokens.
+fn small_gpt3() -> Spec {
+    let spec = Spec::gpt3("125M", 3).expect("a size");
+    Spec {
+        vocab: 50,
+        width: 20,
+        window: 16,
+        position: Position::Learned { count: 16 },
+        mlp: Mlp::Plain { ffn: 80, activation: Activation::GeluTanh, bias: true },
+        layers: spec.layers[..4].to_vec(),
+        attention: emberform::nn::spec::Attention {
+            heads: 4,
+            kv_heads: 4,
+            head_dim: 6,
+            scale: 6f64.powf(-0.5),
+            ..spec.attention
+        },
+        ..spec
+    }
+}
+
+#[test]
+fn gpt3_is_a_masked_plain_transformer() {
+    let device = Device::flex();
+    let spec = small_gpt3();
+    let model = GptDecoder::new(&spec, &device).expect("a decoder");
+    let tokens: Vec<i32> = (0..11).map(|i| (i * 17 + 3) % 50).collect();
+    let t = tokens.len();
+    let found = values(model.forward(ids(&[&tokens], &device), None));
+
+    let body = &model.transformer;
+    let full = |weight: &Weight| match weight {
+        Weight::Full(values) => values.val(),
+        Weight::Packed(_) => panic!("floats"),
+    };
+    let linear = |proj: &emberform::nn::Proj, x: Tensor<2>| {
+        let bias = proj.bias.as_ref().expect("a bias").val();
+        x.matmul(full(&proj.weight).transpose()) + bias.unsqueeze()
+    };
+    let norm = |norm: &Option<emberform::nn::Norm>, x: Tensor<2>| {
+        let norm = norm.as_ref().expect("a norm");
+        let x = x.clone() - x.mean_dim(1);
+        let deviation = (x.clone().square().mean_dim(1) + 1e-5).sqrt();
+        let beta = norm.beta.as_ref().expect("a shift").val();
+        x / deviation * norm.gamma.val().unsqueeze() + beta.unsqueeze()
+    };
+    let at = Tensor::<1, Int>::from_data(TensorData::new(tokens.clone(), [t]), &device);
+    let places = full(body.positions.as_ref().expect("places")).narrow(0, 0, t);
+    let mut x = full(&body.tokens).select(0, at) + places;
+    for (i, block) in body.blocks.iter().enumerate() {
+        let y = norm(&block.attn_norm, x.clone());
+        let heads = |y: Tensor<2>| y.reshape([t, 4, 6]).swap_dims(0, 1); // [H, T, C]
+        let [q, k, v] = [&block.attn.q, &block.attn.k, &block.attn.v]
+            .map(|proj| heads(linear(proj, y.clone())));
+        let hidden: Vec<f32> = (0..t * t)
+            .map(|at| {
+                let (query, key) = (at / t, at % t);
+                let far = i % 2 == 1 && query >= key + 3;
+                if key > query || far { f32::NEG_INFINITY } else { 0.0 }
+            })
+            .collect();
+        let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [1, t, t]), &device);
+        let scores = q.matmul(k.transpose()) / 6f64.sqrt() + hidden;
+        let y = activation::softmax(scores, 2).matmul(v).swap_dims(0, 1).reshape([t, 24]);
+        x = x + linear(&block.attn.out, y);
+        let FeedForward::Dense(mlp) = &block.mlp else { panic!("an MLP") };
+        let y = linear(&mlp.up, norm(&block.mlp_norm, x.clone()));
+        let inner = (y.clone() + y.clone().powf_scalar(3.0) * 0.044715) * 0.797_884_560_8;
+        let y = y * (activation::tanh(inner) + 1.0) * 0.5;
+        x = x + linear(&mlp.down, y);
+    }
+    let wanted = values(norm(&body.norm, x).matmul(full(&body.tokens).transpose()));
+    let worst = difference(&found, &wanted);
+    assert!(worst < 1e-5, "{worst}");
 }

@@ -19,7 +19,7 @@ use crate::kernels::cpu::pool::{self, Pool};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
-use crate::nn::{BertEncoder, Cache, GptDecoder, Run, Spec};
+use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Spec};
 use crate::reserve::{reserved, zeros};
 use crate::task::Labels;
 use crate::text::Tokenizer;
@@ -97,14 +97,16 @@ impl Memory {
     fn new(spec: &Spec, tensors: &[TensorInfo], cpu: bool) -> Memory {
         let layers = spec.layers.iter().map(|layer| match layer.span {
             Span::Sliding { window } => Some(window),
-            Span::Causal | Span::Bidirectional | Span::Local { .. } => None,
+            Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => None,
         });
         Memory {
             weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
             mapped: cpu,
             window: spec.window,
             // Keys and values in 32-bit floats.
-            token: 2 * 4 * spec.attention.kv_heads * spec.attention.head_dim,
+            token: 4
+                * spec.attention.kv_heads
+                * (spec.attention.head_dim + spec.attention.value_dim()),
             layers: layers.collect(),
             sessions: spec.has_logits(),
         }
@@ -333,6 +335,8 @@ pub(crate) struct Batch {
     pub tokens: usize,
     /// Lengths of the sequences in the one row; see [`Run::packed`].
     packed: Option<Vec<usize>>,
+    /// Tokens of each row, those included that other batches bring.
+    pub lengths: Vec<usize>,
     /// See [`Run::beyond`].
     beyond: bool,
 }
@@ -363,7 +367,8 @@ impl Batch {
         });
         let types = types.filter(|types| types.iter().any(|row| row.iter().any(|kind| *kind != 0)));
         let (ids, types) = (pad(rows), types.map(pad));
-        Batch { ids, types, kept, tokens, packed: None, beyond: false }
+        let lengths = rows.iter().map(|row| row.len()).collect();
+        Batch { ids, types, kept, tokens, packed: None, lengths, beyond: false }
     }
 
     /// Lets all tokens of a row see its first `seen` alone, and keeps the states of the others.
@@ -607,7 +612,10 @@ impl Model {
         for start in (0..longest).step_by(chunk) {
             let part = |row: &&[u32]| start.min(row.len())..(start + chunk).min(row.len());
             let parts: Vec<&[u32]> = rows.iter().map(|row| &row[part(row)]).collect();
-            let batch = Batch::new(&parts, None, &self.inner.device);
+            let batch = Batch {
+                lengths: rows.iter().map(|row| row.len()).collect(),
+                ..Batch::new(&parts, None, &self.inner.device)
+            };
             let mut see = inside.ask();
             let hidden = self.hidden_with(batch, cache.as_mut(), cancel, &mut see)?; // [B, T, D]
             let taken = parts.iter().zip(places).map(|(part, row)| (*row, start, part.len()));
@@ -637,6 +645,49 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// How often each expert of each block was chosen for the tokens of `rows`, which says
+    /// whether a router keeps its experts evenly busy and which of them a kind of text needs.
+    ///
+    /// # Shapes
+    /// B rows of ids -> L lists: a count for each expert, or none for a block without experts.
+    /// Those of a block sum to all tokens times the experts that a token goes through.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
+    /// than the window, [`Error::Device`] when the device fails.
+    pub fn expert_load<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Vec<Vec<usize>>> {
+        let load: Vec<Load> = self.inner.spec.layers.iter().map(|_| Load::default()).collect();
+        for row in rows.iter().map(AsRef::as_ref) {
+            self.check_ids(row)?;
+            self.check_length(row.len())?;
+        }
+        for row in rows.iter().map(AsRef::as_ref) {
+            self.guarded(|| {
+                // Each row alone: padding would be counted too.
+                let decoder = self.decoder().is_some();
+                let chunk = if decoder { FORWARD_TOKENS } else { row.len().max(1) };
+                let mut cache = (row.len() > chunk).then(|| cache(self));
+                for part in row.chunks(chunk) {
+                    let batch = Batch {
+                        lengths: vec![row.len()],
+                        ..Batch::new(&[part], None, &self.inner.device)
+                    };
+                    let run = Run {
+                        cache: cache.as_mut(),
+                        lengths: batch.lengths,
+                        load: Some(&load),
+                        ..Run::default()
+                    };
+                    // What is read back tells of a device that failed.
+                    let hidden = self.transformer().run(batch.ids, run, &mut |_, _| true);
+                    hidden.map_or(Ok(vec![]), |hidden| read(hidden, &self.inner.info))?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(load.into_iter().map(Load::into_inner).collect())
     }
 
     /// Hidden states after the last norm; the cache, where there is one, takes the tokens in.
@@ -669,7 +720,8 @@ impl Model {
         };
         let (packed, maps) = (batch.packed.as_deref(), &mut see.maps[..]);
         let (types, kept, beyond) = (batch.types, batch.kept, batch.beyond);
-        let run = Run { types, kept, packed, cache, maps, beyond };
+        let lengths = batch.lengths;
+        let run = Run { types, kept, packed, cache, maps, beyond, lengths, load: None };
         let hidden = self.transformer().run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)?;
         keep(self.inner.spec.layers.len(), &hidden);
         Ok(hidden)

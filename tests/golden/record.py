@@ -10,6 +10,7 @@ config.json is written first and the reference reads that very file, so the keys
 The layout of what is written is described in README.md beside this file.
 """
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -320,6 +321,76 @@ add("phimoe-gguf", "PhimoeForCausalLM", "phimoe",
     dict(MIXED, intermediate_size=9, num_local_experts=4, num_experts_per_tok=2, router_jitter_noise=0.01, attention_bias=True,
          lm_head_bias=True, sliding_window=None, rope_scaling=None, original_max_position_embeddings=64, num_hidden_layers=1,
          rope_theta=10000.0), experts="w", gguf=Q.F32)
+# rotations stretched for long sequences; `by_length`: the rotation goes by a row's length, so each row runs alone
+add("qwen2-yarn", "Qwen2ForCausalLM", "qwen2",
+    dict(RMS, hidden_size=24, num_attention_heads=2, num_key_value_heads=1, intermediate_size=19, rope_theta=100.0,
+         rope_scaling=dict(type="yarn", factor=4.0, original_max_position_embeddings=16), use_sliding_window=False, sliding_window=None,
+         max_window_layers=2, tie_word_embeddings=True), gguf=Q.F32)
+add("llama-yarn-mscale-f16", "LlamaForCausalLM", "llama",
+    dict(RMS, hidden_size=20, num_attention_heads=2, num_key_value_heads=1, intermediate_size=19, attention_bias=False,
+         rope_parameters=dict(rope_type="yarn", rope_theta=50.0, factor=8.0, original_max_position_embeddings=8, beta_fast=4.0,
+                              beta_slow=0.5, mscale=0.8, mscale_all_dim=0.3, truncate=False), tie_word_embeddings=True), dtype=torch.float16)
+add("llama-dynamic", "LlamaForCausalLM", "llama",
+    dict(RMS, hidden_size=20, num_attention_heads=2, num_key_value_heads=1, intermediate_size=19, attention_bias=False,
+         max_position_embeddings=12, rope_theta=100.0, rope_scaling=dict(rope_type="dynamic", factor=2.0), tie_word_embeddings=True),
+    dtype=torch.float16, by_length=True)
+LONG = dict(type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 4.0])
+add("phi3-long", "Phi3ForCausalLM", "phi3",
+    dict(RMS, hidden_size=24, num_attention_heads=3, num_key_value_heads=1, intermediate_size=19, partial_rotary_factor=0.75,
+         max_position_embeddings=48, original_max_position_embeddings=13, rope_theta=100.0, rope_scaling=LONG, sliding_window=None,
+         tie_word_embeddings=True), gguf=Q.F32, by_length=True)
+# transformers takes the short factors at any length here, so only sequences that they are for are compared
+add("phimoe-long-f16", "PhimoeForCausalLM", "phimoe",
+    dict(MIXED, hidden_size=24, intermediate_size=7, num_local_experts=3, num_experts_per_tok=2, attention_bias=True, lm_head_bias=True,
+         router_jitter_noise=0.1, max_position_embeddings=128, original_max_position_embeddings=64, sliding_window=None,
+         rope_scaling=dict(LONG, short_mscale=1.2, long_mscale=1.3)), experts="w", dtype=torch.float16)
+# experts turned, gate and up taking turns; biases everywhere; a window shorter than the prompt
+OSS = dict(RMS, num_attention_heads=6, num_key_value_heads=2, head_dim=6, num_local_experts=5, num_experts_per_tok=3, sliding_window=7,
+           swiglu_limit=0.6, attention_bias=True, rope_theta=150.0, tie_word_embeddings=False, initial_context_length=16,
+           rope_scaling=dict(rope_type="yarn", factor=4.0, beta_fast=4.0, beta_slow=0.5, original_max_position_embeddings=16, truncate=False))
+add("gpt-oss-bf16", "GptOssForCausalLM", "gpt_oss",
+    dict(OSS, hidden_size=20, intermediate_size=9, layer_types=["full_attention", "sliding_attention"]), dtype=torch.bfloat16)
+# as published: experts in 4-bit floats
+add("gpt-oss-mxfp4", "GptOssForCausalLM", "gpt_oss",
+    dict(OSS, hidden_size=32, num_attention_heads=4, intermediate_size=32, num_local_experts=3, num_experts_per_tok=2, swiglu_limit=7.0,
+         rope_scaling=dict(OSS["rope_scaling"], beta_fast=32.0, beta_slow=1.0),
+         quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=["lm_head"])), dtype=torch.bfloat16, mxfp4=True, gguf=Q.F32)
+# keys and values from short vectors; `experts`: one by one, as published
+MLA = dict(RMS, hidden_size=20, num_attention_heads=3, num_key_value_heads=3, kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=6, v_head_dim=5,
+           intermediate_size=19, moe_intermediate_size=7, rope_theta=100.0, first_k_dense_replace=1, moe_layer_freq=1, num_hidden_layers=3,
+           tie_word_embeddings=False, attention_bias=False)
+# V2-Lite: no vector for queries, one group
+add("deepseek-v2-lite", "DeepseekV2ForCausalLM", "deepseek_v2",
+    dict(MLA, hidden_size=21, q_lora_rank=None, n_routed_experts=5, n_shared_experts=2, num_experts_per_tok=2, topk_method="greedy", n_group=1,
+         topk_group=1, routed_scaling_factor=1.0, scoring_func="softmax", norm_topk_prob=False, rope_scaling=None), experts="proj")
+# V2: groups, and a rotation stretched by YaRN that also scales scores
+add("deepseek-v2-bf16", "DeepseekV2ForCausalLM", "deepseek_v2",
+    dict(MLA, hidden_size=24, q_lora_rank=11, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, topk_method="group_limited_greedy",
+         n_group=3, topk_group=2, routed_scaling_factor=4.0, scoring_func="softmax", norm_topk_prob=False, num_hidden_layers=2,
+         rope_scaling=dict(type="yarn", factor=8.0, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.9,
+                           original_max_position_embeddings=8)), experts="proj", dtype=torch.bfloat16)
+# V3: sigmoids with a correction; its own names, stacked
+add("deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3",
+    dict(MLA, hidden_size=21, q_lora_rank=9, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, topk_method="noaux_tc", n_group=4,
+         topk_group=2, routed_scaling_factor=2.5, scoring_func="sigmoid", norm_topk_prob=True, num_hidden_layers=2,
+         rope_scaling=dict(type="yarn", factor=4.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0,
+                           original_max_position_embeddings=16)), experts="proj")
+add("deepseek-v3-plain-bf16", "DeepseekV3ForCausalLM", "deepseek_v3",
+    dict(MLA, q_lora_rank=None, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1, attention_bias=True,
+         routed_scaling_factor=1.3, norm_topk_prob=False, first_k_dense_replace=0, num_hidden_layers=1, rope_scaling=None, rope_interleave=False),
+    dtype=torch.bfloat16)
+# runs of 5 places, the second and fourth block without a rotation, experts in every second
+LLAMA4 = dict(RMS, hidden_size=20, num_attention_heads=6, num_key_value_heads=2, head_dim=6, intermediate_size=7, intermediate_size_mlp=13,
+              num_local_experts=3, attention_bias=False, attention_chunk_size=5, attn_temperature_tuning=True, floor_scale=4, attn_scale=0.3,
+              tie_word_embeddings=False)
+add("llama4", "Llama4ForCausalLM", "llama4_text",
+    dict(LLAMA4, num_hidden_layers=4, num_experts_per_tok=1, interleave_moe_layer_step=2, no_rope_layers=[1, 0, 1, 0], use_qk_norm=True,
+         rope_theta=100.0, rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                             original_max_position_embeddings=16)))
+# no norms on queries and keys, two experts a token
+add("llama4-plain-bf16", "Llama4ForCausalLM", "llama4_text",
+    dict(LLAMA4, num_hidden_layers=2, num_experts_per_tok=2, interleave_moe_layer_step=1, no_rope_layer_interval=2, use_qk_norm=False,
+         attn_temperature_tuning=False, rope_theta=500.0, rope_scaling=None), dtype=torch.bfloat16)
 LENGTHS = [21, 1, 13]
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
 
@@ -355,6 +426,26 @@ def inputs(name, vocab, lengths=LENGTHS):
 
 
 @torch.no_grad()
+def by_length(load, ids):
+    """Logits of each row alone, by a fresh model each: the reference remembers the longest row that it saw."""
+    out = torch.zeros(*ids.shape, load().config.vocab_size)
+    for i, n in enumerate(LENGTHS):
+        out[i, :n] = load()(input_ids=ids[i : i + 1, :n]).logits[0]
+    return out
+
+
+@torch.no_grad()
+def stepwise(model, row, first):
+    """Logits of a row whose first tokens are read at once and the others one by one, with the reference's cache."""
+    seen = model(input_ids=row[:, :first], use_cache=True)
+    out = [seen.logits[0]]
+    for t in range(first, row.shape[1]):
+        seen = model(input_ids=row[:, t : t + 1], past_key_values=seen.past_key_values, use_cache=True)
+        out.append(seen.logits[0])
+    return torch.cat(out)
+
+
+@torch.no_grad()
 def expected(name, config, model, folder):
     """Run the reference and write expected.safetensors."""
     ids, mask = inputs(name, config["vocab_size"])
@@ -371,6 +462,10 @@ def expected(name, config, model, folder):
         key = "logits"
         out[key] = model(input_ids=ids, attention_mask=mask).logits
         alone = [model(input_ids=ids[i : i + 1, :n]).logits[0] for i, n in enumerate(LENGTHS)]
+    if config["model_type"] == "mixtral":  # how often each expert of each layer is chosen, padding left out
+        runs = [model(input_ids=ids[i : i + 1, :n], output_router_logits=True).router_logits for i, n in enumerate(LENGTHS)]
+        chosen = [torch.cat(layer).topk(config["num_experts_per_tok"], -1).indices.flatten() for layer in zip(*runs)]
+        out["load"] = torch.stack([layer.bincount(minlength=config["num_local_experts"]) for layer in chosen])
     for i, n in enumerate(LENGTHS):  # what the reference says of a padded row must be what it says of the row alone
         gap = (out[key][i, :n] - alone[i]).abs().max().item()
         assert gap < 2e-5, (name, i, gap)
@@ -414,12 +509,51 @@ def record_tiny(names=TINY):
             tensors = {k.replace(old, new): v for k, v in tensors.items()}
         if prefix := spec.get("strip"):
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+        if spec.get("mxfp4"):
+            save_checkpoint(folder, mxfp4(rng, tensors))
+            model = packed_reference(spec["cls"], config, folder, tensors)
+            expected(name, config, model, folder)
+            write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
+            continue
         save_checkpoint(folder, tensors, spec.get("shards", 1))
         model, _ = load_reference(spec["cls"], folder, ("pooler.",) if "drop" in spec else (), spec.get("attention", "eager"))
-        expected(name, config, model, folder)
+        if spec.get("by_length"):
+            ids, mask = inputs(name, config["vocab_size"])
+            load = lambda: load_reference(spec["cls"], folder)[0]  # noqa: E731
+            out = {"ids": ids, "mask": mask, "logits": by_length(load, ids), "stepwise": stepwise(load(), ids[:1], 16)}
+            save_file({k: v.contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+        else:
+            expected(name, config, model, folder)
         if spec.get("gguf") is not None:
             write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+def mxfp4(rng, tensors):
+    """Experts as random 4-bit floats, as gpt-oss was published; `tensors` gets what transformers makes of them."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    out = {}
+    for key, value in tensors.items():
+        if not key.endswith(("gate_up_proj", "down_proj")) or value.ndim != 3:
+            out[key] = value
+            continue
+        experts, width, rows = value.shape
+        blocks = torch.from_numpy(rng.integers(0, 256, (experts, rows, width // 32, 16), dtype=np.uint8))
+        scales = torch.from_numpy(rng.integers(122, 126, (experts, rows, width // 32), dtype=np.uint8))
+        out[key + "_blocks"], out[key + "_scales"] = blocks, scales
+        tensors[key] = convert_moe_packed_tensors(blocks, scales)
+        assert tensors[key].shape == value.shape
+    return out
+
+
+def packed_reference(cls, config, folder, tensors):
+    """The reference with what it makes of packed experts; on a CPU it would ask for kernels that are not there."""
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = pathlib.Path(tmp)
+        write_json(tmp / "config.json", without(config, "quantization_config"))
+        save_checkpoint(tmp, tensors)
+        return load_reference(cls, tmp)[0]
 
 
 def unstack(tensors, style):
@@ -450,6 +584,13 @@ def stack(tensors):
         number, _, side = last.partition(".")
         if number.isdigit():
             lists.setdefault(f"{stem}.experts.{side}", {})[int(number)] = value
+        elif last in ("gate_up_proj_bias", "down_proj_bias") or (last.endswith("_proj") and f"{stem}.experts.down_proj_bias" in tensors):
+            # gpt-oss: turned, gate and up taking turns
+            value, kind = (value, "bias") if last.endswith("_bias") else (value.swapaxes(1, 2), "weight")
+            if last.startswith("down"):
+                out[f"{stem}.experts.down_proj.{kind}"] = value
+            else:
+                out[f"{stem}.experts.gate_proj.{kind}"], out[f"{stem}.experts.up_proj.{kind}"] = value[:, ::2], value[:, 1::2]
         elif last == "gate_up_proj":
             half = value.shape[1] // 2
             out[f"{stem}.experts.gate_proj.weight"] = value[:, :half]
@@ -485,7 +626,7 @@ ARCH = {"bert": gguf.MODEL_ARCH.BERT, "gpt2": gguf.MODEL_ARCH.GPT2, "llama": ggu
         "cohere2": gguf.MODEL_ARCH.COHERE2, "stablelm": gguf.MODEL_ARCH.STABLELM, "starcoder2": gguf.MODEL_ARCH.STARCODER2,
         "phi": gguf.MODEL_ARCH.PHI2, "phi3": gguf.MODEL_ARCH.PHI3, "gpt_neox": gguf.MODEL_ARCH.GPTNEOX, "bloom": gguf.MODEL_ARCH.BLOOM,
         "falcon": gguf.MODEL_ARCH.FALCON, "mixtral": gguf.MODEL_ARCH.LLAMA, "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
-        "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE, "phimoe": gguf.MODEL_ARCH.PHIMOE}
+        "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE, "phimoe": gguf.MODEL_ARCH.PHIMOE, "gpt_oss": gguf.MODEL_ARCH.GPT_OSS}
 # llama.cpp rotates neighbours in these, so their queries and keys are permuted
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite")
 
@@ -526,6 +667,8 @@ def gguf_tensors(config, tensors):
     for key, value in stack(tensors).items():
         if key.endswith("shared_expert_gate.weight"):
             value = value[0]
+        if key.endswith(".sinks"):
+            key += ".weight"
         if ".norms." in key:  # one vector a head
             stem, _, number = key.removesuffix(".weight").rpartition(".norms.")
             stacked.setdefault(stem, {})[int(number)] = value
@@ -549,6 +692,9 @@ def gguf_tensors(config, tensors):
         out[new] = np.ascontiguousarray(value)
     for stem, parts in stacked.items():
         out[names.get_name(stem) + ".weight"] = np.stack([parts[i] for i in range(len(parts))])
+    if family == "phi3" and (rope := config["rope_scaling"]):
+        out["rope_factors_long.weight"] = np.array(rope["long_factor"], np.float32)
+        out["rope_factors_short.weight"] = np.array(rope["short_factor"], np.float32)
     if family == "llama" and (factors := llama3_factors(config)) is not None:
         out["rope_freqs.weight"] = factors
     return out
@@ -627,14 +773,14 @@ def gguf_metadata(w, c):
     if experts := c.get("num_local_experts", c.get("num_experts")):
         w.add_expert_count(experts)
         w.add_expert_used_count(c["num_experts_per_tok"])
-        if size := c.get("moe_intermediate_size"):
+        if size := c.get("moe_intermediate_size", c["intermediate_size"] if family == "gpt_oss" else None):
             w.add_expert_feed_forward_length(size)
         if size := c.get("shared_expert_intermediate_size"):
             w.add_expert_shared_feed_forward_length(size)
     if family in ("phi3", "phimoe"):
         w.add_rope_scaling_orig_ctx_len(c["original_max_position_embeddings"])
         w.add_rope_dimension_count(int(c.get("partial_rotary_factor", 1.0) * width) // heads)
-    if family in ("phi3", "phimoe", "cohere2", "gemma2"):
+    if family in ("phi3", "phimoe", "cohere2", "gemma2", "gpt_oss"):
         w.add_sliding_window(c["sliding_window"] or 0)
     if family == "cohere2":
         w.add_vocab_size(c["vocab_size"])
@@ -647,6 +793,13 @@ def gguf_metadata(w, c):
     if kind == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
+    if kind == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if kind == "longrope":
+        scale = c["max_position_embeddings"] / c["original_max_position_embeddings"]
+        w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(c["original_max_position_embeddings"])))
     if (theta := rope.get("rope_theta", c.get("rope_theta"))) is not None and family not in ("gemma", "gemma2"):
         w.add_rope_freq_base(theta)
     if "head_dim" in c:
@@ -679,7 +832,11 @@ def write_gguf(path, config, tensors, kind):
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for name, value in gguf_tensors(config, tensors).items():
         plain = value.ndim == 1 or name in ("position_embd.weight", "token_types.weight", "rope_freqs.weight")
-        if plain or kind == Q.F32:
+        if "quantization_config" in config and "_exps.weight" in name:
+            packed = gguf.quants.quantize(value, Q.MXFP4)
+            assert (gguf.quants.dequantize(packed, Q.MXFP4) == value).all(), name
+            w.add_tensor(name, packed, raw_dtype=Q.MXFP4)
+        elif plain or kind == Q.F32:
             w.add_tensor(name, value)
         else:
             w.add_tensor(name, gguf.quants.quantize(value, kind), raw_dtype=kind)

@@ -75,6 +75,8 @@ pub(super) fn blocks(config: &Config) -> Result<Spec> {
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
             relative: None,
+            sinks: false,
+            latent: None,
         },
         mlp: Mlp::Plain {
             ffn: config.need_usize("intermediate_size")?,

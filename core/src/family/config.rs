@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::load::{Stored, Tensors};
+use crate::load::Tensors;
 
 /// Other spellings of keys, as older or other exports have them.
 const ALIASES: &[(&str, &[&str])] = &[
@@ -30,7 +30,8 @@ pub(crate) struct Config {
     /// Where this object stands in the whole, for messages: `` or `rope_scaling.`.
     path: String,
     shapes: BTreeMap<String, Vec<usize>>,
-    factors: Option<Vec<f32>>,
+    /// Rotary factors that the file stores as tensors, under our names.
+    factors: BTreeMap<String, Vec<f32>>,
     gguf: bool,
 }
 
@@ -51,7 +52,8 @@ impl Config {
     /// Adds what the tensors tell, under our names.
     pub(crate) fn with_tensors(mut self, tensors: &Tensors) -> Config {
         self.shapes = tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
-        self.factors = tensors.get("rope.factors.weight").and_then(Stored::floats);
+        let factors = tensors.iter().filter(|(name, _)| name.starts_with("rope."));
+        self.factors = factors.filter_map(|(name, t)| Some((name.clone(), t.floats()?))).collect();
         self
     }
 
@@ -91,9 +93,9 @@ impl Config {
         self.shapes.get(tensor).and_then(|shape| shape.first()).copied()
     }
 
-    /// Rotary factors that the file stores as a tensor.
-    pub(crate) fn stored_factors(&self) -> Option<&[f32]> {
-        self.factors.as_deref()
+    /// Rotary factors that the file stores as a tensor, under our name.
+    pub(crate) fn stored_factors(&self, tensor: &str) -> Option<&[f32]> {
+        self.factors.get(tensor).map(Vec::as_slice)
     }
 
     /// The vocabulary's size: said by `config.json`; in GGUF, where the key may be missing or
@@ -118,7 +120,8 @@ impl Config {
         Error::config(format!("{}{key}", self.path), format!("is `{short}`, not {wanted}"))
     }
 
-    fn missing(&self, key: &str) -> Error {
+    /// The error of a key that must be there.
+    pub(crate) fn missing(&self, key: &str) -> Error {
         Error::config(format!("{}{key}", self.path), "is missing")
     }
 
@@ -178,6 +181,14 @@ impl Config {
         }
         let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_string).collect();
         Ok(self.strings(key)?.map(owned))
+    }
+
+    /// A list of numbers.
+    pub(crate) fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().map(|number| number as f32);
+        let list = value.as_array().and_then(|list| list.iter().map(number).collect());
+        list.map(Some).ok_or_else(|| self.wrong(key, value, "a list of numbers"))
     }
 
     /// A list of texts.

@@ -36,6 +36,18 @@ pub(crate) enum Fixup {
     /// The matrices of all experts stand in one tensor `[experts, rows, width]`, gate and up apart
     /// or in one, called `experts.gate_up`.
     Unstack,
+    /// Hugging Face only: the stacked matrices of experts stand as `[experts, width, rows]`.
+    TurnExperts,
+    /// The stacked matrices of experts stand as 4-bit floats, 32 to a scale: `experts.*_blocks` with
+    /// `[experts, rows, groups, 16]` bytes and `experts.*_scales` with `[experts, rows, groups]`
+    /// (MXFP4, OCP Microscaling Formats 1.0), or in GGUF's blocks. They become bfloat16, which
+    /// holds each exactly.
+    Mxfp4,
+    /// Hugging Face only: rows of gate and up take turns in `experts.gate_up`.
+    GatherGateUp,
+    /// Hugging Face only: rows of keys and values of one head after another stand in one matrix,
+    /// called `attn.kv`, which [`Latent`](crate::nn::spec::Latent) is for.
+    SplitLatent,
     /// Matrices of one row stand as a vector.
     Row(&'static [&'static str]),
     /// The first rows of a matrix are never used.
@@ -81,10 +93,20 @@ impl Fixup {
             Fixup::Join(names) => join(tensors, names),
             Fixup::Flatten(names) => flatten(tensors, names),
             Fixup::Unstack => unstack(tensors),
+            Fixup::TurnExperts if !gguf => turn_experts(tensors)?,
+            Fixup::Mxfp4 => mxfp4(tensors),
+            Fixup::GatherGateUp if !gguf => gather_gate_up(tensors),
+            Fixup::SplitLatent if !gguf => split_latent(tensors, spec),
             Fixup::Row(names) => row(tensors, names),
             Fixup::DropRows(name, rows) => drop_rows(tensors, name, *rows),
             Fixup::Rename { when, pairs } => rename(tensors, when, pairs),
-            Fixup::Transpose(_) | Fixup::AddOne(_) | Fixup::GatherQkv | Fixup::DropPositions => {}
+            Fixup::Transpose(_)
+            | Fixup::AddOne(_)
+            | Fixup::GatherQkv
+            | Fixup::DropPositions
+            | Fixup::TurnExperts
+            | Fixup::GatherGateUp
+            | Fixup::SplitLatent => {}
         }
         Ok(())
     }
@@ -247,7 +269,158 @@ fn flatten(tensors: &mut Tensors, names: &[&str]) {
     }
 }
 
+/// The stacked matrices of experts, each turned.
+fn turn_experts(tensors: &mut Tensors) -> Result<()> {
+    for (name, stored) in tensors.iter_mut() {
+        let wanted = ["mlp.experts.gate_up", "mlp.experts.down"];
+        if !part(name, "weight").is_some_and(|part| wanted.contains(&part)) {
+            continue;
+        }
+        let &[count, width, rows] = stored.shape.as_slice() else { continue };
+        let size = match count {
+            0 => continue,
+            _ => stored.bytes.len() / count,
+        };
+        let mut bytes = Vec::with_capacity(stored.bytes.len());
+        for j in 0..count {
+            let one = Stored {
+                dtype: stored.dtype,
+                shape: vec![width, rows],
+                bytes: stored.bytes.slice(j * size..(j + 1) * size),
+            };
+            let turned = transpose(&one).ok_or_else(|| Error::Unsupported {
+                what: format!("`{name}` stored as {}", stored.dtype),
+                known: "F32, F16, BF16".to_string(),
+            })?;
+            bytes.extend_from_slice(&turned.bytes);
+        }
+        stored.shape = vec![count, rows, width];
+        stored.bytes = bytes.into();
+    }
+    Ok(())
+}
+
+/// The numbers of four bits: a sign, two bits of exponent, one of fraction.
+const FP4: [f32; 16] =
+    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+
+/// Sixteen bytes of two such numbers each, in the order of the halves, and their scale.
+fn fp4s(bytes: &[u8], scale: u8) -> impl Iterator<Item = [half::bf16; 2]> {
+    // Powers of two; 255 is no number.
+    let scale = match scale {
+        255 => f64::NAN,
+        scale => 2f64.powi(i32::from(scale) - 127),
+    };
+    let number = move |half: u8| half::bf16::from_f64(f64::from(FP4[usize::from(half)]) * scale);
+    bytes.iter().map(move |byte| [number(byte & 15), number(byte >> 4)])
+}
+
+fn mxfp4(tensors: &mut Tensors) {
+    // As GGUF has them: the scale, then bytes with the first 16 numbers in their low halves.
+    for name in named(tensors, ".mlp.experts.") {
+        let Some(stored) = tensors.get_mut(&name) else { continue };
+        if stored.dtype != Dtype::Other("MXFP4") {
+            continue;
+        }
+        let mut out = Vec::with_capacity(stored.bytes.len() * 4);
+        for block in stored.bytes.chunks_exact(17) {
+            let pairs: Vec<_> = fp4s(&block[1..], block[0]).collect();
+            for side in [0, 1] {
+                out.extend(pairs.iter().flat_map(|pair| pair[side].to_le_bytes()));
+            }
+        }
+        stored.bytes = out.into();
+        stored.dtype = Dtype::Weight(Format::BF16);
+    }
+    for name in named(tensors, ".mlp.experts.") {
+        let Some(stem) = name.strip_suffix("_blocks.weight") else { continue };
+        let others = format!("{stem}_scales.weight");
+        let (Some(blocks), Some(scales)) = (tensors.get(&name), tensors.get(&others)) else {
+            continue;
+        };
+        let bytes = Dtype::Other("U8");
+        let &[count, rows, groups, 16] = blocks.shape.as_slice() else { continue };
+        // Left in place when it does not fit: the report then names it.
+        if blocks.dtype != bytes || scales.dtype != bytes || scales.shape != [count, rows, groups] {
+            continue;
+        }
+        let mut out = Vec::with_capacity(blocks.bytes.len() * 4);
+        for (block, scale) in blocks.bytes.chunks_exact(16).zip(scales.bytes.iter()) {
+            out.extend(fp4s(block, *scale).flatten().flat_map(half::bf16::to_le_bytes));
+        }
+        let stored = Stored {
+            dtype: Dtype::Weight(Format::BF16),
+            shape: vec![count, rows, groups * 32],
+            bytes: out.into(),
+        };
+        let ours = format!("{stem}.weight");
+        tensors.remove(&name);
+        tensors.remove(&others);
+        tensors.insert(ours, stored);
+    }
+}
+
+/// Even rows, then odd ones, of each expert.
+fn gather_gate_up(tensors: &mut Tensors) {
+    for part in [".mlp.experts.gate_up.", ".mlp.experts.gate_up_bias."] {
+        for name in named(tensors, part) {
+            let Some(stored) = tensors.get_mut(&name) else { continue };
+            let (Some(&count), Some(&rows)) = (stored.shape.first(), stored.shape.get(1)) else {
+                continue;
+            };
+            let all = count.saturating_mul(rows);
+            // Left as it is when it does not fit: the report on shapes says what is wrong.
+            if all == 0 || !stored.bytes.len().is_multiple_of(all) || !rows.is_multiple_of(2) {
+                continue;
+            }
+            let row = stored.bytes.len() / all;
+            let mut bytes = Vec::with_capacity(stored.bytes.len());
+            for expert in stored.bytes.chunks_exact(rows * row) {
+                for first in [0, 1] {
+                    for i in (first..rows).step_by(2) {
+                        bytes.extend_from_slice(&expert[i * row..(i + 1) * row]);
+                    }
+                }
+            }
+            stored.bytes = bytes.into();
+        }
+    }
+}
+
+fn split_latent(tensors: &mut Tensors, spec: &Spec) {
+    let Some(latent) = spec.attention.latent else { return };
+    let heads = spec.attention.heads;
+    let (k, v) = (spec.attention.head_dim - latent.rotated, latent.value_dim);
+    for name in named(tensors, ".attn.kv.") {
+        let Some(stored) = tensors.get(&name).cloned() else { continue };
+        let rows = heads * (k + v);
+        // Left in place when it does not fit: the report then names it with its shape.
+        if stored.shape.first() != Some(&rows) || !stored.bytes.len().is_multiple_of(rows.max(1)) {
+            continue;
+        }
+        let row = stored.bytes.len() / rows;
+        tensors.remove(&name);
+        for (side, from, count) in [(".attn.k.", 0, k), (".attn.v.", k, v)] {
+            let mut bytes = Vec::with_capacity(heads * count * row);
+            for head in stored.bytes.chunks_exact((k + v) * row) {
+                bytes.extend_from_slice(&head[from * row..(from + count) * row]);
+            }
+            let mut shape = stored.shape.clone();
+            shape[0] = heads * count;
+            let part = Stored { dtype: stored.dtype, shape, bytes: bytes.into() };
+            tensors.insert(name.replace(".attn.kv.", side), part);
+        }
+    }
+}
+
 fn unstack(tensors: &mut Tensors) {
+    for name in named(tensors, ".mlp.experts.") {
+        if let Some(stem) = name.strip_suffix("_bias.weight")
+            && let Some(stored) = tensors.remove(&name)
+        {
+            tensors.insert(format!("{stem}.bias"), stored);
+        }
+    }
     let sides: [(&str, &[&str]); 4] = [
         (".mlp.experts.gate.", &["gate"]),
         (".mlp.experts.up.", &["up"]),
@@ -257,7 +430,11 @@ fn unstack(tensors: &mut Tensors) {
     for (stack, parts) in sides {
         for name in named(tensors, stack) {
             let Some(stored) = tensors.get(&name).cloned() else { continue };
-            let &[count, rows, width] = stored.shape.as_slice() else { continue };
+            let (count, rows, width) = match *stored.shape.as_slice() {
+                [count, rows, width] => (count, rows, Some(width)),
+                [count, rows] if name.ends_with(".bias") => (count, rows, None),
+                _ => continue,
+            };
             let pieces = count.saturating_mul(parts.len());
             // Left in place when it does not fit: the report then names it with its shape.
             if pieces == 0
@@ -272,7 +449,7 @@ fn unstack(tensors: &mut Tensors) {
             for piece in 0..pieces {
                 let (j, part) = (piece / parts.len(), parts[piece % parts.len()]);
                 let bytes = stored.bytes.slice(piece * size..(piece + 1) * size);
-                let shape = vec![rows / parts.len(), width];
+                let shape = std::iter::once(rows / parts.len()).chain(width).collect();
                 let one = name.replace(stack, &format!(".mlp.experts.{j}.{part}."));
                 tensors.insert(one, Stored { dtype: stored.dtype, shape, bytes });
             }

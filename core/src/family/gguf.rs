@@ -21,6 +21,7 @@ pub(crate) const TENSORS: &[Names] = &[&[
     ("blk.{i}.attn_k", "blocks.{i}.attn.k"),
     ("blk.{i}.attn_v", "blocks.{i}.attn.v"),
     ("blk.{i}.attn_qkv", "blocks.{i}.attn.qkv"),
+    ("blk.{i}.attn_sinks", "blocks.{i}.attn.sinks"),
     ("blk.{i}.attn_output", "blocks.{i}.attn.out"),
     ("blk.{i}.attn_q_norm", "blocks.{i}.attn.q_norm"),
     ("blk.{i}.attn_k_norm", "blocks.{i}.attn.k_norm"),
@@ -44,6 +45,8 @@ pub(crate) const TENSORS: &[Names] = &[&[
     ("blk.{i}.ffn_gate_inp_shexp", "blocks.{i}.mlp.shared_gate"),
     ("blk.{i}.post_ffw_norm", "blocks.{i}.mlp_post_norm"),
     ("rope_freqs", "rope.factors"),
+    ("rope_factors_short", "rope.short"),
+    ("rope_factors_long", "rope.long"),
     ("output_norm", "norm"),
     ("output", "head"),
 ]];
@@ -90,6 +93,10 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("rope.scaling.type", "rope_scaling.rope_type", Kind::Text),
     ("rope.scaling.factor", "rope_scaling.factor", Kind::Number),
     ("rope.scale_linear", "rope_scaling.factor", Kind::Number),
+    ("rope.scaling.original_context_length", "original_max_position_embeddings", Kind::Count),
+    ("rope.scaling.attn_factor", "rope_attention_factor", Kind::Number),
+    ("rope.scaling.yarn_beta_fast", "rope_scaling.beta_fast", Kind::Number),
+    ("rope.scaling.yarn_beta_slow", "rope_scaling.beta_slow", Kind::Number),
     ("vocab_size", "vocab_size", Kind::Count),
     ("pooling_type", "pooling_type", Kind::Count),
 ];

@@ -74,6 +74,8 @@ pub(super) fn blocks(config: &Config, defaults: Defaults) -> Result<Spec> {
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
             relative: None,
+            sinks: false,
+            latent: None,
         },
         mlp: Mlp::Plain {
             ffn: config.usize("intermediate_size")?.unwrap_or(width.saturating_mul(4)),

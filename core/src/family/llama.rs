@@ -42,12 +42,18 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
     let bias = |key: &str, tensor: &str| -> Result<bool> {
         Ok(config.bool(key)?.unwrap_or_else(|| config.has(tensor)))
     };
+    let rope = rope(config, head_dim, None, 10_000.0)?;
+    let window = config.usize("max_position_embeddings")?.unwrap_or(2048);
     Ok(Spec {
         vocab: config.vocab()?,
         width,
-        window: config.usize("max_position_embeddings")?.unwrap_or(2048),
+        // With this scaling, the config's number is the window of the training.
+        window: match rope.scaling {
+            Scaling::Dynamic { factor, .. } => (window as f64 * factor) as usize,
+            _ => window,
+        },
         embed: Embed::default(),
-        position: Position::Rope(rope(config, head_dim, None, 10_000.0)?),
+        position: Position::Rope(rope),
         attention: Attention {
             heads,
             kv_heads: config.usize("num_key_value_heads")?.unwrap_or(heads),
@@ -58,6 +64,8 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
             scale: (head_dim as f64).powf(-0.5),
             softcap: None,
             relative: None,
+            sinks: false,
+            latent: None,
         },
         mlp: Mlp::Gated {
             ffn: config.need_usize("intermediate_size")?,

@@ -11,6 +11,7 @@ mod cohere;
 mod cohere2;
 pub(crate) mod config;
 mod deberta_v2;
+mod deepseek;
 mod distilbert;
 mod electra;
 mod experts;
@@ -21,13 +22,16 @@ mod gemma2;
 mod gemma3;
 pub(crate) mod gguf;
 mod gpt2;
+mod gpt3;
 mod gpt_neo;
 mod gpt_neox;
+mod gpt_oss;
 mod gptj;
 mod granite;
 mod gte;
 mod heads;
 mod llama;
+mod llama4;
 mod mistral;
 mod mixtral;
 mod modernbert;
@@ -56,8 +60,9 @@ use names::Names;
 use crate::error::{Error, Result};
 use crate::nn::Spec;
 use crate::nn::spec::{
-    Activation, Attention, Embed, Experts, Head, Layer, LayerRope, Mlp, Norm, Pairing, Place,
-    Position, QkNorm, Read, Relative, Rope, Routing, Scales, Scaling, Shared, Span, Task, TaskKind,
+    Activation, Attention, Clamp, Embed, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp,
+    Norm, Pairing, Place, Position, QkNorm, Read, Relative, Rope, Routing, Scales, Scaling, Shared,
+    Span, Stretch, Task, TaskKind, Temper,
 };
 
 /// A line of models that share their blocks and their names.
@@ -86,6 +91,8 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &cohere::FAMILY,
     &cohere2::FAMILY,
     &deberta_v2::FAMILY,
+    &deepseek::V2,
+    &deepseek::V3,
     &distilbert::FAMILY,
     &electra::FAMILY,
     &falcon::FAMILY,
@@ -96,10 +103,12 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gpt2::FAMILY,
     &gpt_neo::FAMILY,
     &gpt_neox::FAMILY,
+    &gpt_oss::FAMILY,
     &gptj::FAMILY,
     &granite::FAMILY,
     &gte::FAMILY,
     &llama::FAMILY,
+    &llama4::FAMILY,
     &mistral::FAMILY,
     &mixtral::FAMILY,
     &modernbert::FAMILY,
@@ -218,23 +227,106 @@ fn rope(config: &Config, head_dim: usize, kind: Option<&str>, theta: f64) -> Res
         (None, None) => head_dim,
     };
     let scaling = match &found {
-        Some(found) => scaling(found)?,
+        Some(found) => scaling(config, found)?,
         None => Scaling::None,
     };
-    let scaling = match config.stored_factors() {
-        Some(factors) => Scaling::Factors(factors.to_vec()),
-        None => scaling,
+    let stored = |tensor: &str| config.stored_factors(tensor).map(<[f32]>::to_vec);
+    let scaling = match (stored("rope.short.weight"), stored("rope.long.weight")) {
+        // GGUF files of LongRoPE give no kind of scaling, only these.
+        (Some(short), Some(long)) => {
+            let magnitude = config.f64("rope_attention_factor")?.unwrap_or(1.0);
+            let original = window(config, "original_max_position_embeddings")?;
+            let stretch = |factors| Stretch { factors, magnitude };
+            Scaling::Long { short: stretch(short), long: stretch(long), original }
+        }
+        _ => stored("rope.factors.weight").map_or(scaling, Scaling::Factors),
     };
     Ok(Rope { theta, dims, pairing: Pairing::Halves, scaling })
 }
 
-fn scaling(found: &Config) -> Result<Scaling> {
+/// A length in tokens that a scaling needs; the model's where it is not said.
+fn window(config: &Config, key: &str) -> Result<usize> {
+    match config.usize(key)? {
+        Some(window) => Ok(window),
+        None => config.need_usize("max_position_embeddings"),
+    }
+}
+
+fn scaling(config: &Config, found: &Config) -> Result<Scaling> {
     let kind = match found.string("rope_type")? {
         Some(kind) => Some(kind),
         None => found.string("type")?,
     };
-    Ok(match kind.unwrap_or("default") {
+    let kind = match kind.unwrap_or("default") {
+        // The first release of Phi-3 called its scaling so.
+        "su" | "yarn" if found.says("short_factor") => "longrope",
+        kind => kind,
+    };
+    let key = "original_max_position_embeddings";
+    // The window of the first training: beside the scaling in some exports, in it in most.
+    let original = || match (config.usize(key)?, found.usize(key)?) {
+        (Some(original), _) | (None, Some(original)) => Ok(original),
+        (None, None) => window(config, key),
+    };
+    // How much longer the window is now.
+    let stretched = |original: usize| match found.f64("factor")? {
+        Some(factor) => Ok(factor),
+        None => Ok(window(config, "max_position_embeddings")? as f64 / original as f64),
+    };
+    Ok(match kind {
         "default" => Scaling::None,
+        "dynamic" => Scaling::Dynamic {
+            factor: found.need_f64("factor")?,
+            original: window(config, "max_position_embeddings")?,
+        },
+        "yarn" => {
+            let original = original()?;
+            let factor = stretched(original)?;
+            let grown = |scale: f64| match factor > 1.0 {
+                true => 0.1 * scale * factor.ln() + 1.0,
+                false => 1.0,
+            };
+            let scales = (found.f64("mscale")?, found.f64("mscale_all_dim")?);
+            let magnitude = match (found.f64("attention_factor")?, scales) {
+                (Some(magnitude), _) => magnitude,
+                (None, (Some(one), Some(all))) if one != 0.0 && all != 0.0 => {
+                    grown(one) / grown(all)
+                }
+                _ => grown(1.0),
+            };
+            if config.is_gguf() && config.f64("rope_attention_factor")?.is_some_and(|f| f != 1.0) {
+                let known = "1";
+                return Err(unknown("rope.scaling.attn_factor with", "yarn", &[known]));
+            }
+            Scaling::Yarn {
+                factor,
+                fast: found.f64("beta_fast")?.unwrap_or(32.0),
+                slow: found.f64("beta_slow")?.unwrap_or(1.0),
+                original: original as f64,
+                truncate: found.bool("truncate")?.unwrap_or(true),
+                magnitude,
+            }
+        }
+        "longrope" => {
+            let original = original()?;
+            let factor = stretched(original)?;
+            let magnitude = match found.f64("attention_factor")? {
+                Some(magnitude) => magnitude,
+                None if factor > 1.0 => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
+                None => 1.0,
+            };
+            let stretch = |factors: &str, own: &str| {
+                Ok(Stretch {
+                    factors: found.f32s(factors)?.ok_or_else(|| found.missing(factors))?,
+                    magnitude: found.f64(own)?.unwrap_or(magnitude),
+                })
+            };
+            Scaling::Long {
+                short: stretch("short_factor", "short_mscale")?,
+                long: stretch("long_factor", "long_mscale")?,
+                original,
+            }
+        }
         "linear" => Scaling::Linear { factor: found.need_f64("factor")? },
         "llama3" => Scaling::Llama3 {
             factor: found.need_f64("factor")?,
@@ -242,7 +334,10 @@ fn scaling(found: &Config) -> Result<Scaling> {
             high: found.need_f64("high_freq_factor")?,
             original: found.need_f64("original_max_position_embeddings")?,
         },
-        other => return Err(unknown("rope scaling", other, &["default", "linear", "llama3"])),
+        other => {
+            let known = ["default", "dynamic", "linear", "llama3", "longrope", "yarn"];
+            return Err(unknown("rope scaling", other, &known));
+        }
     })
 }
 

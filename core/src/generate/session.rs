@@ -49,6 +49,8 @@ pub struct Session {
     model: Model,
     cache: Cache,
     ids: Vec<u32>,
+    /// The length that the cache's keys were rotated for.
+    rotated: usize,
     /// Logits after the last token.
     logits: Vec<f32>,
     cancel: CancelToken,
@@ -57,7 +59,14 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: Model) -> Session {
         let cache = cache(&model);
-        Session { model, cache, ids: vec![], logits: vec![], cancel: CancelToken::default() }
+        Session {
+            model,
+            cache,
+            ids: vec![],
+            rotated: 0,
+            logits: vec![],
+            cancel: CancelToken::default(),
+        }
     }
 
     /// The tokens so far.
@@ -130,10 +139,28 @@ impl Session {
 
     fn feed_in(&mut self, ids: &[u32], chunk: usize) -> Result<()> {
         self.check(ids)?;
+        let total = self.rotate(ids.len())?;
         for part in ids.chunks(chunk.max(1)) {
-            self.logits = self.pass(part, false)?;
+            self.logits = self.pass(part, false, total)?;
         }
         Ok(())
+    }
+
+    /// Makes what the cache holds fit for `more` tokens, and gives the length they lead to.
+    ///
+    /// A few models rotate all tokens otherwise once a sequence is long; what was read is then
+    /// read anew.
+    fn rotate(&mut self, more: usize) -> Result<usize> {
+        let total = self.ids.len() + more;
+        if !self.ids.is_empty() && self.model.spec().turns(self.rotated, total) {
+            let ids = std::mem::take(&mut self.ids);
+            self.cache = cache(&self.model);
+            for part in ids.chunks(PREFILL_CHUNK) {
+                self.pass(part, false, total)?;
+            }
+        }
+        self.rotated = total;
+        Ok(total)
     }
 
     /// Reads tokens and gives the logits after each.
@@ -147,8 +174,9 @@ impl Session {
         self.check(ids)?;
         let vocab = self.model.spec().vocab;
         let mut values = reserved("logits", &[ids.len(), vocab])?;
+        let total = self.rotate(ids.len())?;
         for part in ids.chunks(PREFILL_CHUNK) {
-            values.extend(self.pass(part, true)?);
+            values.extend(self.pass(part, true, total)?);
         }
         if let Some(last) = values.len().checked_sub(vocab) {
             self.logits = values[last..].to_vec();
@@ -213,7 +241,9 @@ impl Session {
     }
 
     /// One forward pass; the logits after the last token, or after each.
-    fn pass(&mut self, ids: &[u32], all: bool) -> Result<Vec<f32>> {
+    ///
+    /// `total` is the length of the sequence once all that is being read is in.
+    fn pass(&mut self, ids: &[u32], all: bool, total: usize) -> Result<Vec<f32>> {
         let cancel = self.cancel.clone();
         let (model, cache) = (&self.model, &mut self.cache);
         let decoder = model.need_decoder("feed")?;
@@ -222,7 +252,7 @@ impl Session {
             let device = model.tensor_device();
             let input =
                 Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), device);
-            let run = Run { cache: Some(cache), ..Run::default() };
+            let run = Run { cache: Some(cache), lengths: vec![total], ..Run::default() };
             let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
             let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
             // The head is the largest matrix of all: only the tokens that are asked for.

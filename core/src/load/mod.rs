@@ -98,7 +98,7 @@ impl Checkpoint {
                 let tied = ours.ends_with(".out.weight");
                 self.spec.tasks().iter().find(own).is_none_or(|task| task.tied && tied)
             }
-            "rope.factors.weight" => true,
+            "rope.factors.weight" | "rope.short.weight" | "rope.long.weight" => true,
             _ => false,
         }
     }

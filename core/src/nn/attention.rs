@@ -8,12 +8,13 @@
 
 use std::cell::OnceCell;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation};
 
 use super::cache::LayerCache;
 use super::host::{self, View};
 use super::linear::Proj;
+use super::moe::Load;
 use super::norm::Norm;
 use super::position::Angles;
 use super::relative::Vectors;
@@ -26,12 +27,16 @@ use crate::error::Result;
 pub struct Attention {
     /// `[H C, D]`
     pub q: Proj,
-    /// `[K C, D]`
+    /// `[K C, D]`; with `latent`, `[H (C - rotated), rank]`.
     pub k: Proj,
-    /// `[K C, D]`
+    /// `[K C, D]`; with `latent`, `[H V, rank]`.
     pub v: Proj,
-    /// `[D, H C]`
+    /// `[D, H C]`; with `latent`, `[D, H V]`.
     pub out: Proj,
+    /// What stands before queries, keys and values that come from short vectors.
+    pub latent: Option<Latent>,
+    /// A score of no token for each head, `[H]`.
+    pub sinks: Option<Param<Tensor<1>>>,
     /// Norm over queries: `[C]`, or `[H C]` where it spans more than a head or differs by head.
     pub q_norm: Option<Norm>,
     /// Norm over keys: `[C]`, or `[K C]`.
@@ -44,6 +49,44 @@ pub struct Attention {
     spec: spec::Attention,
 }
 
+/// From hidden states to the short vectors that queries, keys and values are made from.
+#[derive(Module, Debug)]
+pub struct Latent {
+    /// `[query rank, D]`, where queries have a vector of their own.
+    pub q: Option<Proj>,
+    /// Its norm, `[query rank]`.
+    pub q_norm: Option<Norm>,
+    /// The vector of keys and values, then what is rotated of a key: `[rank + rotated, D]`.
+    pub kv: Proj,
+    /// The norm of the vector, `[rank]`.
+    pub kv_norm: Norm,
+}
+
+impl Latent {
+    fn build(
+        source: &mut dyn Source,
+        name: &str,
+        width: usize,
+        spec: &spec::Latent,
+        bias: bool,
+    ) -> Result<Self> {
+        let (q, q_norm) = match spec.query_rank {
+            Some(rank) => (
+                Some(Proj::build(source, &format!("{name}.q"), [rank, width], bias)?),
+                Some(Norm::build(source, &format!("{name}.q_norm"), rank, spec.norm)?),
+            ),
+            None => (None, None),
+        };
+        let kv = [spec.rank + spec.rotated, width];
+        Ok(Latent {
+            q,
+            q_norm,
+            kv: Proj::build(source, &format!("{name}.kv"), kv, bias)?,
+            kv_norm: Norm::build(source, &format!("{name}.kv_norm"), spec.rank, spec.norm)?,
+        })
+    }
+}
+
 /// What a pass knows of the places of its tokens, made once for all blocks that share it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Places<'a> {
@@ -53,10 +96,14 @@ pub(crate) struct Places<'a> {
     pub bias: Option<&'a Tensor<4>>,
     /// Vectors of distances that meet queries and keys.
     pub vectors: Option<&'a Vectors>,
+    /// What queries are multiplied by, `[1, 1, T, 1]`.
+    pub temper: Option<&'a Tensor<4>>,
     /// `true` hides a key from a query, `[B or 1, 1, T or 1, S]`.
     pub hidden: Option<&'a Tensor<4, Bool>>,
     /// The same in numbers, where the pass is on the CPU.
     pub view: Option<View<'a>>,
+    /// Where a block's experts are counted.
+    pub load: Option<&'a Load>,
     /// Where the weights of the attention are put, `[B, H, T, S]`, if they are wanted.
     pub map: Option<&'a OnceCell<Tensor<4>>>,
 }
@@ -70,14 +117,14 @@ impl Attention {
     ) -> Result<Self> {
         let (inner, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let mut norm = |side: &str, inner: usize| match spec.qk_norm {
+            Some(QkNorm::Rotated { .. }) | None => Ok(None),
             Some(kind) => {
                 let size = match kind {
                     QkNorm::Shared(_) => spec.head_dim,
-                    QkNorm::PerHead(_) | QkNorm::Whole(_) => inner,
+                    _ => inner,
                 };
                 Norm::build(source, &format!("{name}.{side}_norm"), size, kind.norm()).map(Some)
             }
-            None => Ok(None),
         };
         let (q_norm, k_norm) = (norm("q", inner)?, norm("k", kv)?);
         let own = match spec.relative {
@@ -91,11 +138,32 @@ impl Attention {
             false => Ok(None),
         };
         let (pos_k, pos_q) = (proj(own[0], "pos_k")?, proj(own[1], "pos_q")?);
+        let values = spec.kv_heads * spec.value_dim();
+        // With short vectors, the biases stand on the way to them.
+        let (shapes, bias) = match spec.latent {
+            Some(own) => {
+                let k = spec.heads * (spec.head_dim - own.rotated);
+                ([own.query_rank.unwrap_or(width), k, own.rank], false)
+            }
+            None => ([width, kv, width], spec.qkv_bias),
+        };
+        let [from_q, k_rows, from_kv] = shapes;
+        let latent = match &spec.latent {
+            Some(own) => {
+                let name = format!("{name}.latent");
+                Some(Latent::build(source, &name, width, own, spec.qkv_bias)?)
+            }
+            None => None,
+        };
+        let sinks = source.optional(spec.sinks, &format!("{name}.sinks.weight"), spec.heads)?;
+        let out = [width, spec.heads * spec.value_dim()];
         Ok(Attention {
-            q: Proj::build(source, &format!("{name}.q"), [inner, width], spec.qkv_bias)?,
-            k: Proj::build(source, &format!("{name}.k"), [kv, width], spec.qkv_bias)?,
-            v: Proj::build(source, &format!("{name}.v"), [kv, width], spec.qkv_bias)?,
-            out: Proj::build(source, &format!("{name}.out"), [width, inner], spec.out_bias)?,
+            q: Proj::build(source, &format!("{name}.q"), [inner, from_q], bias)?,
+            k: Proj::build(source, &format!("{name}.k"), [k_rows, from_kv], bias)?,
+            v: Proj::build(source, &format!("{name}.v"), [values, from_kv], bias)?,
+            out: Proj::build(source, &format!("{name}.out"), out, spec.out_bias)?,
+            latent,
+            sinks,
             q_norm,
             k_norm,
             pos_k,
@@ -128,7 +196,10 @@ impl Attention {
         {
             return host::tensor(y, [b, t, self.out.weight.dims()[0]]);
         }
-        let (heads, c) = (self.spec.heads, self.spec.head_dim);
+        if let Some(latent) = &self.latent {
+            return self.through_latent(latent, x, places, cache);
+        }
+        let c = self.spec.head_dim;
         let split = |y: Tensor<3>| {
             let [_, _, inner] = y.dims();
             y.reshape([b, t, inner / c, c]).swap_dims(1, 2) // [B, H or K, T, C]
@@ -140,12 +211,21 @@ impl Attention {
                 (Some(norm), _) => split(norm.forward(y)),
                 (None, _) => split(y),
             };
-            match places.angles {
-                Some(angles) => angles.rotate(y),
-                None => y,
+            match (places.angles, self.spec.qk_norm) {
+                (Some(angles), Some(QkNorm::Rotated { eps })) => {
+                    let y = angles.rotate(y);
+                    let mean = y.clone().square().mean_dim(3); // [B, H, T, 1]
+                    y * (mean + eps).sqrt().recip()
+                }
+                (Some(angles), _) => angles.rotate(y),
+                (None, _) => y,
             }
         };
         let q = place(self.q.forward(x.clone()), &self.q_norm);
+        let q = match places.temper {
+            Some(temper) => q * temper.clone(),
+            None => q,
+        };
         let k = place(self.k.forward(x.clone()), &self.k_norm);
         let v = split(self.v.forward(x));
         let (k, v) = match cache {
@@ -154,8 +234,60 @@ impl Attention {
         };
         let own = places.vectors.map(|vectors| self.disentangled(&q, &k, vectors));
         let places = Places { bias: own.as_ref().or(places.bias), ..places };
-        let y = attend(q, k, v, places, self.spec.scale, self.spec.softcap);
-        self.out.forward(y.swap_dims(1, 2).reshape([b, t, heads * c]))
+        self.ends(q, k, v, places)
+    }
+
+    /// From queries, keys and values to what joins the residual.
+    ///
+    /// # Shapes
+    /// `q: [B, H, T, C]`, `k: [B, K, S, C]`, `v: [B, K, S, V]` -> `[B, T, D]`
+    fn ends(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, places: Places<'_>) -> Tensor<3> {
+        let sinks = self.sinks.as_ref().map(|sinks| sinks.val());
+        let y = attend(q, k, v, places, self.spec.scale, self.spec.softcap, sinks);
+        let [b, h, t, c] = y.dims();
+        self.out.forward(y.swap_dims(1, 2).reshape([b, t, h * c]))
+    }
+
+    /// As [`forward`](Self::forward), with keys and values from short vectors. The cache holds
+    /// them as made: longer rows than the vectors, and nothing to be done again for each token.
+    fn through_latent(
+        &self,
+        latent: &Latent,
+        x: Tensor<3>,
+        places: Places<'_>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<3> {
+        let [b, t, _] = x.dims();
+        let heads = self.spec.heads;
+        let rotated = self.spec.latent.map_or(0, |latent| latent.rotated);
+        let plain = self.spec.head_dim - rotated;
+        let split = |y: Tensor<3>, heads: usize| {
+            let [_, _, inner] = y.dims();
+            y.reshape([b, t, heads, inner / heads]).swap_dims(1, 2) // [B, H, T, C]
+        };
+        let turn = |y: Tensor<4>| match places.angles {
+            Some(angles) => angles.rotate(y),
+            None => y,
+        };
+        let from = match (&latent.q, &latent.q_norm) {
+            (Some(q), Some(norm)) => norm.forward(q.forward(x.clone())),
+            _ => x.clone(),
+        };
+        let q = split(self.q.forward(from), heads);
+        let turned = turn(q.clone().narrow(3, plain, rotated));
+        let q = Tensor::cat(vec![q.narrow(3, 0, plain), turned], 3);
+        let kv = latent.kv.forward(x); // [B, T, rank + rotated]
+        let rank = kv.dims()[2] - rotated;
+        let turned = turn(split(kv.clone().narrow(2, rank, rotated), 1)); // [B, 1, T, rotated]
+        let kv = latent.kv_norm.forward(kv.narrow(2, 0, rank));
+        let k = split(self.k.forward(kv.clone()), heads);
+        let k = Tensor::cat(vec![k, turned.expand([b, heads, t, rotated])], 3);
+        let v = split(self.v.forward(kv), heads);
+        let (k, v) = match cache {
+            Some(cache) => cache.extend(k, v),
+            None => (k, v),
+        };
+        self.ends(q, k, v, places)
     }
 
     /// What vectors of distances add to scores (arXiv:2006.03654, equation 4).
@@ -192,7 +324,7 @@ impl Attention {
 /// `softmax(scale q k^T) v`, heads of queries sharing those of keys in order.
 ///
 /// # Shapes
-/// `q: [B, H, T, C]`, `k, v: [B, K, S, C]` -> `[B, H, T, C]`
+/// `q: [B, H, T, C]`, `k: [B, K, S, C]`, `v: [B, K, S, V]`, `sinks: [H]` -> `[B, H, T, V]`
 fn attend(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -200,6 +332,7 @@ fn attend(
     places: Places<'_>,
     scale: f64,
     softcap: Option<f64>,
+    sinks: Option<Tensor<1>>,
 ) -> Tensor<4> {
     let ([b, h, t, c], [_, kv, s, _]) = (q.dims(), k.dims());
     // The queries that share a key head are rows of one product: keys are never repeated.
@@ -218,11 +351,17 @@ fn attend(
         Some(hidden) => scores.mask_fill(hidden.clone().expand([b, h, t, s]), -1e30),
         None => scores,
     };
-    let weights = activation::softmax(scores, 3);
+    let weights = match sinks {
+        Some(sinks) => {
+            let sinks = sinks.reshape([1, h, 1, 1]).expand([b, h, t, 1]);
+            activation::softmax(Tensor::cat(vec![scores, sinks], 3), 3).narrow(3, 0, s)
+        }
+        None => activation::softmax(scores, 3),
+    };
     if let Some(map) = places.map {
         // A block has one attention: the place is empty.
         let _ = map.set(weights.clone());
     }
-    let weights = weights.reshape([b, kv, h / kv * t, s]);
-    weights.matmul(v).reshape([b, h, t, c])
+    let [.., c] = v.dims();
+    weights.reshape([b, kv, h / kv * t, s]).matmul(v).reshape([b, h, t, c])
 }

@@ -83,7 +83,12 @@ impl Block {
 
     /// Whether the attention can do without a mask and a bias on the CPU.
     pub(crate) fn on_host(&self) -> bool {
-        !matches!(self.attn.spec().qk_norm, Some(spec::QkNorm::PerHead(_))) && !self.biased
+        use spec::QkNorm::{PerHead, Rotated};
+        let spec = self.attn.spec();
+        !(matches!(spec.qk_norm, Some(PerHead(_) | Rotated { .. }))
+            || spec.sinks
+            || spec.latent.is_some()
+            || self.biased)
     }
 
     /// # Shapes
@@ -94,6 +99,7 @@ impl Block {
         places: Places<'_>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
+        let load = places.load;
         let norm = |norm: &Option<Norm>, y: Tensor<3>| match norm {
             Some(norm) => norm.forward(y),
             None => y,
@@ -106,19 +112,19 @@ impl Block {
             Place::After => {
                 let y = self.attn.forward(x.clone(), places, cache);
                 let x = norm(&self.attn_norm, x + scaled(y));
-                let y = self.mlp.forward(x.clone());
+                let y = self.mlp.counted(x.clone(), load);
                 norm(&self.mlp_norm, x + scaled(y))
             }
             Place::Parallel { shared } => {
                 let y = norm(&self.attn_norm, x.clone());
                 let z = if shared { y.clone() } else { norm(&self.mlp_norm, x.clone()) };
-                let y = self.attn.forward(y, places, cache) + self.mlp.forward(z);
+                let y = self.attn.forward(y, places, cache) + self.mlp.counted(z, load);
                 x + scaled(y)
             }
             Place::Before | Place::Around | Place::Inside => {
                 let y = self.attn.forward(norm(&self.attn_norm, x.clone()), places, cache);
                 let x = x + scaled(norm(&self.attn_post_norm, y));
-                let y = self.mlp.forward(norm(&self.mlp_norm, x.clone()));
+                let y = self.mlp.counted(norm(&self.mlp_norm, x.clone()), load);
                 x + scaled(norm(&self.mlp_post_norm, y))
             }
         }

@@ -23,7 +23,7 @@ impl Cache {
                 Span::Sliding { window } => {
                     LayerCache::Rolling(Rolling { window, ..Default::default() })
                 }
-                Span::Causal | Span::Bidirectional | Span::Local { .. } => {
+                Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => {
                     LayerCache::Full(Full::default())
                 }
             })
@@ -69,7 +69,7 @@ impl Cache {
     }
 }
 
-/// The keys and values of one block, `[B, K, S, C]` each.
+/// The keys and values of one block, `[B, K, S, C]` each; values may have a size of their own.
 #[derive(Debug)]
 pub(crate) enum LayerCache {
     /// All tokens.
@@ -237,20 +237,17 @@ fn first((k, v): &Pair, len: usize) -> Pair {
 
 impl Full {
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
-        let [b, h, t, c] = k.dims();
-        let len = self.len + t;
+        let len = self.len + k.dims()[2];
+        let room_for = |x: &Tensor<4>| {
+            let [b, h, _, c] = x.dims();
+            Tensor::zeros([b, h, capacity(len), c], &x.device())
+        };
         let (mut keys, mut values) = match self.buffer.take() {
             Some(buffer) => buffer,
-            None => {
-                let empty = || Tensor::zeros([b, h, capacity(len), c], &k.device());
-                (empty(), empty())
-            }
+            None => (room_for(&k), room_for(&v)),
         };
         if keys.dims()[2] < len {
-            let room = |old: Tensor<4>| {
-                let grown = Tensor::zeros([b, h, capacity(len), c], &old.device());
-                write(grown, 0, old)
-            };
+            let room = |old: Tensor<4>| write(room_for(&old), 0, old);
             (keys, values) = (room(keys), room(values));
         }
         let buffer = (write(keys, self.len, k), write(values, self.len, v));

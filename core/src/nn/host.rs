@@ -133,6 +133,9 @@ impl Proj {
 impl Mlp {
     /// `m` rows through the feed-forward part.
     pub(crate) fn on_host(&self, x: &[f32], m: usize) -> Option<Vec<f32>> {
+        if self.clamp().is_some() {
+            return None;
+        }
         let up = self.up.on_host(x, m)?;
         let inner = match &self.gate {
             Some(gate) => {
@@ -160,8 +163,11 @@ impl Angles {
             Pairing::Adjacent => between::Pairs::Adjacent,
         };
         let tokens = self.tokens();
-        for x in x.chunks_exact_mut((tokens * row).max(1)) {
-            between::rotate(x, row, c, &cos, &sin, pairs);
+        // One row of angles for all sequences, or one for each.
+        let each = cos.len() / self.rows().max(1);
+        let parts = cos.chunks_exact(each.max(1)).zip(sin.chunks_exact(each.max(1))).cycle();
+        for (x, (cos, sin)) in x.chunks_exact_mut((tokens * row).max(1)).zip(parts) {
+            between::rotate(x, row, c, cos, sin, pairs);
         }
         Some(())
     }
@@ -185,11 +191,15 @@ impl Attention {
             Span::Causal => (None, Some(0)),
             Span::Sliding { window } => (Some(window), Some(0)),
             Span::Local { reach } => (Some(reach.saturating_add(1)), Some(reach)),
+            Span::Chunked { .. } => return None,
         };
         if places.map.is_some()
             || places.bias.is_some()
             || places.vectors.is_some()
-            || matches!(spec.qk_norm, Some(QkNorm::PerHead(_)))
+            || places.temper.is_some()
+            || self.sinks.is_some()
+            || self.latent.is_some()
+            || matches!(spec.qk_norm, Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }))
         {
             return None;
         }

@@ -30,12 +30,26 @@ pub(crate) fn span(
         Span::Bidirectional => false,
         Span::Causal => !all_before,
         Span::Local { reach } => newest.abs_diff(oldest) > reach,
+        Span::Chunked { size } => {
+            !all_before || oldest / size != queries.end.saturating_sub(1) / size
+        }
         Span::Sliding { window } => !all_before || oldest + window <= queries.end.saturating_sub(1),
     };
     if !hides {
         return None;
     }
     let (t, s) = (queries.len(), keys.len());
+    let runs = match span {
+        Span::Chunked { size } => {
+            let run = |place: usize| place / size;
+            let queries: Tensor<4, Int> =
+                places(queries.clone().map(run), device).reshape([1, 1, t, 1]);
+            let keys: Tensor<4, Int> =
+                places(keys.iter().copied().map(run), device).reshape([1, 1, 1, s]);
+            Some(keys.expand([1, 1, t, s]).not_equal(queries.expand([1, 1, t, s])))
+        }
+        _ => None,
+    };
     let queries: Tensor<4, Int> = places(queries, device).reshape([1, 1, t, 1]);
     let keys: Tensor<4, Int> = places(keys.iter().copied(), device).reshape([1, 1, 1, s]);
     let queries = queries.expand([1, 1, t, s]);
@@ -45,6 +59,9 @@ pub(crate) fn span(
         return Some((keys - queries).abs().greater_elem(reach));
     }
     let mut hidden = keys.clone().greater(queries.clone());
+    if let Some(runs) = runs {
+        hidden = hidden.bool_or(runs);
+    }
     if let Span::Sliding { window } = span {
         let window = i32::try_from(window).unwrap_or(i32::MAX);
         hidden = hidden.bool_or(keys.lower_equal(queries - window));

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use super::host;
 use super::linear::Proj;
 use super::source::Source;
-use super::spec::{self, Activation};
+use super::spec::{self, Activation, Clamp};
 use crate::error::{Error, Result};
 
 /// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))` where there is a gate.
@@ -20,6 +20,8 @@ pub struct Mlp {
     pub down: Proj,
     #[module(skip)]
     activation: Activation,
+    #[module(skip)]
+    clamp: Option<Clamp>,
 }
 
 impl Mlp {
@@ -29,7 +31,12 @@ impl Mlp {
         width: usize,
         spec: &spec::Mlp,
     ) -> Result<Self> {
+        let clamp = match *spec {
+            spec::Mlp::Clamped { clamp, .. } => Some(clamp),
+            _ => None,
+        };
         let (gated, ffn, activation, bias, down_bias) = match *spec {
+            spec::Mlp::Clamped { ffn, bias, .. } => (true, ffn, Activation::Silu, bias, bias),
             spec::Mlp::Plain { ffn, activation, bias } => (false, ffn, activation, bias, bias),
             spec::Mlp::Gated { ffn, activation, bias, down_bias } => {
                 (true, ffn, activation, bias, down_bias)
@@ -47,7 +54,13 @@ impl Mlp {
             up: Proj::build(source, &format!("{name}.up"), [ffn, width], bias)?,
             down: Proj::build(source, &format!("{name}.down"), [width, ffn], down_bias)?,
             activation,
+            clamp,
         })
+    }
+
+    /// The limit that takes the place of the activation.
+    pub(crate) fn clamp(&self) -> Option<Clamp> {
+        self.clamp
     }
 
     /// The activation of the gate, or between the two projections.
@@ -64,9 +77,17 @@ impl Mlp {
         {
             return host::tensor(y, [b, t, self.down.weight.dims()[0]]);
         }
-        let inner = match &self.gate {
-            Some(gate) => activate(self.activation, gate.forward(x.clone())) * self.up.forward(x),
-            None => activate(self.activation, self.up.forward(x)),
+        let inner = match (&self.gate, self.clamp) {
+            (Some(gate), Some(Clamp { alpha, limit })) => {
+                let gate = gate.forward(x.clone()).clamp_max(limit);
+                let up = self.up.forward(x).clamp(-limit, limit);
+                let open = activation::sigmoid(gate.clone() * alpha);
+                (up + 1.0) * gate * open
+            }
+            (Some(gate), None) => {
+                activate(self.activation, gate.forward(x.clone())) * self.up.forward(x)
+            }
+            (None, _) => activate(self.activation, self.up.forward(x)),
         }; // [B, T, F]
         self.down.forward(inner)
     }

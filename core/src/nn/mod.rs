@@ -49,6 +49,7 @@ pub use encoder::BertEncoder;
 pub use heads::TaskHead;
 pub use linear::{Proj, Weight};
 pub use mlp::Mlp;
+pub(crate) use moe::Load;
 pub use moe::{Experts, FeedForward};
 pub use norm::Norm;
 pub use relative::Distances;

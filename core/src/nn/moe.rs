@@ -7,14 +7,19 @@
 //! So the cost follows the experts that are used, and on the CPU the pages of mapped weights are
 //! read when a token is first sent there. The router's logits are read back for it.
 
-use burn::module::Module;
+use std::cell::RefCell;
+
+use burn::module::{Module, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 
 use super::linear::Proj;
 use super::mlp::Mlp;
 use super::source::Source;
-use super::spec::{self, Routing};
+use super::spec::{self, Groups, Routing};
 use crate::error::Result;
+
+/// How often each expert of a block was chosen, `[E]`; empty before the first time.
+pub(crate) type Load = RefCell<Vec<usize>>;
 
 /// The feed-forward part of a block.
 #[derive(Module, Debug)]
@@ -44,9 +49,14 @@ impl FeedForward {
     /// # Shapes
     /// `x: [B, T, D]` -> `[B, T, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.counted(x, None)
+    }
+
+    /// As [`forward`](Self::forward); adds to `load` how often each expert was chosen.
+    pub(crate) fn counted(&self, x: Tensor<3>, load: Option<&Load>) -> Tensor<3> {
         match self {
             FeedForward::Dense(mlp) => mlp.forward(x),
-            FeedForward::Experts(experts) => experts.forward(x),
+            FeedForward::Experts(experts) => experts.counted(x, load),
         }
     }
 }
@@ -56,6 +66,8 @@ impl FeedForward {
 pub struct Experts {
     /// `[E, D]`
     pub router: Proj,
+    /// Added to scores when experts are chosen, `[E]`.
+    pub correction: Option<Param<Tensor<1>>>,
     /// The experts, one MLP each.
     pub experts: Vec<Mlp>,
     /// An MLP that every token goes through beside.
@@ -91,8 +103,15 @@ impl Experts {
             Mlp::build(source, &format!("{name}.experts.{j}"), width, &spec.mlp(spec.ffn))
         };
         let experts = (0..spec.count).map(&mut expert).collect::<Result<_>>()?;
+        let corrected = matches!(spec.routing, Routing::Sigmoid { corrected: true, .. });
+        let router = format!("{name}.router");
         Ok(Experts {
-            router: Proj::build(source, &format!("{name}.router"), [spec.count, width], false)?,
+            router: Proj::build(source, &router, [spec.count, width], spec.router_bias)?,
+            correction: source.optional(
+                corrected,
+                &format!("{name}.correction.weight"),
+                spec.count,
+            )?,
             experts,
             shared,
             shared_gate,
@@ -103,10 +122,20 @@ impl Experts {
     /// # Shapes
     /// `x: [B, T, D]` -> `[B, T, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.counted(x, None)
+    }
+
+    /// As [`forward`](Self::forward); adds to `load` how often each expert was chosen.
+    pub(crate) fn counted(&self, x: Tensor<3>, load: Option<&Load>) -> Tensor<3> {
         let [b, t, d] = x.dims();
         let (n, used) = (b * t, self.spec.used);
         let device = x.device();
         let (weights, chosen) = self.route(x.clone());
+        if let Some(load) = load {
+            let mut load = load.borrow_mut();
+            load.resize(self.spec.count, 0);
+            chosen.iter().for_each(|expert| load[*expert] += 1);
+        }
         let flat: Tensor<2> = x.clone().reshape([n, d]);
 
         let mut tokens: Vec<Vec<i32>> = vec![Vec::new(); self.spec.count];
@@ -130,8 +159,11 @@ impl Experts {
                 let m = tokens.len();
                 let tokens = ids(tokens);
                 let weight = weights.clone().narrow(1, j, 1).select(0, tokens.clone()); // [M, 1]
-                let x = flat.clone().select(0, tokens).reshape([1, m, d]);
-                self.experts[j].forward(x).reshape([m, d]) * weight
+                let x = flat.clone().select(0, tokens);
+                if self.spec.weighs_input {
+                    return self.experts[j].forward((x * weight).unsqueeze()).reshape([m, d]);
+                }
+                self.experts[j].forward(x.unsqueeze()).reshape([m, d]) * weight
             })
             .collect();
         let rows = Tensor::cat(rows, 0).select(0, ids(order)); // [N K, D]
@@ -167,15 +199,51 @@ impl Experts {
         let softmax = |hidden: Tensor<2, Bool>| {
             activation::softmax(logits.clone().mask_fill(hidden, f32::NEG_INFINITY), 1)
         };
-        match self.spec.routing {
+        let (weights, chosen) = match self.spec.routing {
             Routing::SoftmaxAll | Routing::SoftmaxChosen => {
-                let chosen: Vec<usize> =
-                    (0..n).flat_map(|i| largest(row(i), count, used)).collect();
+                // Within one row, a softmax keeps the order: logits choose what it would.
+                let choose = |i: usize| match self.spec.groups {
+                    Some(groups) => {
+                        let weights = softmax_of(row(i));
+                        grouped(&weights, count, used, groups)
+                    }
+                    None => largest(row(i), count, used),
+                };
+                let chosen: Vec<usize> = (0..n).flat_map(choose).collect();
                 let marks: Vec<Vec<bool>> =
                     chosen.chunks_exact(used).map(|chosen| mark(count, chosen)).collect();
                 let weights = match self.spec.routing {
                     Routing::SoftmaxAll => activation::softmax(logits.clone(), 1),
                     _ => softmax(all_but(&marks)),
+                };
+                (weights, chosen)
+            }
+            Routing::Sigmoid { divided, .. } => {
+                let correction: Vec<f32> = match &self.correction {
+                    Some(correction) => correction.val().into_data().iter::<f32>().collect(),
+                    None => vec![0.0; count],
+                };
+                let choose = |i: usize| {
+                    let scores = row(i).iter().zip(&correction);
+                    let scores: Vec<f32> =
+                        scores.map(|(logit, own)| 1.0 / (1.0 + (-logit).exp()) + own).collect();
+                    match self.spec.groups {
+                        Some(groups) => grouped(&scores, count, used, groups),
+                        None => largest(&scores, count, used),
+                    }
+                };
+                let chosen: Vec<usize> = (0..n).flat_map(choose).collect();
+                let marks: Vec<Vec<bool>> =
+                    chosen.chunks_exact(used).map(|chosen| mark(count, chosen)).collect();
+                let weights = activation::sigmoid(logits.clone());
+                let weights = match divided {
+                    true => {
+                        let weights = weights.mask_fill(all_but(&marks), 0.0);
+                        // The least that keeps a division by nothing away, as in the reference.
+                        let sum = weights.clone().sum_dim(1) + 1e-20; // [N, 1]
+                        weights / sum
+                    }
+                    false => weights,
                 };
                 (weights, chosen)
             }
@@ -197,6 +265,10 @@ impl Experts {
                 };
                 (part(&near_first, &first) + part(&near_second, &second), chosen)
             }
+        };
+        match self.spec.scale {
+            Some(scale) => (weights * scale, chosen),
+            None => (weights, chosen),
         }
     }
 }
@@ -208,6 +280,33 @@ fn largest(logits: &[f32], count: usize, used: usize) -> Vec<usize> {
     experts.sort_by(|a, b| at(b).total_cmp(&at(a)));
     experts.truncate(used);
     experts
+}
+
+/// The softmax of a row.
+fn softmax_of(logits: &[f32]) -> Vec<f32> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let grown: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let sum: f32 = grown.iter().sum();
+    grown.iter().map(|grown| grown / sum).collect()
+}
+
+/// The experts with the `used` largest scores among those of the best groups, largest first.
+fn grouped(scores: &[f32], count: usize, used: usize, groups: Groups) -> Vec<usize> {
+    let size = count / groups.count;
+    let sums: Vec<f32> = (0..groups.count)
+        .map(|group| {
+            let own = scores.get(group * size..(group + 1) * size).unwrap_or(&[]);
+            largest(own, size, groups.best).iter().filter_map(|j| own.get(*j)).sum()
+        })
+        .collect();
+    let best = largest(&sums, groups.count, groups.used);
+    let mut own = scores.to_vec();
+    for (expert, score) in own.iter_mut().enumerate() {
+        if !best.contains(&(expert / size)) {
+            *score = f32::NEG_INFINITY;
+        }
+    }
+    largest(&own, count, used)
 }
 
 fn mark(count: usize, chosen: &[usize]) -> Vec<bool> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::spec::{Pairing, Rope, Scaling};
+use super::spec::{Pairing, Rope, Scaling, Temper};
 
 /// One vector a place: sines in the even dimensions, cosines in the odd ones, wavelengths from
 /// 2 pi to 20,000 pi (arXiv:1706.03762, section 3.5).
@@ -52,39 +52,64 @@ pub(crate) fn alibi(
     Tensor::from_data(far, device) * Tensor::from_data(rates, device)
 }
 
+/// What queries at these places are multiplied by, `[1, 1, T, 1]`.
+pub(crate) fn tempers(temper: Temper, places: Range<usize>, device: &Device) -> Tensor<4> {
+    let t = places.len();
+    let grown = |place: usize| {
+        let steps = ((place as f64 + 1.0) / temper.floor).floor();
+        (steps.ln_1p() * temper.scale + 1.0) as f32
+    };
+    let values: Vec<f32> = places.map(grown).collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, t, 1]), device)
+}
+
 /// Cosines and sines of the angles of one forward pass, shared by all blocks with the same rope.
 #[derive(Clone, Debug)]
 pub(crate) struct Angles {
-    /// `[1, 1, T, dims / 2]`
+    /// `[1, 1, T, dims / 2]`, or `[B, 1, T, dims / 2]` where rows of a batch are rotated by their
+    /// lengths.
     cos: Tensor<4>,
-    /// `[1, 1, T, dims / 2]`
+    /// As `cos`.
     sin: Tensor<4>,
     dims: usize,
     pairing: Pairing,
 }
 
 impl Angles {
-    /// The angles of some places.
-    pub(crate) fn new(rope: &Rope, places: &[usize], device: &Device) -> Angles {
-        let waves = frequencies(rope);
-        let (t, half) = (places.len(), waves.len());
-        let (mut cos, mut sin) = (Vec::with_capacity(t * half), Vec::with_capacity(t * half));
-        for place in places {
-            for wave in &waves {
-                // In f32, as the reference implementations multiply: at far places the rounding
-                // of this product is part of what the model was trained with.
-                let angle = *place as f32 * wave;
-                cos.push(angle.cos());
-                sin.push(angle.sin());
+    /// The angles of some places in sequences of so many tokens: one length for all rows, or one a
+    /// row.
+    pub(crate) fn new(rope: &Rope, places: &[usize], lengths: &[usize], device: &Device) -> Angles {
+        let mut rows: Vec<(Vec<f32>, f32)> =
+            lengths.iter().map(|length| frequencies(rope, *length)).collect();
+        if rows.windows(2).all(|pair| pair[0] == pair[1]) {
+            rows.truncate(1);
+        }
+        let (b, t, half) = (rows.len(), places.len(), rope.dims / 2);
+        let room = b * t * half;
+        let (mut cos, mut sin) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        for (waves, magnitude) in &rows {
+            for place in places {
+                for wave in waves {
+                    // In f32, as the reference implementations multiply: at far places the
+                    // rounding of this product is part of what the model was trained with.
+                    let angle = *place as f32 * wave;
+                    cos.push(angle.cos() * magnitude);
+                    sin.push(angle.sin() * magnitude);
+                }
             }
         }
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, 1, t, half]), device);
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, half]), device);
         Angles { cos: tensor(cos), sin: tensor(sin), dims: rope.dims, pairing: rope.pairing }
     }
 
-    /// Cosines and sines `[1, 1, T, dims / 2]`, and which dimensions they are for.
+    /// Cosines and sines `[1 or B, 1, T, dims / 2]`, and which dimensions they are for.
     pub(crate) fn parts(&self) -> (&Tensor<4>, &Tensor<4>, Pairing) {
         (&self.cos, &self.sin, self.pairing)
+    }
+
+    /// Rows of a batch that have angles of their own; 1 when all share them.
+    pub(crate) fn rows(&self) -> usize {
+        self.cos.dims()[0]
     }
 
     /// How many places there are.
@@ -122,14 +147,52 @@ impl Angles {
     }
 }
 
-/// Radians a place for each rotated pair, stretched as the scaling says.
-fn frequencies(rope: &Rope) -> Vec<f32> {
+/// Radians a place for each rotated pair, stretched as the scaling says for a sequence of so many
+/// tokens, and what rotated values are multiplied by.
+fn frequencies(rope: &Rope, length: usize) -> (Vec<f32>, f32) {
     let half = rope.dims / 2;
-    (0..half)
+    let theta = match rope.scaling {
+        Scaling::Dynamic { factor, original } => {
+            let grown = factor * length.max(original) as f64 / original as f64 - (factor - 1.0);
+            rope.theta * grown.powf(rope.dims as f64 / (rope.dims as f64 - 2.0))
+        }
+        _ => rope.theta,
+    };
+    let magnitude = match &rope.scaling {
+        Scaling::Yarn { magnitude, .. } => *magnitude,
+        Scaling::Long { short, long, original } => {
+            if length > *original {
+                long.magnitude
+            } else {
+                short.magnitude
+            }
+        }
+        _ => 1.0,
+    };
+    let waves = (0..half)
         .map(|i| {
-            let plain = (rope.theta as f32).powf(2.0 * i as f32 / rope.dims as f32).recip();
+            let plain = (theta as f32).powf(2.0 * i as f32 / rope.dims as f32).recip();
             match &rope.scaling {
-                Scaling::None => plain,
+                Scaling::None | Scaling::Dynamic { .. } => plain,
+                Scaling::Long { short, long, original } => {
+                    plain / if length > *original { long.factors[i] } else { short.factors[i] }
+                }
+                Scaling::Yarn { factor, fast, slow, original, truncate, .. } => {
+                    // The dimension whose wave turns so often within the first window.
+                    let dimension = |turns: f64| {
+                        let wave = original / (turns * std::f64::consts::TAU);
+                        rope.dims as f64 * wave.ln() / (2.0 * rope.theta.ln())
+                    };
+                    let (low, high) = match truncate {
+                        true => (dimension(*fast).floor(), dimension(*slow).ceil()),
+                        false => (dimension(*fast), dimension(*slow)),
+                    };
+                    let (low, high) = (low.max(0.0), high.min(rope.dims as f64 - 1.0));
+                    let width = if high == low { 0.001 } else { high - low };
+                    let stretched = ((i as f64 - low) / width).clamp(0.0, 1.0);
+                    let short = f64::from(plain);
+                    (short / factor * stretched + short * (1.0 - stretched)) as f32
+                }
                 Scaling::Linear { factor } => plain / *factor as f32,
                 Scaling::Factors(factors) => plain / factors[i],
                 Scaling::Llama3 { factor, low, high, original } => {
@@ -146,5 +209,6 @@ fn frequencies(rope: &Rope) -> Vec<f32> {
                 }
             }
         })
-        .collect()
+        .collect();
+    (waves, magnitude as f32)
 }

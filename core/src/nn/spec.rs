@@ -11,10 +11,14 @@ mod task;
 use std::fmt;
 
 pub use emberform_kernels::Activation;
-pub use experts::{Experts, Routing, Shared};
+pub use experts::{Clamp, Experts, Groups, Routing, Shared};
 pub use relative::Relative;
 pub use task::{Dense, Read, Task, TaskKind};
 
+use burn::tensor::Device;
+
+use super::source::Count;
+use super::{BertEncoder, GptDecoder};
 use crate::error::{Error, Result};
 
 /// A whole model: embeddings, blocks, last norm and head.
@@ -140,6 +144,49 @@ pub enum Scaling {
     },
     /// Each wavelength times a factor of its own, as some GGUF files store it.
     Factors(Vec<f32>),
+    /// Wavelengths that turn often within the first window kept, those that hardly turn times
+    /// `factor`, a ramp between; queries and keys grow (YaRN, arXiv:2309.00071).
+    Yarn {
+        /// Stretch of the long wavelengths.
+        factor: f64,
+        /// Turns within the first window from which on a wavelength is kept.
+        fast: f64,
+        /// Turns up to which a wavelength is stretched in full.
+        slow: f64,
+        /// Window that the model was first trained with.
+        original: f64,
+        /// Whether the ramp begins and ends at whole dimensions.
+        truncate: bool,
+        /// What rotated queries and keys are multiplied by.
+        magnitude: f64,
+    },
+    /// Beyond `original` tokens the base grows with the length of the sequence (dynamic NTK, as
+    /// transformers has it). Keys in a cache keep the rotation that they came with.
+    Dynamic {
+        /// How far the base grows with the length.
+        factor: f64,
+        /// Tokens up to which nothing is stretched.
+        original: usize,
+    },
+    /// Each wavelength times a factor of its own, one set for sequences up to `original` tokens and
+    /// one for longer ones (LongRoPE, arXiv:2402.13753).
+    Long {
+        /// Up to `original` tokens.
+        short: Stretch,
+        /// Beyond.
+        long: Stretch,
+        /// Where one set ends and the other begins.
+        original: usize,
+    },
+}
+
+/// A factor for each wavelength.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    /// One a rotated pair.
+    pub factors: Vec<f32>,
+    /// What rotated queries and keys are multiplied by.
+    pub magnitude: f64,
 }
 
 /// Multi-head attention; grouped-query when `kv_heads < heads` (arXiv:2305.13245), multi-query
@@ -164,6 +211,29 @@ pub struct Attention {
     pub softcap: Option<f64>,
     /// What the distance of two tokens adds to their score.
     pub relative: Option<Relative>,
+    /// Whether each head has a learned score that takes part in the softmax and belongs to no
+    /// token, so that a head may look at nothing (attention sinks, arXiv:2309.17453).
+    pub sinks: bool,
+    /// Keys and values made from one short vector a token. Then `head_dim` is the size of a head
+    /// of queries and keys, of which the position's rotation turns the last ones alone, and
+    /// `kv_heads` equals `heads`.
+    pub latent: Option<Latent>,
+}
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): keys and values come from a normed
+/// vector of `rank`, and what is rotated of a key is one vector that all heads share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latent {
+    /// Size of the vector that keys and values are made from.
+    pub rank: usize,
+    /// Size of the normed vector that queries are made from; `None`: from the hidden state.
+    pub query_rank: Option<usize>,
+    /// Dimensions of a head of queries and keys that are rotated, its last ones.
+    pub rotated: usize,
+    /// Size of a head of values.
+    pub value_dim: usize,
+    /// The norm of both vectors.
+    pub norm: Norm,
 }
 
 /// What a norm over queries and keys spans.
@@ -175,6 +245,12 @@ pub enum QkNorm {
     PerHead(Norm),
     /// All heads as one vector `[H C]` (OLMo 2, arXiv:2501.00656).
     Whole(Norm),
+    /// Each head by itself, after the rotation, without a scale, in blocks that rotate alone
+    /// (Llama 4).
+    Rotated {
+        /// Added to the mean square.
+        eps: f64,
+    },
 }
 
 /// The feed-forward part of a block.
@@ -199,6 +275,16 @@ pub enum Mlp {
         bias: bool,
         /// Whether down has a bias.
         down_bias: bool,
+    },
+    /// `down((up(x) + 1) * g * sigmoid(alpha g))` with `g = gate(x)`, both held within a limit
+    /// (arXiv:2508.10925)
+    Clamped {
+        /// Size between (F).
+        ffn: usize,
+        /// The limit and the slope.
+        clamp: Clamp,
+        /// Whether the projections have a bias.
+        bias: bool,
     },
     /// Each token through a few of many gated MLPs.
     Experts(Experts),
@@ -254,6 +340,8 @@ pub struct Layer {
     /// Whether the attention takes its input without a norm of its own, as the first block may
     /// after a norm of the embeddings; with [`Place::Before`] only.
     pub bare: bool,
+    /// Grows queries with their place, in blocks without a rotation.
+    pub temper: Option<Temper>,
     /// Which block's weights it has, counted among those that have weights: blocks may share
     /// (ALBERT, arXiv:1909.11942). Either all layers say so or none does, which gives each its own.
     pub weights: Option<usize>,
@@ -262,8 +350,26 @@ pub struct Layer {
 impl Layer {
     /// A block that differs from the others in nothing but what it sees.
     pub fn new(span: Span) -> Layer {
-        Layer { span, rope: LayerRope::Shared, scale: None, mlp: None, bare: false, weights: None }
+        Layer {
+            span,
+            rope: LayerRope::Shared,
+            scale: None,
+            mlp: None,
+            bare: false,
+            temper: None,
+            weights: None,
+        }
     }
+}
+
+/// What queries are multiplied by, so that a softmax over many tokens stays sharp:
+/// `1 + scale * ln(1 + floor((place + 1) / floor))` (arXiv:2501.19399; Llama 4).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temper {
+    /// Tokens of one step.
+    pub floor: f64,
+    /// Growth a step.
+    pub scale: f64,
 }
 
 /// How one block rotates queries and keys, in a model that rotates them.
@@ -288,6 +394,11 @@ pub enum Span {
     Sliding {
         /// Tokens seen, itself included.
         window: usize,
+    },
+    /// Itself and those before that stand in the same run of `size` places (Llama 4).
+    Chunked {
+        /// Places of a run.
+        size: usize,
     },
     /// Itself and up to `reach` on either side (ModernBERT, arXiv:2412.13663).
     Local {
@@ -335,8 +446,16 @@ impl QkNorm {
     /// The norm, whatever it spans.
     pub fn norm(self) -> Norm {
         match self {
+            QkNorm::Rotated { eps } => Norm::Rms { eps },
             QkNorm::Shared(norm) | QkNorm::PerHead(norm) | QkNorm::Whole(norm) => norm,
         }
+    }
+}
+
+impl Attention {
+    /// Size of a head of values.
+    pub fn value_dim(&self) -> usize {
+        self.latent.map_or(self.head_dim, |latent| latent.value_dim)
     }
 }
 
@@ -344,7 +463,7 @@ impl Mlp {
     /// Size between (F).
     pub fn ffn(&self) -> usize {
         match self {
-            Mlp::Plain { ffn, .. } | Mlp::Gated { ffn, .. } => *ffn,
+            Mlp::Plain { ffn, .. } | Mlp::Gated { ffn, .. } | Mlp::Clamped { ffn, .. } => *ffn,
             Mlp::Experts(experts) => experts.ffn,
         }
     }
@@ -377,6 +496,8 @@ impl Spec {
                 scale: (head_dim as f64).powf(-0.5),
                 softcap: None,
                 relative: None,
+                sinks: false,
+                latent: None,
             },
             mlp: Mlp::Gated { ffn, activation: Activation::Silu, bias: false, down_bias: false },
             norm: Norm::Rms { eps: 1e-5 },
@@ -411,6 +532,20 @@ impl Spec {
         }
     }
 
+    /// How many numbers a model of this spec has: weights, biases and norms, each once.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the spec does not fit together.
+    pub fn parameters(&self) -> Result<u64> {
+        self.validate()?;
+        let mut count = Count { device: &Device::flex(), total: 0 };
+        match self.has_logits() {
+            true => GptDecoder::build(&mut count, self).map(|_| ())?,
+            false => BertEncoder::build(&mut count, self).map(|_| ())?,
+        }
+        Ok(count.total)
+    }
+
     /// The rotation of block `i`, if queries and keys are rotated there.
     pub fn rope(&self, i: usize) -> Option<&Rope> {
         let Position::Rope(shared) = &self.position else { return None };
@@ -419,6 +554,16 @@ impl Spec {
             LayerRope::Own(own) => Some(own),
             LayerRope::None => None,
         }
+    }
+
+    /// Whether a sequence that was rotated as one of `before` tokens must be rotated anew as one
+    /// of `after` (see [`Scaling::Long`]).
+    pub(crate) fn turns(&self, before: usize, after: usize) -> bool {
+        let turns = |rope: &Rope| match rope.scaling {
+            Scaling::Long { original, .. } => (before > original) != (after > original),
+            _ => false,
+        };
+        (0..self.layers.len()).filter_map(|i| self.rope(i)).any(turns)
     }
 
     /// Whether tokens only see what stands before them.
@@ -556,6 +701,27 @@ impl Spec {
             }
             None => {}
         }
+        if let Some(latent) = attention.latent {
+            size("kv_lora_rank", latent.rank, 1 << 20)?;
+            size("v_head_dim", latent.value_dim, 1 << 20)?;
+            latent.query_rank.map_or(Ok(()), |rank| size("q_lora_rank", rank, 1 << 20))?;
+            eps(latent.norm)?;
+            if !(1..attention.head_dim).contains(&latent.rotated) {
+                let problem = format!("is `{}`, not a part of a head", latent.rotated);
+                return Err(Error::config("qk_rope_head_dim", problem));
+            }
+            if attention.kv_heads != attention.heads {
+                let problem = format!("is `{}`, not {}", attention.kv_heads, attention.heads);
+                return Err(Error::config("num_key_value_heads", problem));
+            }
+            let others =
+                attention.qk_norm.is_some() || attention.relative.is_some() || attention.sinks;
+            let turns = |rope: &Rope| rope.dims != latent.rotated;
+            if others || (0..self.layers.len()).filter_map(|i| self.rope(i)).any(turns) {
+                let problem = "stands beside another idea of attention, which is not known";
+                return Err(Error::config("kv_lora_rank", problem));
+            }
+        }
         for task in self.tasks() {
             let pooled = matches!(self.head, Head::Encoder { pooler: Some(_), .. });
             if task.read == Read::Pooler && !pooled {
@@ -573,6 +739,13 @@ impl Spec {
             }
             if let Span::Local { reach } = layer.span {
                 size("local_attention", reach, 1 << 30)?;
+            }
+            if let Span::Chunked { size: chunk } = layer.span {
+                size("attention_chunk_size", chunk, 1 << 30)?;
+            }
+            if let Some(temper) = layer.temper {
+                positive("floor_scale", temper.floor)?;
+                positive("attn_scale", temper.scale)?;
             }
             if layer.bare && self.place != Place::Before {
                 return Err(Error::config("layer_types", "leaves out a norm that is not there"));
@@ -624,17 +797,53 @@ impl Rope {
                     bad("has factors that are not above 0 and in order")
                 }
             }
-            Scaling::Factors(factors) => {
-                let fine = factors.iter().all(|x| x.is_finite() && *x > 0.0);
-                if factors.len() != self.dims / 2 {
-                    bad("has not one factor a rotated pair")
-                } else if fine {
+            Scaling::Yarn { factor, fast, slow, original, magnitude, .. } => {
+                let all = [factor, fast, slow, original, magnitude];
+                let fine = all.iter().all(|x| x.is_finite() && **x > 0.0);
+                // The base's logarithm divides.
+                if fine && fast >= slow && self.theta > 1.0 {
                     Ok(())
                 } else {
-                    bad("has a factor that is not above 0")
+                    bad("has factors that are not above 0 and in order")
+                }
+            }
+            Scaling::Dynamic { factor, original } => {
+                if factor.is_finite() && *factor >= 1.0 && *original > 0 && self.dims > 2 {
+                    Ok(())
+                } else {
+                    bad("has a `factor` that is not 1 or more, for more than one pair")
+                }
+            }
+            Scaling::Factors(factors) => self.factors(factors),
+            Scaling::Long { short, long, original } => {
+                self.factors(&short.factors)?;
+                self.factors(&long.factors)?;
+                let magnitudes = [short.magnitude, long.magnitude];
+                if magnitudes.iter().all(|x| x.is_finite() && *x > 0.0) && *original > 0 {
+                    Ok(())
+                } else {
+                    bad("has an attention factor or a window that is not above 0")
                 }
             }
         }
+    }
+}
+
+impl Rope {
+    /// Whether it differs with the length of the sequence.
+    pub(crate) fn by_length(&self) -> bool {
+        matches!(self.scaling, Scaling::Dynamic { .. } | Scaling::Long { .. })
+    }
+
+    fn factors(&self, factors: &[f32]) -> Result<()> {
+        let problem = if factors.len() != self.dims / 2 {
+            "has not one factor a rotated pair"
+        } else if factors.iter().all(|x| x.is_finite() && *x > 0.0) {
+            return Ok(());
+        } else {
+            "has a factor that is not above 0"
+        };
+        Err(Error::config("rope_scaling", problem))
     }
 }
 
@@ -657,6 +866,24 @@ impl fmt::Display for Rope {
             Scaling::Factors(factors) => {
                 write!(f, ", stretched by {} stored factors", factors.len())
             }
+            Scaling::Yarn { factor, original, magnitude, .. } => {
+                write!(
+                    f,
+                    ", long waves stretched {factor} times (YaRN from {original}), * {magnitude:.4}"
+                )
+            }
+            Scaling::Dynamic { factor, original } => {
+                write!(f, ", base growing by {factor} beyond {original} tokens")
+            }
+            Scaling::Long { short, long, original } => {
+                write!(
+                    f,
+                    ", stretched by {} factors up to {original} tokens, * {:.4}, by others beyond, * {:.4}",
+                    short.factors.len(),
+                    short.magnitude,
+                    long.magnitude
+                )
+            }
         }
     }
 }
@@ -677,6 +904,7 @@ impl fmt::Display for Span {
             Span::Bidirectional => f.write_str("all tokens"),
             Span::Causal => f.write_str("tokens before"),
             Span::Sliding { window } => write!(f, "last {window} tokens"),
+            Span::Chunked { size } => write!(f, "tokens before, in runs of {size}"),
             Span::Local { reach } => write!(f, "{reach} tokens on either side"),
         }
     }
@@ -738,6 +966,15 @@ impl fmt::Display for Spec {
             if before && !layer.bare {
                 norm(f, "attn_norm")?;
             }
+            if let Some(latent) = a.latent {
+                let from = latent.query_rank.map_or(d, |rank| rank);
+                writeln!(f, "  attn.q from {from:<25}last {} rotated", latent.rotated)?;
+                writeln!(
+                    f,
+                    "  attn.k, v from {:<22}{}, values of {}",
+                    latent.rank, latent.norm, latent.value_dim
+                )?;
+            }
             writeln!(
                 f,
                 "  attn.q, k, v                       {} / {} / {} heads of {}{}",
@@ -752,6 +989,7 @@ impl fmt::Display for Spec {
                     QkNorm::Shared(_) => "each head",
                     QkNorm::PerHead(_) => "each head with a scale of its own",
                     QkNorm::Whole(_) => "all heads as one",
+                    QkNorm::Rotated { .. } => "each head after its rotation, without a scale",
                 };
                 writeln!(f, "  attn.q_norm, k_norm                {}, {over}", kind.norm())?;
             }
@@ -770,6 +1008,12 @@ impl fmt::Display for Spec {
                 layer.span,
                 layer.scale.unwrap_or(a.scale)
             )?;
+            if let Some(Temper { floor, scale }) = layer.temper {
+                write!(f, ", queries growing by {scale} in steps of {floor}")?;
+            }
+            if a.sinks {
+                write!(f, ", a score of no token beside")?;
+            }
             match a.softcap {
                 Some(cap) => writeln!(f, ", scores capped at {cap}")?,
                 None => writeln!(f)?,
@@ -777,7 +1021,7 @@ impl fmt::Display for Spec {
             writeln!(
                 f,
                 "  attn.out                           [{d}, {}]{}",
-                a.heads * a.head_dim,
+                a.heads * a.value_dim(),
                 bias(a.out_bias)
             )?;
             if inside {
@@ -810,6 +1054,9 @@ impl fmt::Display for Spec {
                         "  mlp.down({activation}(mlp.up))           {d} -> {ffn} -> {d}{}",
                         bias(*b)
                     )?;
+                }
+                Mlp::Clamped { ffn, clamp, bias: b } => {
+                    writeln!(f, "  mlp.down({clamp})  {d} -> {ffn} -> {d}{}", bias(*b))?;
                 }
                 Mlp::Gated { ffn, activation, bias: b, down_bias } => {
                     writeln!(

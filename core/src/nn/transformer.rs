@@ -13,11 +13,12 @@ use super::cache::Cache;
 use super::host::{self, View};
 use super::linear::{Proj, Weight};
 use super::mask;
+use super::moe::Load;
 use super::norm::Norm;
-use super::position::{Angles, alibi, sinusoidal};
+use super::position::{Angles, alibi, sinusoidal, tempers};
 use super::relative::{Distances, Vectors};
 use super::source::{Random, Source};
-use super::spec::{Position, Relative, Span, Spec};
+use super::spec::{Layer, Position, Relative, Rope, Span, Spec};
 use crate::error::Result;
 use crate::kernels::cpu::attention::Part;
 
@@ -59,6 +60,11 @@ pub(crate) struct Run<'a> {
     /// Lengths of sequences that stand one after another in the one row, without padding and
     /// without seeing each other; where [`Transformer::packs`] says so alone.
     pub packed: Option<&'a [usize]>,
+    /// Where the experts of each block are counted.
+    pub load: Option<&'a [Load]>,
+    /// Tokens that each row will have when all of it was read, for rotations that go by it; what
+    /// `kept` and the cache say where this is empty.
+    pub lengths: Vec<usize>,
     /// Layers whose attention weights are wanted, `[B, H, T, S]`; not with `packed`.
     pub maps: &'a mut [(usize, Option<Tensor<4>>)],
     /// Whether the states of tokens that `kept` hides are wanted as well: they see the others.
@@ -146,8 +152,8 @@ impl Transformer {
         let [b, t] = ids.dims();
         let device = ids.device();
         let start = run.cache.as_ref().map_or(0, |cache| cache.len());
-        let on_host = host::is_host(&device) && (run.cache.is_none() || b == 1);
-        let parts = match on_host {
+        let in_memory = host::is_host(&device) && (run.cache.is_none() || b == 1);
+        let parts = match in_memory {
             true => parts([b, t], run.packed, run.kept.as_ref(), run.beyond),
             false => vec![],
         };
@@ -155,6 +161,7 @@ impl Transformer {
             Some(lengths) => lengths.iter().flat_map(|length| 0..*length).collect(),
             None => (start..start + t).collect(),
         };
+        let lengths = self.lengths(&run, b, start + t);
         let mut x = self.embed(ids, run.types, &at);
 
         let padding = run.kept.map(mask::padding);
@@ -171,19 +178,20 @@ impl Transformer {
             let rope = self.spec.rope(i).map(|rope| {
                 let known = ropes.iter().position(|(j, _)| self.spec.rope(*j) == Some(rope));
                 known.unwrap_or_else(|| {
-                    ropes.push((i, Angles::new(rope, &at, &device)));
+                    ropes.push((i, Angles::new(rope, &at, &lengths, &device)));
                     ropes.len() - 1
                 })
             });
             let layer = run.cache.as_deref_mut().map(|cache| &mut cache.layers[i]);
             let angles = rope.map(|rope| &ropes[rope].1);
             let span = own.span;
+            let load = run.load.and_then(|load| load.get(i));
             let wanted = run.maps.iter().any(|(own, _)| *own == i);
             // A token beyond the last key may see none of them through a window.
             let blind = run.beyond && span != Span::Bidirectional;
-            if on_host && block.on_host() && !wanted && !blind {
+            if in_memory && block.on_host() && on_host(own) && !wanted && !blind {
                 let view = Some(View { span, parts: &parts });
-                x = block.forward(x, Places { angles, view, ..Places::default() }, layer);
+                x = block.forward(x, Places { angles, view, load, ..Places::default() }, layer);
                 continue;
             }
             let keys = match &layer {
@@ -208,14 +216,17 @@ impl Transformer {
                 masks.push((span, keys, mask::either(own, padding.clone())));
                 masks.len() - 1
             });
+            let temper = own.temper.map(|temper| tempers(temper, start..start + t, &device));
             let map = OnceCell::new();
             let places = Places {
                 map: wanted.then_some(&map),
                 angles,
+                temper: temper.as_ref(),
                 bias: bias.map(|bias| &biases[bias].1),
                 vectors: vector.map(|vector| &vectors[vector].1),
                 hidden: masks[hidden].2.as_ref(),
                 view: None,
+                load,
             };
             x = block.forward(x, places, layer);
             if let (Some(found), Some((_, place))) =
@@ -232,6 +243,22 @@ impl Transformer {
             Some(norm) => norm.forward(x),
             None => x,
         })
+    }
+
+    /// Tokens of the rows of a batch: one number for all, or one a row where rotations differ by it.
+    fn lengths(&self, run: &Run<'_>, b: usize, longest: usize) -> Vec<usize> {
+        let by_length = |i: usize| self.spec.rope(i).is_some_and(Rope::by_length);
+        if !(0..self.spec.layers.len()).any(by_length) {
+            return vec![longest];
+        }
+        match &run.kept {
+            _ if run.lengths.len() == b => run.lengths.clone(),
+            Some(kept) => {
+                let counts = kept.clone().int().sum_dim(1).into_data();
+                counts.iter::<i64>().map(|count| count.max(0) as usize).collect()
+            }
+            None => vec![longest],
+        }
     }
 
     /// What distances add to scores alike in all blocks, `[1, H, T, S]`.
@@ -262,7 +289,9 @@ impl Transformer {
     pub(crate) fn packs(&self, device: &Device) -> bool {
         host::is_host(device)
             && self.spec.position != Position::Sinusoidal
+            && !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
             && self.blocks.iter().all(Block::on_host)
+            && self.spec.layers.iter().all(on_host)
     }
 
     /// Tokens at the places `at`: `[B, T]` -> `[B, T, D]`
@@ -299,6 +328,11 @@ impl Transformer {
             None => x,
         }
     }
+}
+
+/// Whether a block of this kind may do without a mask on the CPU.
+fn on_host(layer: &Layer) -> bool {
+    !matches!(layer.span, Span::Chunked { .. }) && layer.temper.is_none()
 }
 
 /// The sequences among the rows of a pass without a cache.
