@@ -20,6 +20,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 mod activation;
@@ -42,7 +43,9 @@ pub use format::Format;
 
 use packed::{Packed, Quants};
 use pool::Pool;
-use product::{FEW_FLOATS, FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, Unpack};
+use product::{
+    FEW_FLOATS, FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack,
+};
 use quantized::Quantized;
 use simd::Level;
 
@@ -121,9 +124,28 @@ pub fn matmul(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
+    matmuls(&[Matrix { format, w, n, bias }], x, [m, k], &mut [out]);
+}
+
+/// A matrix of packed rows to multiply with, and what is added to the products.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// How its rows are packed.
+    pub format: Format,
+    /// `n` rows, at any alignment; bytes after them are not looked at.
+    pub w: &'a [u8],
+    /// Number of rows.
+    pub n: usize,
+    /// `[n]`, added to each row of the result.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// [`matmul`] of the same `x` with several matrices, as one piece of work for the threads:
+/// `out[i]` is `[m, matrices[i].n]`.
+pub fn matmuls(matrices: &[Matrix<'_>], x: &[f32], [m, k]: [usize; 2], out: &mut [&mut [f32]]) {
     let pool = pool::current();
     let how = How { level: Level::best(), pool: &pool, arithmetic: pool.arithmetic() };
-    matmul_with(how, format, w, x, [m, k, n], bias, out);
+    matmuls_with(how, matrices, x, [m, k], out);
 }
 
 /// The rows `ids` of a packed table as floats.
@@ -158,22 +180,29 @@ struct How<'a> {
     arithmetic: Arithmetic,
 }
 
-fn matmul_with(
+fn matmuls_with(
     how: How<'_>,
-    format: Format,
-    w: &[u8],
+    matrices: &[Matrix<'_>],
     x: &[f32],
-    [m, k, n]: [usize; 3],
-    bias: Option<&[f32]>,
-    out: &mut [f32],
+    [m, k]: [usize; 2],
+    out: &mut [&mut [f32]],
 ) {
-    let row_bytes = row_bytes(format, w, k, n);
-    assert!(bias.is_none_or(|bias| bias.len() == n), "`bias` is not [{n}]");
     assert_eq!(m.checked_mul(k), Some(x.len()), "`x` is not [{m}, {k}]");
-    assert_eq!(m.checked_mul(n), Some(out.len()), "`out` is not [{m}, {n}]");
-    if out.is_empty() || k == 0 {
-        for row in out.chunks_exact_mut(n.max(1)) {
-            row.iter_mut().enumerate().for_each(|(i, out)| *out = bias.map_or(0.0, |bias| bias[i]));
+    assert_eq!(matrices.len(), out.len(), "one result a matrix");
+    for (matrix, out) in matrices.iter().zip(&*out) {
+        let Matrix { format, w, n, bias } = *matrix;
+        row_bytes(format, w, k, n);
+        assert!(bias.is_none_or(|bias| bias.len() == n), "`bias` is not [{n}]");
+        assert_eq!(m.checked_mul(n), Some(out.len()), "`out` is not [{m}, {n}]");
+    }
+    if m == 0 || k == 0 {
+        for (matrix, out) in matrices.iter().zip(out) {
+            for row in out.chunks_exact_mut(matrix.n.max(1)) {
+                match matrix.bias {
+                    Some(bias) => row.copy_from_slice(bias),
+                    None => row.fill(0.0),
+                }
+            }
         }
         return;
     }
@@ -185,84 +214,157 @@ fn matmul_with(
             Cow::Owned(x.chunks_exact(k).flat_map(|x| [x, &zeros[rest..]].concat()).collect())
         }
     };
-    let all = Matmul { how, w: &w[..n * row_bytes], row_bytes, bias };
-    let k = k.next_multiple_of(32);
-    match how.arithmetic {
-        Arithmetic::Floats => with_format!(format, floats(all, &x, m, k, out)),
-        Arithmetic::Integers => with_quants!(
-            format,
-            integers(all, &x, m, k, out),
-            else match format {
-                Format::F16 => floats::<packed::F16>(all, &x, m, k, out),
-                Format::BF16 => floats::<packed::Bf16>(all, &x, m, k, out),
-                _ => floats::<packed::F32>(all, &x, m, k, out),
-            }
-        ),
-    }
-}
-
-/// A product that is yet to be shared out.
-#[derive(Clone, Copy)]
-struct Matmul<'a> {
-    how: How<'a>,
-    w: &'a [u8],
-    row_bytes: usize,
-    /// Added to each row of the result.
-    bias: Option<&'a [f32]>,
-}
-
-fn floats<P: Packed>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
-    share_out::<P>(all, [m, k], FEW_FLOATS, out, |rows| {
-        all.how.level.run(Product::<P> { rows, x, k });
-    });
-}
-
-fn integers<P: Quants>(all: Matmul<'_>, x: &[f32], m: usize, k: usize, out: &mut [f32]) {
+    let (width, k) = (k, k.next_multiple_of(32));
+    let floats = Activations { floats: &x, ints: None, m, k, width };
     thread_local! {
         static BUFFER: RefCell<quantized::Buffer> = RefCell::default();
     }
-    BUFFER.with_borrow_mut(|buffer| {
-        let x: Quantized<'_> = buffer.fill(all.how.level, all.how.pool, x, k);
-        share_out::<P>(all, [m, k], FEW_INTS, out, |rows| {
-            all.how.level.run(IntProduct::<P> { rows, x });
+    if matrices.iter().any(|matrix| in_integers(how, matrix.format)) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let ints = Some(buffer.fill(how.level, how.pool, &x, k));
+            share_out(how, matrices, &Activations { ints, ..floats }, out);
         });
+    } else {
+        share_out(how, matrices, &floats, out);
+    }
+}
+
+/// Whether products with this format are summed in integers.
+fn in_integers(how: How<'_>, format: Format) -> bool {
+    how.arithmetic == Arithmetic::Integers && format.block() > 1
+}
+
+/// What the matrices are multiplied with: `[m, k]`.
+struct Activations<'a> {
+    floats: &'a [f32],
+    /// Where a matrix asks for them.
+    ints: Option<Quantized<'a>>,
+    m: usize,
+    /// A multiple of 32.
+    k: usize,
+    /// Weights in a row.
+    width: usize,
+}
+
+/// Multiplies shares of the rows of the matrices, on the threads of the pool.
+fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &mut [&mut [f32]]) {
+    let (m, k, threads) = (x.m, x.k, how.pool.threads());
+    let all: usize = matrices.iter().map(|matrix| matrix.n).sum();
+    let small = threads == 1 || m.saturating_mul(all).saturating_mul(k) < SMALL;
+    // Rows of a share. For many rows of `x`, whole panels.
+    let share = |matrix: &Matrix<'_>| {
+        let few = match in_integers(how, matrix.format) {
+            true => FEW_INTS,
+            false => FEW_FLOATS,
+        };
+        match m <= few {
+            _ if small => matrix.n.max(1),
+            true => {
+                let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
+                let even = matrix.n.div_ceil(threads).min(SHARE / row_bytes.max(1));
+                even.max(1).next_multiple_of(STRIP)
+            }
+            false => (all.div_ceil(PANEL_ROWS) / (6 * threads)).clamp(1, 8) * PANEL_ROWS,
+        }
+    };
+    let shares = |matrix: &Matrix<'_>| matrix.n.div_ceil(share(matrix));
+    let columns: Columns = out.iter_mut().map(|out| out.as_mut_ptr()).collect();
+    let count = matrices.iter().map(shares).sum();
+    how.pool.run(count, &|mut task| {
+        for (i, matrix) in matrices.iter().enumerate() {
+            if task >= shares(matrix) {
+                task -= shares(matrix);
+                continue;
+            }
+            let share = share(matrix);
+            let rows = task * share..((task + 1) * share).min(matrix.n);
+            // SAFETY: each number of a task comes once, and belongs to rows of its own.
+            unsafe {
+                columns.with(i, [m, matrix.n], rows.clone(), |out| {
+                    multiply(how, matrix, x, rows, out);
+                })
+            };
+            return;
+        }
     });
 }
 
-/// Calls `part` for shares of the rows of `w`, on the threads of the pool; up to `few` rows of `x` are
-/// few.
-fn share_out<P: Packed>(
-    all: Matmul<'_>,
-    [m, k]: [usize; 2],
-    few: usize,
-    out: &mut [f32],
-    part: impl Fn(Rows<'_, '_, P>) + Sync,
-) {
-    let (n, threads) = (out.len() / m, all.how.pool.threads());
-    let small = threads == 1 || m.saturating_mul(n).saturating_mul(k) < SMALL;
-    let share = match m <= few {
-        _ if small => n,
-        true => n.div_ceil(threads).min(SHARE / all.row_bytes).max(1).next_multiple_of(4),
-        false => {
-            let units = n.div_ceil(PANEL_ROWS);
-            (units / (6 * threads)).clamp(1, 8) * PANEL_ROWS
-        }
-    };
-    // Columns of `out`: for each share, its stretch of every row.
-    let mut shares: Vec<Vec<&mut [f32]>> =
-        (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
-    for row in out.chunks_exact_mut(n) {
-        for (share, columns) in shares.iter_mut().zip(row.chunks_mut(share)) {
-            share.push(columns);
+/// Where the results go, as threads share them: columns of `[m, n]`.
+struct Columns(Vec<*mut f32>);
+
+// SAFETY: threads write to columns of their own alone, as `with` asks of its caller.
+unsafe impl Sync for Columns {}
+
+impl FromIterator<*mut f32> for Columns {
+    fn from_iter<I: IntoIterator<Item = *mut f32>>(from: I) -> Columns {
+        Columns(from.into_iter().collect())
+    }
+}
+
+impl Columns {
+    /// Calls `work` with some columns of result `i`, a slice for each of its rows.
+    ///
+    /// # Safety
+    /// The result is `[m, n]`, the columns are below `n`, and nobody else has any of them.
+    unsafe fn with(
+        &self,
+        i: usize,
+        [m, n]: [usize; 2],
+        columns: Range<usize>,
+        work: impl FnOnce(&mut [&mut [f32]]),
+    ) {
+        let row = |m: usize| {
+            // SAFETY: within the result and disjoint, as the caller vouches for.
+            unsafe {
+                std::slice::from_raw_parts_mut(self.0[i].add(m * n + columns.start), columns.len())
+            }
+        };
+        // A token allocates nothing.
+        match m {
+            1 => work(&mut [row(0)]),
+            2 => work(&mut [row(0), row(1)]),
+            3 => work(&mut [row(0), row(1), row(2)]),
+            _ => work(&mut (0..m).map(row).collect::<Vec<_>>()),
         }
     }
-    let count = shares.len();
-    let shares = Shares::new(shares.into_iter().enumerate());
-    all.how.pool.run(count, &|_| {
-        if let Some((i, mut out)) = shares.next() {
-            rows_of::<P>(all, i * share, &mut out, &part);
-        }
-    });
+}
+
+/// Some rows of a matrix times all of `x`.
+fn multiply(
+    how: How<'_>,
+    matrix: &Matrix<'_>,
+    x: &Activations<'_>,
+    rows: Range<usize>,
+    out: &mut [&mut [f32]],
+) {
+    let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
+    let share = Share { how, matrix, rows, row_bytes };
+    match x.ints {
+        Some(ints) if in_integers(how, matrix.format) => with_quants!(
+            matrix.format,
+            integers(share, ints, out),
+            else unreachable!("the formats of floats are not summed in integers")
+        ),
+        _ => with_format!(matrix.format, floats(share, x, out)),
+    }
+}
+
+/// A share of the rows of a matrix.
+struct Share<'a> {
+    how: How<'a>,
+    matrix: &'a Matrix<'a>,
+    rows: Range<usize>,
+    row_bytes: usize,
+}
+
+fn floats<P: Packed>(share: Share<'_>, x: &Activations<'_>, out: &mut [&mut [f32]]) {
+    let level = share.how.level;
+    rows_of::<P>(share, out, &|rows| level.run(Product::<P> { rows, x: x.floats, k: x.k }));
+}
+
+fn integers<P: Quants>(share: Share<'_>, x: Quantized<'_>, out: &mut [&mut [f32]]) {
+    let level = share.how.level;
+    rows_of::<P>(share, out, &|rows| level.run(IntProduct::<P> { rows, x }));
 }
 
 /// Work that threads take piece by piece, in order.
@@ -278,24 +380,19 @@ impl<I: Iterator> Shares<I> {
     }
 }
 
-/// Calls `part` with the rows of `w` from `first` on, as many as the rows of `out` are wide.
-fn rows_of<P: Packed>(
-    all: Matmul<'_>,
-    first: usize,
-    out: &mut [&mut [f32]],
-    part: &impl Fn(Rows<'_, '_, P>),
-) {
+/// Calls `part` with a share of rows, in whole blocks.
+fn rows_of<P: Packed>(share: Share<'_>, out: &mut [&mut [f32]], part: &impl Fn(Rows<'_, '_, P>)) {
     thread_local! {
         static PANEL: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     }
-    let n = out.first().map_or(0, |row| row.len());
-    let w = &all.w[first * all.row_bytes..][..n * all.row_bytes];
-    let (w, row_bytes) = padded::<P>(w, all.row_bytes);
+    let Share { matrix, rows, row_bytes, .. } = share;
+    let w = &matrix.w[rows.start * row_bytes..rows.end * row_bytes];
+    let (w, row_bytes) = padded::<P>(w, row_bytes);
     PANEL.with_borrow_mut(|scratch| {
         if out.len() > FEW_FLOATS && scratch.is_empty() {
             scratch.resize(SCRATCH, Line::ZERO);
         }
-        let bias = all.bias.map(|bias| &bias[first..first + n]);
+        let bias = matrix.bias.map(|bias| &bias[rows]);
         part(Rows { format: PhantomData, w: &w, row_bytes, bias, out, scratch });
     });
 }
@@ -338,6 +435,18 @@ fn unpack<P: Packed>(level: Level, w: &[u8], out: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::ggml::dequantize;
+
+    fn matmul_with(
+        how: How<'_>,
+        format: Format,
+        w: &[u8],
+        x: &[f32],
+        [m, k, n]: [usize; 3],
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        matmuls_with(how, &[Matrix { format, w, n, bias }], x, [m, k], &mut [out]);
+    }
 
     /// Small pseudo-random numbers.
     struct Random(u32);

@@ -40,7 +40,7 @@ pub(super) const FEW_INTS: usize = 8;
 
 /// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
 /// cache.
-const STRIP: usize = 8;
+pub(super) const STRIP: usize = 8;
 
 /// Sixteen 32-bit numbers of a thread's scratch memory: aligned to the widest vectors.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -368,6 +368,7 @@ fn many<S: Simd, P: Packed>(
     scratch: &mut [Line],
 ) {
     let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
+    let mut squares: [Square; 16] = [[0; 256]; 16];
     let width = w.len() / row_bytes;
     let rows = 2 * S::LANES;
     let depth = stretch(x.k);
@@ -382,7 +383,8 @@ fn many<S: Simd, P: Packed>(
                 for v in 0..2 {
                     let row = first + i * rows + v * S::LANES;
                     let blocks = k0 / 32 / P::GROUPS..(k0 / 32 + groups) / P::GROUPS;
-                    fill::<S, P>(s, w, row_bytes, row, blocks, &mut to[v * S::LANES..]);
+                    let to = &mut to[v * S::LANES..];
+                    fill::<S, P>(s, w, row_bytes, row, blocks, &mut squares, to);
                 }
             }
             let x = Strip { x: &x.x[k0..], k: x.k };
@@ -399,10 +401,10 @@ fn fill<S: Simd, P: Packed>(
     row_bytes: usize,
     first: usize,
     blocks: std::ops::Range<usize>,
+    squares: &mut [Square; 16],
     to: &mut [i32],
 ) {
     let stride = 2 * S::LANES;
-    let mut squares: [Square; 16] = [[0; 256]; 16];
     for (i, block) in blocks.enumerate() {
         for r4 in (0..S::LANES).step_by(4) {
             let rows = four::<P>(w, row_bytes, first + r4);
@@ -533,6 +535,7 @@ fn many_ints<S: Simd, P: Quants>(
     scratch: &mut [Line],
 ) {
     let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
+    let mut squares: [Square; 16] = [[0; 256]; 16];
     let width = w.len() / row_bytes;
     let rows = 2 * S::LANES;
     let depth = stretch(x.groups * 32) / 32;
@@ -547,7 +550,8 @@ fn many_ints<S: Simd, P: Quants>(
                 for v in 0..2 {
                     let row = first + i * rows + v * S::LANES;
                     let blocks = g0 / P::GROUPS..(g0 + groups) / P::GROUPS;
-                    fill_ints::<S, P>(s, w, row_bytes, row, blocks, &mut to[v * S::LANES..]);
+                    let to = &mut to[v * S::LANES..];
+                    fill_ints::<S, P>(s, w, row_bytes, row, blocks, &mut squares, to);
                 }
             }
             let x = x.from(g0);
@@ -570,12 +574,12 @@ fn fill_ints<S: Simd, P: Quants>(
     row_bytes: usize,
     first: usize,
     blocks: std::ops::Range<usize>,
+    squares: &mut [Square; 16],
     to: &mut [i32],
 ) {
     let stride = 2 * S::LANES;
     let size = group_size(P::HALVES, P::OFFSET) * stride;
     let factors = if P::HALVES { 2 } else { 1 };
-    let mut squares: [Square; 8] = [[0; 256]; 8];
     for (i, block) in blocks.enumerate() {
         let to = &mut to[i * P::GROUPS * size..];
         for r4 in (0..S::LANES).step_by(4) {
