@@ -12,14 +12,14 @@ use crate::chat::{Chat, Message, Prompter, Variable};
 use crate::device::{self, Device, DeviceInfo};
 use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, by_length};
 use crate::error::{Error, Result};
-use crate::generate::{CancelToken, Defaults, GenerateOptions, Session, Stream};
+use crate::generate::{Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, Session, Stream};
 use crate::inside::{AttentionMaps, Inside, See, Shown};
 use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
-use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Spec};
+use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Seq2Seq, Spec, Transformer};
 use crate::reserve::{reserved, zeros};
 use crate::task::Labels;
 use crate::text::Tokenizer;
@@ -58,6 +58,7 @@ struct Inner {
 pub(crate) enum Net {
     Encoder(BertEncoder),
     Decoder(GptDecoder),
+    Seq2Seq(Seq2Seq),
 }
 
 /// A tensor of the model's files.
@@ -234,9 +235,18 @@ pub struct ForwardOptions {
     /// Layers whose attention weights to keep, from 0. Each takes 4 H T bytes a token, and on the
     /// CPU is computed by a slower way that has these weights. Default: none.
     pub attentions: Vec<usize>,
+    /// Of an encoder-decoder: a row of the target's ids for each row, which is then the source's;
+    /// the decoder's logits come out. Without them the encoder's hidden states do.
+    pub decoder_ids: Option<Vec<Vec<u32>>>,
 }
 
 impl ForwardOptions {
+    /// Sets [`decoder_ids`](Self#structfield.decoder_ids).
+    pub fn decoder_ids<R: Into<Vec<u32>>>(mut self, rows: impl IntoIterator<Item = R>) -> Self {
+        self.decoder_ids = Some(rows.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Sets [`hidden_states`](Self::hidden_states).
     pub fn hidden_states(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
         self.hidden_states = layers.into_iter().collect();
@@ -407,6 +417,9 @@ impl Model {
         let net = {
             let mut weights = Weights::new(&checkpoint, &device, options.precision);
             let net = match checkpoint.spec.head {
+                _ if checkpoint.spec.encoder.is_some() => {
+                    Net::Seq2Seq(Seq2Seq::build(&mut weights, &checkpoint.spec)?)
+                }
                 Head::None | Head::Encoder { .. } => {
                     Net::Encoder(BertEncoder::build(&mut weights, &checkpoint.spec)?)
                 }
@@ -480,9 +493,9 @@ impl Model {
         let embedder = &self.inner.embedder;
         let width = self.embedding_width(options)?;
         let mut values = zeros("embeddings", &[texts.len(), width])?;
-        let prepared = embedder.prepare(tokenizer, texts, options, self.inner.spec.window)?;
+        let prepared = embedder.prepare(tokenizer, texts, options, self.reader().window)?;
         for text in &prepared {
-            self.check_ids(&text.encoding.ids)?;
+            self.check_read(&text.encoding.ids)?;
             self.check_types(&text.encoding.type_ids)?;
         }
         let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
@@ -535,7 +548,8 @@ impl Model {
         })
     }
 
-    /// The network's numbers for rows of ids: logits of a decoder, hidden states of an encoder.
+    /// The network's numbers for rows of ids: logits of a decoder, hidden states of an encoder, also
+    /// of one beside a decoder (whose logits [`ForwardOptions::decoder_ids`] ask for).
     ///
     /// # Shapes
     /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
@@ -552,11 +566,13 @@ impl Model {
     /// are kept: a decoder's take 4 V bytes a token.
     ///
     /// # Shapes
-    /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row
+    /// B rows of ids -> `[B, T, V]` or `[B, T, D]`, T the longest row; with decoder ids `[B, T, V]`,
+    /// T the longest of these
     ///
     /// # Errors
-    /// [`Error::Argument`] for an id beyond the vocabulary or a layer that is not there,
-    /// [`Error::TooLong`] for a row longer than the window, [`Error::Memory`] when there is no room for the result,
+    /// [`Error::Argument`] for an id beyond the vocabulary, for a layer that is not there, or for
+    /// decoder ids that are not as many rows or go to no encoder-decoder, [`Error::TooLong`] for a
+    /// row longer than the window, [`Error::Memory`] when there is no room for the result,
     /// [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device fails.
     pub fn forward_with<R: AsRef<[u32]>>(
         &self,
@@ -565,19 +581,25 @@ impl Model {
     ) -> Result<Output> {
         let mut ids: Vec<&[u32]> = reserved("rows", &[rows.len()])?;
         for row in rows.iter().map(AsRef::as_ref) {
-            self.check_ids(row)?;
-            self.check_length(row.len())?;
+            self.check_read(row)?;
             ids.push(row);
+        }
+        if let Some(targets) = &options.decoder_ids {
+            if !options.hidden_states.is_empty() || !options.attentions.is_empty() {
+                let problem = "go without hidden states and attentions, which are of one stack";
+                return Err(Error::argument("decoder_ids", problem));
+            }
+            return self.forward_target(&ids, targets, options.cancel.as_ref());
         }
         let lengths: Vec<usize> = ids.iter().map(|row| row.len()).collect();
         let tokens = lengths.iter().copied().max().unwrap_or(0);
-        let (what, width) = match self.inner.spec.has_logits() {
+        let (what, width) = match self.decoder().is_some() {
             true => ("logits", self.inner.spec.vocab),
             false => ("hidden states", self.inner.spec.width),
         };
         let mut values = zeros(what, &[ids.len(), tokens, width])?;
         let (states, maps) = (&options.hidden_states, &options.attentions);
-        let mut inside = Inside::new(&self.inner.spec, states, maps, ids.len(), tokens)?;
+        let mut inside = Inside::new(self.reader(), states, maps, ids.len(), tokens)?;
         for batch in by_length(&lengths, FORWARD_TOKENS) {
             let rows: Vec<&[u32]> = batch.iter().map(|i| ids[*i]).collect();
             let mut give = |row: usize, token: usize, numbers: &[f32]| {
@@ -589,6 +611,115 @@ impl Model {
         }
         let shown = inside.finish(&lengths);
         Ok(Output { shown, ..Output::new(values, tokens, width, lengths) })
+    }
+
+    /// Logits of an encoder-decoder at every token of the targets.
+    fn forward_target(
+        &self,
+        sources: &[&[u32]],
+        targets: &[Vec<u32>],
+        cancel: Option<&CancelToken>,
+    ) -> Result<Output> {
+        let Net::Seq2Seq(net) = &self.inner.net else {
+            let problem = format!("go to an encoder-decoder; `{}` is none", self.inner.family);
+            return Err(Error::argument("decoder_ids", problem));
+        };
+        if targets.len() != sources.len() {
+            let problem = format!("are {} rows for {} of ids", targets.len(), sources.len());
+            return Err(Error::argument("decoder_ids", problem));
+        }
+        for (source, target) in sources.iter().zip(targets) {
+            self.check_ids(target)?;
+            self.check_length(target.len())?;
+            if source.is_empty() {
+                return Err(Error::argument("ids", "hold an empty source"));
+            }
+        }
+        let lengths: Vec<usize> = targets.iter().map(Vec::len).collect();
+        let (tokens, vocab) = (lengths.iter().copied().max().unwrap_or(0), self.inner.spec.vocab);
+        let mut values = zeros("logits", &[targets.len(), tokens, vocab])?;
+        // Rows without a target have no numbers.
+        let rows: Vec<usize> = (0..targets.len()).filter(|row| lengths[*row] > 0).collect();
+        let work: Vec<usize> =
+            rows.iter().map(|row| sources[*row].len().max(lengths[*row])).collect();
+        for batch in by_length(&work, FORWARD_TOKENS) {
+            let batch: Vec<usize> = batch.iter().map(|i| rows[*i]).collect();
+            self.guarded(|| {
+                let part: Vec<&[u32]> = batch.iter().map(|row| sources[*row]).collect();
+                let memory = self.read_sources(net, &part, cancel)?;
+                let part: Vec<&[u32]> = batch.iter().map(|row| &targets[*row][..]).collect();
+                let target = Batch::new(&part, None, &self.inner.device);
+                let mut go_on =
+                    |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
+                let run = Run { across: Some(&memory), ..Run::default() };
+                let hidden = net.decoder().transformer.run(target.ids, run, &mut go_on);
+                let hidden = hidden.ok_or(Error::Cancelled)?; // [B, T, D]
+                let [b, t, d] = hidden.dims();
+                let piece = (HEAD_WORK / (d * vocab) / b).clamp(1, t);
+                for from in (0..t).step_by(piece) {
+                    if cancel.is_some_and(CancelToken::is_cancelled) {
+                        return Err(Error::Cancelled);
+                    }
+                    let count = piece.min(t - from);
+                    let logits = net.decoder().logits(hidden.clone().narrow(1, from, count));
+                    let logits = read(logits, &self.inner.info)?;
+                    for (row, logits) in batch.iter().zip(logits.chunks_exact(count * vocab)) {
+                        let real = lengths[*row].saturating_sub(from).min(count) * vocab;
+                        let start = (row * tokens + from) * vocab;
+                        values[start..start + real].copy_from_slice(&logits[..real]);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Output::new(values, tokens, vocab, lengths))
+    }
+
+    /// Sources through the encoder: what the decoder will see of them.
+    fn read_sources(
+        &self,
+        net: &Seq2Seq,
+        rows: &[&[u32]],
+        cancel: Option<&CancelToken>,
+    ) -> Result<crate::nn::Memory> {
+        let batch = Batch::new(rows, None, &self.inner.device);
+        let kept = batch.kept.clone();
+        let hidden = self.hidden(batch, None, cancel)?;
+        Ok(net.memory(hidden, kept))
+    }
+
+    /// One source through the encoder.
+    pub(crate) fn read_source(
+        &self,
+        ids: &[u32],
+        cancel: &CancelToken,
+    ) -> Result<crate::nn::Memory> {
+        let Net::Seq2Seq(net) = &self.inner.net else {
+            let what = format!("an encoder-decoder: `{}` is none", self.inner.family);
+            return Err(Error::Missing { call: "read_source", what });
+        };
+        self.check_source(ids)?;
+        self.guarded(|| self.read_sources(net, &[ids], Some(cancel)))
+    }
+
+    fn check_source(&self, ids: &[u32]) -> Result<()> {
+        match ids.is_empty() {
+            true => Err(Error::argument("source", "has no tokens; an encoder reads at least one")),
+            false => self.check_read(ids),
+        }
+    }
+
+    /// Refuses a source that cannot be read, and files that do not say how its target begins.
+    pub(crate) fn check_target(&self, call: &'static str, source: &[u32]) -> Result<()> {
+        self.check_source(source)?;
+        match self.inner.defaults.start {
+            Some(start) => self.check_ids(&[start]),
+            None => {
+                let what = "a `decoder_start_token_id` in the model's files; without one, feed the \
+                            target's first token to a session";
+                Err(Error::Missing { call, what: what.to_string() })
+            }
+        }
     }
 
     /// Runs rows that are one batch; `give` gets the numbers of some tokens of a row, with the
@@ -721,13 +852,18 @@ impl Model {
         let (packed, maps) = (batch.packed.as_deref(), &mut see.maps[..]);
         let (types, kept, beyond) = (batch.types, batch.kept, batch.beyond);
         let lengths = batch.lengths;
-        let run = Run { types, kept, packed, cache, maps, beyond, lengths, load: None };
-        let hidden = self.transformer().run(batch.ids, run, &mut go_on).ok_or(Error::Cancelled)?;
-        keep(self.inner.spec.layers.len(), &hidden);
+        let run = Run { types, kept, packed, cache, maps, beyond, lengths, ..Run::default() };
+        let hidden = match &self.inner.net {
+            Net::Seq2Seq(net) => net.encode_run(batch.ids, run, &mut go_on),
+            Net::Encoder(_) | Net::Decoder(_) => self.transformer().run(batch.ids, run, &mut go_on),
+        };
+        let hidden = hidden.ok_or(Error::Cancelled)?;
+        keep(self.reader().layers.len(), &hidden);
         Ok(hidden)
     }
 
-    /// Continues a text: a stream of pieces, made as they are asked for.
+    /// Continues a text, or answers the source of an encoder-decoder: a stream of pieces, made as they
+    /// are asked for.
     ///
     /// # Errors
     /// [`Error::Missing`] without a tokenizer or for an encoder, [`Error::TooLong`] for a prompt
@@ -736,6 +872,29 @@ impl Model {
     pub fn generate(&self, prompt: &str, options: &GenerateOptions) -> Result<Stream<'static>> {
         let ids = self.need_tokenizer("generate")?.encode(prompt, true)?.ids;
         self.session()?.into_stream(ids, options)
+    }
+
+    /// The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
+    /// first.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate) and [`Session::beams`].
+    pub fn beams(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        beams: &BeamOptions,
+    ) -> Result<Vec<Beam>> {
+        let ids = self.need_tokenizer("beams")?.encode(prompt, true)?.ids;
+        let mut session = self.session()?;
+        match self.seq2seq() {
+            Some(_) => {
+                self.check_target("beams", &ids)?;
+                session.read_source(&ids)?;
+            }
+            None => session.feed(&ids)?,
+        }
+        session.beams(options, beams)
     }
 
     /// The text that the model's chat template makes of messages, up to where the model answers.
@@ -845,19 +1004,27 @@ impl Model {
         &self.inner.info
     }
 
-    /// The encoder's module, for use with burn; `None` for a decoder.
+    /// The encoder's module, for use with burn; `None` for a decoder and for an encoder-decoder.
     pub fn encoder(&self) -> Option<&BertEncoder> {
         match &self.inner.net {
             Net::Encoder(encoder) => Some(encoder),
-            Net::Decoder(_) => None,
+            Net::Decoder(_) | Net::Seq2Seq(_) => None,
         }
     }
 
-    /// The decoder's module, for use with burn; `None` for an encoder.
+    /// The decoder's module, for use with burn; `None` for an encoder and for an encoder-decoder.
     pub fn decoder(&self) -> Option<&GptDecoder> {
         match &self.inner.net {
-            Net::Encoder(_) => None,
+            Net::Encoder(_) | Net::Seq2Seq(_) => None,
             Net::Decoder(decoder) => Some(decoder),
+        }
+    }
+
+    /// The encoder-decoder's module, for use with burn; `None` for a model of one stack.
+    pub fn seq2seq(&self) -> Option<&Seq2Seq> {
+        match &self.inner.net {
+            Net::Seq2Seq(net) => Some(net),
+            Net::Encoder(_) | Net::Decoder(_) => None,
         }
     }
 
@@ -911,10 +1078,29 @@ impl Model {
         &self.inner.defaults
     }
 
-    pub(crate) fn transformer(&self) -> &crate::nn::Transformer {
+    /// The stack that reads texts: of an encoder-decoder the encoder.
+    pub(crate) fn transformer(&self) -> &Transformer {
         match &self.inner.net {
             Net::Encoder(encoder) => &encoder.transformer,
             Net::Decoder(decoder) => &decoder.transformer,
+            Net::Seq2Seq(net) => net.encoder(),
+        }
+    }
+
+    /// The spec of the stack that reads texts.
+    fn reader(&self) -> &Spec {
+        self.inner.spec.encoder.as_deref().unwrap_or(&self.inner.spec)
+    }
+
+    /// Refuses ids that the stack that reads texts has no vector or no place for.
+    fn check_read(&self, ids: &[u32]) -> Result<()> {
+        let Spec { vocab, window, .. } = *self.reader();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+            return Err(Error::argument("ids", format!("hold {id}, not below {vocab}")));
+        }
+        match ids.len() > window {
+            true => Err(Error::TooLong { tokens: ids.len(), window }),
+            false => Ok(()),
         }
     }
 
@@ -926,6 +1112,11 @@ impl Model {
         self.inner.tokenizer.as_ref().ok_or_else(|| Error::Missing {
             call,
             what: match self.inner.path.is_dir() {
+                true if self.inner.path.join("source.spm").exists() => {
+                    "a `tokenizer.json`: the folder has `source.spm`, `target.spm` and `vocab.json`, \
+                     which are not known; give ids that sentencepiece made"
+                        .to_string()
+                }
                 true => "a tokenizer: the folder has no `tokenizer.json`".to_string(),
                 false => "a tokenizer: the file has no `tokenizer.ggml.model`".to_string(),
             },
@@ -956,10 +1147,14 @@ impl Model {
     }
 
     pub(crate) fn need_decoder(&self, call: &'static str) -> Result<&GptDecoder> {
-        self.decoder().ok_or_else(|| Error::Missing {
-            call,
-            what: format!("a model that gives logits: `{}` is an encoder", self.inner.family),
-        })
+        match &self.inner.net {
+            Net::Decoder(decoder) => Ok(decoder),
+            Net::Seq2Seq(net) => Ok(net.decoder()),
+            Net::Encoder(_) => Err(Error::Missing {
+                call,
+                what: format!("a model that gives logits: `{}` is an encoder", self.inner.family),
+            }),
+        }
     }
 
     /// Refuses ids beyond the vocabulary: a GPU would read past the table without a word.

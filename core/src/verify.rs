@@ -77,8 +77,10 @@ impl fmt::Display for Verification {
 /// Runs the same tokens through both models.
 pub(crate) fn compare(model: &Model, cpu: &Model) -> Result<Verification> {
     // Spread over the vocabulary, so that every part of a split table is looked at.
-    let vocab = model.spec().vocab;
-    let count = 16.min(model.spec().window);
+    let spec = model.spec();
+    let reader = spec.encoder.as_deref().unwrap_or(spec);
+    let count = 16.min(spec.window).min(reader.window);
+    let vocab = spec.vocab.min(reader.vocab);
     let ids: Vec<i32> =
         (0..count).map(|i| (i * 7919 + i * vocab / count) as i32 % vocab as i32).collect();
     let found = model.guarded(|| trace(model, &ids))?;
@@ -104,16 +106,41 @@ fn trace(model: &Model, ids: &[i32]) -> Result<Vec<(String, Vec<f32>)>> {
     let device = model.tensor_device();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), device);
     let mut seen: Vec<(String, Tensor<3>)> = Vec::new();
-    let mut watch = |i: usize, x: &Tensor<3>| {
-        let name = if i == 0 { "embed".to_string() } else { format!("blocks.{}", i - 1) };
-        seen.push((name, x.clone()));
-        true
+    let mut stack = |part: &str, run: &mut dyn FnMut(Watch<'_>) -> Option<Tensor<3>>| {
+        let mut steps: Vec<(String, Tensor<3>)> = Vec::new();
+        let hidden = run(&mut |i, x| {
+            let name = if i == 0 { "embed".to_string() } else { format!("blocks.{}", i - 1) };
+            steps.push((format!("{part}{name}"), x.clone()));
+            true
+        });
+        let hidden = hidden.ok_or(Error::Cancelled)?;
+        steps.push((format!("{part}norm"), hidden.clone()));
+        seen.append(&mut steps);
+        Ok::<_, Error>(hidden)
     };
-    let hidden =
-        model.transformer().run(ids, Run::default(), &mut watch).ok_or(Error::Cancelled)?;
-    seen.push(("norm".to_string(), hidden.clone()));
-    if let Some(decoder) = model.decoder() {
-        seen.push(("logits".to_string(), decoder.logits(hidden)));
+    let logits = match model.seq2seq() {
+        Some(net) => {
+            let states =
+                stack("encoder.", &mut |watch| net.encode_run(ids.clone(), Run::default(), watch))?;
+            let memory = net.memory(states, None);
+            let hidden = stack("", &mut |watch| {
+                let run = Run { across: Some(&memory), ..Run::default() };
+                net.decoder().transformer.run(ids.clone(), run, watch)
+            })?;
+            Some(net.decoder().logits(hidden))
+        }
+        None => {
+            let hidden = stack("", &mut |watch| {
+                model.transformer().run(ids.clone(), Run::default(), watch)
+            })?;
+            model.decoder().map(|decoder| decoder.logits(hidden))
+        }
+    };
+    if let Some(logits) = logits {
+        seen.push(("logits".to_string(), logits));
     }
     seen.into_iter().map(|(name, x)| Ok((name, read(x, model.device())?))).collect()
 }
+
+/// What a stack tells before each block.
+type Watch<'a> = &'a mut dyn FnMut(usize, &Tensor<3>) -> bool;

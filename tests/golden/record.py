@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record the tiny checkpoints of tests/golden, their GGUF twins, the block formats and the tiny embedders.
 
-Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [encoders] [tasks] [embedders] [NAME of a tiny checkpoint]
+Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [encoders] [tasks] [embedders] [seq2seq] [NAME of a tiny checkpoint]
 (default: all but single ones)
 
 Everything is deterministic: weights come from numpy generators seeded by the checkpoint's name, and the expected
@@ -970,12 +970,16 @@ def main():
 
     logging.getLogger("gguf").setLevel(logging.ERROR)
     check_versions()
-    todo = sys.argv[1:] or ["tiny", "quantized", "blocks", "encoders", "tasks", "embedders"]
+    todo = sys.argv[1:] or ["tiny", "quantized", "blocks", "encoders", "tasks", "embedders", "seq2seq"]
     for what in todo:
         if what == "embedders":
             import embedders
 
             embedders.record()
+        elif what == "seq2seq":
+            import seq2seq
+
+            seq2seq.record()
         elif what == "encoders":
             import encoders
 

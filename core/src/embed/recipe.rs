@@ -170,11 +170,12 @@ impl Recipe {
     /// limit of tokens.
     pub(crate) fn complete(&mut self, said: Option<usize>, spec: &Spec) {
         if self.pooling.is_empty() {
-            let last = spec.has_logits();
+            let last = spec.has_logits() && spec.encoder.is_none();
             self.pooling = vec![if last { Pooling::Last } else { Pooling::Mean }];
         }
-        let limit = self.max_tokens.or(said).unwrap_or(spec.window);
-        self.max_tokens = Some(limit.min(spec.window).max(1));
+        let window = spec.encoder.as_ref().map_or(spec.window, |encoder| encoder.window);
+        let limit = self.max_tokens.or(said).unwrap_or(window);
+        self.max_tokens = Some(limit.min(window).max(1));
     }
 
     /// Takes a module in; the values of a `MultiVectorMask` go to `mask`.

@@ -89,5 +89,6 @@ pub(super) fn blocks(config: &Config) -> Result<Spec> {
         last_norm: false,
         head: Head::None,
         scales: Scales::default(),
+        encoder: None,
     })
 }

@@ -59,6 +59,13 @@ pub(crate) enum Fixup {
         /// From and to.
         pairs: &'static [(&'static str, &'static str)],
     },
+    /// Of an encoder-decoder: the table of tokens stands once or at up to three places. Where both
+    /// stacks share it, the copies go; a checkpoint with a table for each keeps both.
+    Tables,
+    /// The decoder of an encoder-decoder is not there: the encoder's weights are the model's.
+    EncoderAlone,
+    /// What is added to logits stands as a matrix of one row beside all modules.
+    LogitsBias,
     /// Hugging Face only: norms hold their scale minus 1. GGUF has the 1 added.
     AddOne(&'static [&'static str]),
 }
@@ -98,6 +105,26 @@ impl Fixup {
             Fixup::GatherGateUp if !gguf => gather_gate_up(tensors),
             Fixup::SplitLatent if !gguf => split_latent(tensors, spec),
             Fixup::Row(names) => row(tensors, names),
+            Fixup::Tables => tables(tensors, spec),
+            Fixup::EncoderAlone if spec.encoder.is_none() => {
+                let names: Vec<String> = tensors.keys().cloned().collect();
+                for name in names {
+                    if let (Some(ours), Some(stored)) =
+                        (name.strip_prefix("encoder."), tensors.get(&name).cloned())
+                    {
+                        tensors.remove(&name);
+                        tensors.entry(ours.to_string()).or_insert(stored);
+                    }
+                }
+            }
+            Fixup::LogitsBias => {
+                if let Some(mut stored) = tensors.remove("head.own.weight") {
+                    if let &[1, len] = stored.shape.as_slice() {
+                        stored.shape = vec![len];
+                    }
+                    tensors.insert("head.bias".to_string(), stored);
+                }
+            }
             Fixup::DropRows(name, rows) => drop_rows(tensors, name, *rows),
             Fixup::Rename { when, pairs } => rename(tensors, when, pairs),
             Fixup::Transpose(_)
@@ -106,7 +133,8 @@ impl Fixup {
             | Fixup::DropPositions
             | Fixup::TurnExperts
             | Fixup::GatherGateUp
-            | Fixup::SplitLatent => {}
+            | Fixup::SplitLatent
+            | Fixup::EncoderAlone => {}
         }
         Ok(())
     }
@@ -464,6 +492,20 @@ fn row(tensors: &mut Tensors, names: &[&str]) {
         {
             stored.shape = vec![1, width];
         }
+    }
+}
+
+fn tables(tensors: &mut Tensors, spec: &Spec) {
+    let (own, twin, encoder) =
+        ("embed.tokens.weight", "embed.twin.weight", "encoder.embed.tokens.weight");
+    let shared = spec.encoder.as_ref().is_some_and(|encoder| encoder.embed.shared);
+    let twin = tensors.remove(twin);
+    let others = match shared {
+        true => [twin, tensors.remove(encoder)],
+        false => [twin, None],
+    };
+    if let Some(table) = others.into_iter().flatten().next() {
+        tensors.entry(own.to_string()).or_insert(table);
     }
 }
 

@@ -88,5 +88,6 @@ pub(super) fn blocks(config: &Config, defaults: Defaults) -> Result<Spec> {
         last_norm: true,
         head: head(config, None)?,
         scales: Scales::default(),
+        encoder: None,
     })
 }

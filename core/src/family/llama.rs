@@ -79,5 +79,6 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         last_norm: true,
         head: head(config, None)?,
         scales: Scales::default(),
+        encoder: None,
     })
 }

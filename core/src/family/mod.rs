@@ -5,6 +5,7 @@
 //! architecture is one small file and one line in [`FAMILIES`].
 
 mod albert;
+mod bart;
 mod bert;
 mod bloom;
 mod cohere;
@@ -32,6 +33,8 @@ mod gte;
 mod heads;
 mod llama;
 mod llama4;
+mod marian;
+mod mbart;
 mod mistral;
 mod mixtral;
 mod modernbert;
@@ -52,6 +55,7 @@ mod roberta;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod t5;
 
 use config::Config;
 use fixup::Fixup;
@@ -86,6 +90,7 @@ pub(crate) struct Family {
 /// Every family that opens.
 pub(crate) static FAMILIES: &[&Family] = &[
     &albert::FAMILY,
+    &bart::FAMILY,
     &bert::FAMILY,
     &bloom::FAMILY,
     &cohere::FAMILY,
@@ -109,6 +114,8 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gte::FAMILY,
     &llama::FAMILY,
     &llama4::FAMILY,
+    &marian::FAMILY,
+    &mbart::FAMILY,
     &mistral::FAMILY,
     &mixtral::FAMILY,
     &modernbert::FAMILY,
@@ -128,6 +135,7 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &smollm3::FAMILY,
     &stablelm::FAMILY,
     &starcoder2::FAMILY,
+    &t5::FAMILY,
 ];
 
 /// The family of a `model_type`.
@@ -357,7 +365,7 @@ fn head(config: &Config, softcap: Option<f64>) -> Result<Head> {
         None => !config.has("head.weight"),
     };
     Ok(match tied {
-        true => Head::Tied { softcap },
+        true => Head::Tied { bias: false, softcap },
         false => Head::Own { bias: config.has("head.bias"), softcap },
     })
 }

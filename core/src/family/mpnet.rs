@@ -29,7 +29,7 @@ const FURTHEST: usize = 128;
 fn spec(config: &Config) -> Result<Spec> {
     let base = places_after_padding(config, bert::blocks(config)?)?;
     let count = config.usize("relative_attention_num_buckets")?.unwrap_or(32);
-    let relative = Some(Relative::Buckets { count, furthest: FURTHEST });
+    let relative = Some(Relative::Buckets { count, furthest: FURTHEST, both: true });
     let base = Spec { attention: Attention { relative, ..base.attention }, ..base };
     let heads = Heads::new(&base, Activation::Gelu).first(&base, Activation::Tanh);
     Ok(Spec { head: heads.of(config, &base)?, ..base })

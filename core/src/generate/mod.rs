@@ -6,11 +6,14 @@
 //!                '---------------------------- cache <-------------------------------'
 //! ```
 
+mod beam;
 mod options;
+mod rules;
 mod sampler;
 mod session;
 mod stop;
 
+pub use beam::{Beam, BeamOptions, EarlyStopping};
 pub(crate) use options::Defaults;
 pub use options::GenerateOptions;
 pub use session::{CancelToken, Generation, Piece, Session, Stats, Stream, Token};

@@ -11,6 +11,8 @@ use std::hash::BuildHasher;
 
 use serde_json::Value;
 
+use super::beam::{BeamOptions, EarlyStopping};
+use super::rules::Rules;
 use crate::error::{Error, Result};
 
 /// Tokens of a prompt that are processed at once when the caller says nothing.
@@ -78,6 +80,19 @@ pub struct GenerateOptions {
     pub prefill_chunk: Option<usize>,
     /// Goes on past the model's end-of-text tokens; `stop_ids` still count. Default: false.
     pub ignore_eos: bool,
+    /// Tokens to generate before the model's end-of-text tokens and `stop_ids` may come. Default:
+    /// the file's `min_new_tokens`, else 0.
+    pub min_tokens: Option<usize>,
+    /// No row of so many tokens comes twice, prompt and output together (of an encoder-decoder the
+    /// target); 0 is off. Default: the file's, else off.
+    pub no_repeat_ngram: Option<usize>,
+    /// Rows of tokens that never come, of one token or more. Default: the file's `bad_words_ids`.
+    pub bad_words: Option<Vec<Vec<u32>>>,
+    /// Tokens that never come. Default: the file's `suppress_tokens`.
+    pub suppress: Option<Vec<u32>>,
+    /// The first token of an encoder-decoder's target: the language to translate to, where a token
+    /// says it. Default: the file's `forced_bos_token_id`, else none.
+    pub first_token: Option<u32>,
 }
 
 impl GenerateOptions {
@@ -176,6 +191,36 @@ impl GenerateOptions {
         self
     }
 
+    /// Sets [`min_tokens`](Self#structfield.min_tokens).
+    pub fn min_tokens(mut self, tokens: usize) -> Self {
+        self.min_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets [`no_repeat_ngram`](Self#structfield.no_repeat_ngram).
+    pub fn no_repeat_ngram(mut self, tokens: usize) -> Self {
+        self.no_repeat_ngram = Some(tokens);
+        self
+    }
+
+    /// Sets [`bad_words`](Self#structfield.bad_words).
+    pub fn bad_words(mut self, rows: impl IntoIterator<Item = Vec<u32>>) -> Self {
+        self.bad_words = Some(rows.into_iter().collect());
+        self
+    }
+
+    /// Sets [`suppress`](Self#structfield.suppress).
+    pub fn suppress(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
+        self.suppress = Some(ids.into_iter().collect());
+        self
+    }
+
+    /// Sets [`first_token`](Self#structfield.first_token).
+    pub fn first_token(mut self, id: u32) -> Self {
+        self.first_token = Some(id);
+        self
+    }
+
     /// Fills in what is not set from `defaults`, then from the library, for a model that gives
     /// `vocab` logits.
     ///
@@ -212,6 +257,7 @@ impl GenerateOptions {
         if self.prefill_chunk == Some(0) {
             return Err(Error::argument("prefill_chunk", "is 0; at least 1 token is needed"));
         }
+        let rules = self.rules(defaults, vocab)?;
         let advised = if defaults.do_sample { defaults.temperature.unwrap_or(1.0) } else { 0.0 };
         // A caller who turns sampling on above a file that is greedy still gets the file's other
         // values: its authors tuned them together.
@@ -235,6 +281,39 @@ impl GenerateOptions {
             eos_ids: if self.ignore_eos { Vec::new() } else { defaults.eos_ids.clone() },
             logprobs: self.logprobs,
             prefill_chunk: self.prefill_chunk.unwrap_or(PREFILL_CHUNK),
+            rules,
+        })
+    }
+
+    fn rules(&self, defaults: &Defaults, vocab: usize) -> Result<Rules> {
+        let known = |argument: &'static str, ids: &mut dyn Iterator<Item = u32>| {
+            for id in ids {
+                if id as usize >= vocab {
+                    let problem = format!("holds {id}; the vocabulary ends at {}", vocab - 1);
+                    return Err(Error::argument(argument, problem));
+                }
+            }
+            Ok(())
+        };
+        known("bad_words", &mut self.bad_words.iter().flatten().flatten().copied())?;
+        known("suppress", &mut self.suppress.iter().flatten().copied())?;
+        known("first_token", &mut self.first_token.iter().copied())?;
+        let file = &defaults.rules;
+        let own = if self.ignore_eos { &[][..] } else { &defaults.eos_ids };
+        let ends = [own, &self.stop_ids].concat();
+        // A word that is an end alone would keep the text from ending.
+        let words = self.bad_words.as_ref().unwrap_or(&file.bad_words);
+        let kept = |word: &&Vec<u32>| !defaults.eos_ids.iter().any(|end| word[..] == [*end]);
+        Ok(Rules {
+            no_repeat_ngram: self.no_repeat_ngram.unwrap_or(file.no_repeat_ngram),
+            bad_words: words.iter().filter(kept).cloned().collect(),
+            min_tokens: self.min_tokens.unwrap_or(file.min_tokens),
+            ends,
+            first: self.first_token.or(file.first),
+            last: if self.ignore_eos { vec![] } else { file.last.clone() },
+            suppress: self.suppress.as_ref().unwrap_or(&file.suppress).clone(),
+            suppress_first: file.suppress_first.clone(),
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
         })
     }
 }
@@ -259,6 +338,15 @@ pub struct Defaults {
     pub eos_ids: Vec<u32>,
     /// `max_new_tokens`
     pub max_tokens: Option<usize>,
+    /// What `no_repeat_ngram_size`, `bad_words_ids`, `min_new_tokens`, `forced_bos_token_id`,
+    /// `forced_eos_token_id`, `suppress_tokens` and `begin_suppress_tokens` say.
+    pub rules: Rules,
+    /// `decoder_start_token_id`, else `bos_token_id`: what a target begins with.
+    pub start: Option<u32>,
+    /// `max_length` and `min_length`: tokens with the prompt.
+    lengths: [Option<usize>; 2],
+    /// `num_beams`, `length_penalty` and `early_stopping`.
+    pub beams: BeamOptions,
 }
 
 impl Defaults {
@@ -304,11 +392,38 @@ impl Defaults {
                 }
             }
         };
-        let id = |value: &Value| match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
-            Some(id) => Ok(id),
-            None => {
-                let problem = format!("holds {}, not a token id", kind(value));
-                Err(Error::config("eos_token_id", problem))
+        let ids = |name: &'static str| -> Result<Vec<u32>> {
+            match key(name) {
+                None => Ok(Vec::new()),
+                Some(Value::Array(ids)) => ids.iter().map(|value| id(name, value)).collect(),
+                Some(value) => Ok(vec![id(name, value)?]),
+            }
+        };
+        let one = |name: &'static str| key(name).map(|value| id(name, value)).transpose();
+        let words = match key("bad_words_ids") {
+            None => Vec::new(),
+            Some(Value::Array(words)) => {
+                let word = |word: &Value| match word {
+                    Value::Array(ids) => ids.iter().map(|x| id("bad_words_ids", x)).collect(),
+                    other => id("bad_words_ids", other).map(|id| vec![id]),
+                };
+                words.iter().map(word).collect::<Result<_>>()?
+            }
+            Some(other) => {
+                return Err(Error::config(
+                    "bad_words_ids",
+                    format!("is {}, not a list", kind(other)),
+                ));
+            }
+        };
+        let early_stopping = match key("early_stopping") {
+            None => None,
+            Some(Value::Bool(true)) => Some(EarlyStopping::Full),
+            Some(Value::Bool(false)) => Some(EarlyStopping::Likely),
+            Some(Value::String(name)) if name == "never" => Some(EarlyStopping::Never),
+            Some(other) => {
+                let problem = format!("is {}, not true, false or `never`", kind(other));
+                return Err(Error::config("early_stopping", problem));
             }
         };
         let do_sample = match key("do_sample") {
@@ -326,14 +441,43 @@ impl Defaults {
             top_p: number("top_p", Range::TOP_P)?,
             min_p: number("min_p", Range::MIN_P)?,
             repetition_penalty: number("repetition_penalty", Range::REPETITION)?,
-            eos_ids: match key("eos_token_id") {
-                None => Vec::new(),
-                Some(Value::Array(ids)) => ids.iter().map(id).collect::<Result<_>>()?,
-                Some(value) => vec![id(value)?],
-            },
+            eos_ids: ids("eos_token_id")?,
             max_tokens: count("max_new_tokens")?,
+            rules: Rules {
+                no_repeat_ngram: count("no_repeat_ngram_size")?.unwrap_or(0),
+                bad_words: words,
+                min_tokens: count("min_new_tokens")?.unwrap_or(0),
+                first: one("forced_bos_token_id")?,
+                last: ids("forced_eos_token_id")?,
+                suppress: ids("suppress_tokens")?,
+                suppress_first: ids("begin_suppress_tokens")?,
+                ..Rules::default()
+            },
+            start: one("decoder_start_token_id")?.or(one("bos_token_id")?),
+            lengths: [count("max_length")?, count("min_length")?],
+            beams: BeamOptions {
+                beams: count("num_beams")?,
+                length_penalty: number("length_penalty", Range::ANY)?,
+                early_stopping,
+                sequences: None,
+            },
         })
     }
+
+    /// What the lengths mean where the prompt is the one token that a target begins with.
+    pub(crate) fn of_target(mut self) -> Self {
+        let made = |length: Option<usize>| length.map(|length| length.saturating_sub(1));
+        let [most, least] = self.lengths;
+        self.max_tokens = self.max_tokens.or(made(most));
+        self.rules.min_tokens = self.rules.min_tokens.max(made(least).unwrap_or(0));
+        self
+    }
+}
+
+/// A token's number under a key.
+fn id(name: &'static str, value: &Value) -> Result<u32> {
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+    id.ok_or_else(|| Error::config(name, format!("holds {}, not a token id", kind(value))))
 }
 
 /// What holds for one generation: every choice made and in range.
@@ -372,9 +516,19 @@ pub struct Resolved {
     pub logprobs: Option<usize>,
     /// Tokens of the prompt that are processed at once, at least 1.
     pub prefill_chunk: usize,
+    /// What a next token may and must be.
+    pub rules: Rules,
 }
 
 impl Resolved {
+    /// The tokens that end the generation.
+    pub fn ends(&self) -> Vec<u32> {
+        let mut ends = [&self.eos_ids[..], &self.stop_ids].concat();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    }
+
     /// Whether the likeliest token is taken without a draw.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
@@ -405,6 +559,7 @@ impl Range {
     const MIN_P: Range = Range { low: 0.0, high: 1.0, above: false, words: "0 (off) to 1" };
     const REPETITION: Range =
         Range { low: 0.0, high: f32::MAX, above: true, words: "a number above 0; 1 is off" };
+    const ANY: Range = Range { low: f32::MIN, high: f32::MAX, above: false, words: "a number" };
     const PENALTY: Range =
         Range { low: -MOST_PENALTY, high: MOST_PENALTY, above: false, words: "-2 to 2; 0 is off" };
 
@@ -451,7 +606,7 @@ mod tests {
         let sampling = file(json!({
             "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05,
             "repetition_penalty": 1.1, "max_new_tokens": 7, "eos_token_id": [1, 3],
-            "transformers_version": "5.0.0", "num_beams": {"ignored": true}
+            "transformers_version": "5.0.0", "num_codebooks": {"ignored": true}
         }));
         let greedy = file(json!({"temperature": 0.6, "top_p": 0.9, "eos_token_id": 2}));
         let none = Defaults::default();

@@ -228,7 +228,7 @@ impl Sampler {
     }
 
     /// Applies the penalties in place; fills `changed`.
-    fn penalize(&mut self, logits: &mut [f32], prompt: &[u32], output: &[u32]) {
+    pub(super) fn penalize(&mut self, logits: &mut [f32], prompt: &[u32], output: &[u32]) {
         self.changed.clear();
         let repeats = self.repetition != 1.0;
         if !repeats && self.frequency == 0.0 && self.presence == 0.0 {

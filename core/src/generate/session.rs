@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::beam::{self, Beam, BeamOptions};
 use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
 use super::sampler::Sampler;
 use super::stop::{FinishReason, Stop, StopStrings};
 use crate::error::{Error, Result};
 use crate::model::{Model, Output, cache, read};
-use crate::nn::{Cache, Run};
+use crate::nn::{Cache, Memory, Run};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
 
@@ -46,27 +47,23 @@ impl CancelToken {
 /// Sessions of one model are independent and may run on different threads.
 #[derive(Debug)]
 pub struct Session {
-    model: Model,
-    cache: Cache,
-    ids: Vec<u32>,
+    pub(super) model: Model,
+    pub(super) cache: Cache,
+    /// What there is of the source, for an encoder-decoder that has read one.
+    pub(super) memory: Option<Memory>,
+    pub(super) ids: Vec<u32>,
     /// The length that the cache's keys were rotated for.
-    rotated: usize,
+    pub(super) rotated: usize,
     /// Logits after the last token.
-    logits: Vec<f32>,
-    cancel: CancelToken,
+    pub(super) logits: Vec<f32>,
+    pub(super) cancel: CancelToken,
 }
 
 impl Session {
     pub(crate) fn new(model: Model) -> Session {
         let cache = cache(&model);
-        Session {
-            model,
-            cache,
-            ids: vec![],
-            rotated: 0,
-            logits: vec![],
-            cancel: CancelToken::default(),
-        }
+        let cancel = CancelToken::default();
+        Session { model, cache, memory: None, ids: vec![], rotated: 0, logits: vec![], cancel }
     }
 
     /// The tokens so far.
@@ -74,9 +71,9 @@ impl Session {
         &self.ids
     }
 
-    /// Bytes that keys and values take.
+    /// Bytes that keys and values take, those of a source among them.
     pub fn cache_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.cache.bytes() + self.memory.as_ref().map_or(0, Memory::bytes)
     }
 
     /// What stops this session's work from another thread.
@@ -84,12 +81,36 @@ impl Session {
         self.cancel.clone()
     }
 
-    /// Forgets all tokens, and that anything was cancelled.
+    /// Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
     pub fn reset(&mut self) {
+        self.clear();
+        self.memory = None;
+        self.cancel = CancelToken::default();
+    }
+
+    /// Forgets all tokens but a source.
+    pub(super) fn clear(&mut self) {
         self.cache = cache(&self.model);
         self.ids.clear();
         self.logits.clear();
-        self.cancel = CancelToken::default();
+    }
+
+    /// Reads the source of an encoder-decoder, once for all that is generated from it, and begins
+    /// the target with the token that the model's files name; where they name none, the target is
+    /// empty and [`feed`](Self::feed) begins it. What the session held before is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a model that is no encoder-decoder, [`Error::Argument`] for a source
+    /// without tokens or with one beyond the vocabulary, [`Error::TooLong`], [`Error::Cancelled`],
+    /// [`Error::Device`].
+    pub fn read_source(&mut self, ids: &[u32]) -> Result<()> {
+        let memory = self.model.read_source(ids, &self.cancel)?;
+        self.clear();
+        self.memory = Some(memory);
+        match self.model.defaults().start {
+            Some(start) => self.feed(&[start]),
+            None => Ok(()),
+        }
     }
 
     /// Goes back to the first `len` tokens, or stays where it is when it has no more.
@@ -102,9 +123,7 @@ impl Session {
             return;
         }
         if len == 0 || !self.cache.truncate(len) {
-            let cancel = self.cancel.clone();
-            self.reset();
-            self.cancel = cancel;
+            self.clear();
             return;
         }
         self.ids.truncate(len);
@@ -193,6 +212,28 @@ impl Session {
         Ok(Stream { session: Handle::Borrowed(self), generation })
     }
 
+    /// The likeliest continuations from where the sequence stands, which is left there, best first.
+    ///
+    /// A model that samples by its files does not here. When blocks with a sliding window have let
+    /// go of what they held, the session is empty after.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an option out of range, for a temperature above 0 or stop strings,
+    /// which a search has not, or before any token was fed; as [`feed`](Self::feed) for what goes
+    /// wrong on the way, after which the session is empty.
+    pub fn beams(&mut self, options: &GenerateOptions, beams: &BeamOptions) -> Result<Vec<Beam>> {
+        if options.temperature.is_some_and(|temperature| temperature > 0.0) {
+            return Err(Error::argument("temperature", "is above 0; beam search draws nothing"));
+        }
+        if !options.stop.is_empty() {
+            return Err(Error::argument("stop", "ends no beam; use `stop_ids`"));
+        }
+        self.check_started()?;
+        let how = beams.resolve(&self.model.defaults().beams)?;
+        let resolved = self.resolve(options)?;
+        beam::search(self, &resolved, how)
+    }
+
     /// Begins a generation from where the sequence stands, without borrowing the session:
     /// [`Generation::next`] takes it for each token. [`generate`](Self::generate) is the same as
     /// an iterator.
@@ -200,12 +241,17 @@ impl Session {
     /// # Errors
     /// As [`generate`](Self::generate).
     pub fn start(&self, options: &GenerateOptions) -> Result<Generation> {
+        self.check_started()?;
+        let resolved = self.resolve(options)?;
+        Ok(Generation::new(self, vec![], resolved, true))
+    }
+
+    fn check_started(&self) -> Result<()> {
         if self.logits.is_empty() {
             let problem = "has nothing to go on from; feed it a token first";
             return Err(Error::argument("session", problem));
         }
-        let resolved = self.resolve(options)?;
-        Ok(Generation::new(self, vec![], resolved, true))
+        Ok(())
     }
 
     /// Begins a generation that reads `prompt` first and leaves the session with all tokens.
@@ -225,9 +271,14 @@ impl Session {
             let problem = "has no tokens; a model continues at least one";
             return Err(Error::argument("prompt", problem));
         }
-        self.check(&prompt)?;
         let resolved = self.resolve(options)?;
-        let generation = Generation::new(&self, prompt, resolved, false);
+        let source = self.model.seq2seq().is_some();
+        match source {
+            true => self.model.check_target("generate", &prompt)?,
+            false => self.check(&prompt)?,
+        }
+        let mut generation = Generation::new(&self, prompt, resolved, false);
+        generation.source = source;
         Ok(Stream { session: Handle::Owned(Box::new(self)), generation })
     }
 
@@ -236,6 +287,10 @@ impl Session {
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
+        if self.memory.is_none() && self.model.seq2seq().is_some() {
+            let problem = "has no source to look at; give it one with `read_source` first";
+            return Err(Error::argument("session", problem));
+        }
         self.model.check_ids(ids)?;
         self.model.check_length(self.ids.len() + ids.len())
     }
@@ -244,35 +299,47 @@ impl Session {
     ///
     /// `total` is the length of the sequence once all that is being read is in.
     fn pass(&mut self, ids: &[u32], all: bool, total: usize) -> Result<Vec<f32>> {
-        let cancel = self.cancel.clone();
-        let (model, cache) = (&self.model, &mut self.cache);
-        let decoder = model.need_decoder("feed")?;
-        let result = model.guarded(|| {
-            let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-            let device = model.tensor_device();
-            let input =
-                Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), device);
-            let run = Run { cache: Some(cache), lengths: vec![total], ..Run::default() };
-            let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
-            let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
-            // The head is the largest matrix of all: only the tokens that are asked for.
-            let hidden = if all { hidden } else { hidden.narrow(1, ids.len() - 1, 1) };
-            read(decoder.logits(hidden), model.device())
-        });
-        match result {
+        let memory = self.memory.as_ref();
+        match pass(&self.model, &mut self.cache, memory, &self.cancel, (ids, 1), all, total) {
             Ok(logits) => {
                 self.ids.extend_from_slice(ids);
                 Ok(logits)
             }
             Err(error) => {
                 // Some blocks have taken the tokens in and some have not.
-                let cancel = self.cancel.clone();
-                self.reset();
-                self.cancel = cancel;
+                self.clear();
                 Err(error)
             }
         }
     }
+}
+
+/// One forward pass of the next tokens of `rows` sequences that are equally long, one sequence
+/// after another; the logits after the last token of each, or after every one. `total` is the
+/// length of a sequence once all that is being read is in.
+pub(super) fn pass(
+    model: &Model,
+    cache: &mut Cache,
+    memory: Option<&Memory>,
+    cancel: &CancelToken,
+    (ids, rows): (&[u32], usize),
+    all: bool,
+    total: usize,
+) -> Result<Vec<f32>> {
+    let decoder = model.need_decoder("feed")?;
+    model.guarded(|| {
+        let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        let t = ids.len() / rows.max(1);
+        let input = TensorData::new(values, [rows, t]);
+        let input = Tensor::<2, Int>::from_data(input, model.tensor_device());
+        let lengths = vec![total; rows];
+        let run = Run { cache: Some(cache), across: memory, lengths, ..Run::default() };
+        let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+        let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
+        // The head is the largest matrix of all: only the tokens that are asked for.
+        let hidden = if all { hidden } else { hidden.narrow(1, t - 1, 1) };
+        read(decoder.logits(hidden), model.device())
+    })
 }
 
 /// A token as it was chosen.
@@ -393,6 +460,8 @@ impl Iterator for Stream<'_> {
 pub struct Generation {
     /// Tokens to read before the first is generated.
     prompt: Vec<u32>,
+    /// Whether these are the source of an encoder-decoder.
+    source: bool,
     /// Tokens of the sequence that were not generated here.
     given: usize,
     /// Tokens that the session holds between two calls.
@@ -436,6 +505,7 @@ impl Generation {
             at: session.ids.len(),
             turn: 0,
             prompt,
+            source: false,
             sampler: Sampler::new(&options, options.seed),
             logits: vec![],
             stops: StopStrings::new(&options.stop),
@@ -511,7 +581,13 @@ impl Generation {
             }
             let start = Instant::now();
             let prompt = std::mem::take(&mut self.prompt);
-            session.feed_in(&prompt, self.options.prefill_chunk)?;
+            match self.source {
+                true => {
+                    session.read_source(&prompt)?;
+                    self.given = session.ids.len();
+                }
+                false => session.feed_in(&prompt, self.options.prefill_chunk)?,
+            }
             self.stats.prompt_tokens = prompt.len();
             self.stats.prefill = start.elapsed();
         }
@@ -522,6 +598,7 @@ impl Generation {
         let (given, made) = session.ids.split_at(self.given.min(session.ids.len()));
         // A copy: the penalties change what they are given, and the session's logits are the model's.
         self.logits.clone_from(&session.logits);
+        self.options.rules.apply(&mut self.logits, given, made);
         let choice = self.sampler.sample(&mut self.logits, given, made)?;
         self.stats.tokens += 1;
         self.stats.decode += start.elapsed();

@@ -236,6 +236,7 @@ fn folder(path: &Path) -> Result<Checkpoint> {
     };
     let family = family::by_model_type(&model_type)?;
     let stored = safetensors::open_folder(&home)?;
+    let said = Value::Object(values.clone());
     let window_key = values.get("max_position_embeddings").and_then(Value::as_u64);
     let labels = Labels::from_config(&values)?;
     let mut checkpoint =
@@ -253,6 +254,12 @@ fn folder(path: &Path) -> Result<Checkpoint> {
     let generation_path = home.join("generation_config.json");
     if let Some(values) = json(&generation_path)? {
         checkpoint.defaults = Defaults::from_json(&Value::Object(values))?;
+    } else if checkpoint.spec.encoder.is_some() {
+        // Older files of encoder-decoders say it in the config.
+        checkpoint.defaults = Defaults::from_json(&said)?;
+    }
+    if checkpoint.spec.encoder.is_some() {
+        checkpoint.defaults = checkpoint.defaults.of_target();
     }
     checkpoint.recipe = recipe;
     // sentence-transformers takes what the tokenizer says, and never more than the model holds.

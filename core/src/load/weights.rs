@@ -96,7 +96,7 @@ impl Source for Weights<'_> {
         };
         let wide = matches!(format, Format::F32 | Format::F16 | Format::BF16);
         // Tables are looked up, not multiplied; a head that shares one is multiplied as it is.
-        let table = name.starts_with("embed.");
+        let table = name.starts_with("embed.") || name.starts_with("encoder.embed.");
         if self.precision == Precision::Int8 && wide && !table && width.is_multiple_of(32) {
             let bytes = Bytes::from(ggml::to_q8_0(format, &stored.bytes));
             return Packed::new(bytes, Format::Q8_0, rows, width, self.device).map(Weight::Packed);

@@ -12,6 +12,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation};
 
 use super::cache::LayerCache;
+use super::cross::{Across, Seen};
 use super::host::{self, View};
 use super::linear::Proj;
 use super::moe::Load;
@@ -106,6 +107,16 @@ pub(crate) struct Places<'a> {
     pub load: Option<&'a Load>,
     /// Where the weights of the attention are put, `[B, H, T, S]`, if they are wanted.
     pub map: Option<&'a OnceCell<Tensor<4>>>,
+    /// What there is of a source.
+    pub across: Option<Across<'a>>,
+}
+
+/// Whose keys and values queries meet.
+pub(crate) enum Keys<'a> {
+    /// Those of the same tokens, and of earlier ones where there is a cache.
+    Own(Option<&'a mut LayerCache>),
+    /// Those of a source.
+    Across(&'a Seen),
 }
 
 impl Attention {
@@ -177,6 +188,14 @@ impl Attention {
         &self.spec
     }
 
+    /// The keys and values of a source that others will look at.
+    ///
+    /// # Shapes
+    /// `source: [B, S, D]`
+    pub(crate) fn look(&self, source: Tensor<3>) -> Seen {
+        Seen::new(self.k.forward(source.clone()), self.v.forward(source), self.spec.head_dim)
+    }
+
     /// Lets every token look at those that `places.hidden` does not hide.
     ///
     /// With a cache, the new keys and values join those it holds, and `places` covers both.
@@ -187,17 +206,16 @@ impl Attention {
         &self,
         x: Tensor<3>,
         places: Places<'_>,
-        cache: Option<&mut LayerCache>,
+        mut keys: Keys<'_>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
-        let mut cache = cache;
         if let Some(values) = host::floats(&x)
-            && let Some(y) = self.on_host(&values, places, cache.as_deref_mut())
+            && let Some(y) = self.on_host(&values, places, &mut keys)
         {
             return host::tensor(y, [b, t, self.out.weight.dims()[0]]);
         }
-        if let Some(latent) = &self.latent {
-            return self.through_latent(latent, x, places, cache);
+        if let (Some(latent), Keys::Own(cache)) = (&self.latent, &mut keys) {
+            return self.through_latent(latent, x, places, cache.as_deref_mut());
         }
         let c = self.spec.head_dim;
         let split = |y: Tensor<3>| {
@@ -226,11 +244,16 @@ impl Attention {
             Some(temper) => q * temper.clone(),
             None => q,
         };
-        let k = place(self.k.forward(x.clone()), &self.k_norm);
-        let v = split(self.v.forward(x));
-        let (k, v) = match cache {
-            Some(cache) => cache.extend(k, v), // [B, K, S, C]
-            None => (k, v),
+        let own = |x: Tensor<3>| {
+            (place(self.k.forward(x.clone()), &self.k_norm), split(self.v.forward(x)))
+        };
+        let (k, v) = match keys {
+            Keys::Own(None) => own(x),
+            Keys::Own(Some(cache)) => {
+                let (k, v) = own(x);
+                cache.extend(k, v) // [B, K, S, C]
+            }
+            Keys::Across(seen) => seen.heads(c),
         };
         let own = places.vectors.map(|vectors| self.disentangled(&q, &k, vectors));
         let places = Places { bias: own.as_ref().or(places.bias), ..places };

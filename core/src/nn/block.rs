@@ -7,16 +7,19 @@
 //! Inside   x + norm(attn(x))          x + norm(mlp(x))
 //! Parallel x + attn(norm(x)) + mlp(norm(x))
 //! ```
+//! A decoder with an encoder beside it has a second attention between the two, on the encoder's
+//! states, placed as the first.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::attention::{Attention, Places};
+use super::attention::{Attention, Keys, Places};
 use super::cache::LayerCache;
+use super::host::View;
 use super::moe::FeedForward;
 use super::norm::Norm;
 use super::source::Source;
-use super::spec::{self, Place, Spec};
+use super::spec::{self, Place, Span, Spec};
 use crate::error::Result;
 
 /// Attention, MLP and their norms.
@@ -29,6 +32,10 @@ pub struct Block {
     pub attn: Attention,
     /// Norm between the attention and its residual, with [`Place::Around`] and [`Place::Inside`].
     pub attn_post_norm: Option<Norm>,
+    /// Norm of the attention to a source, as `attn_norm`.
+    pub cross_norm: Option<Norm>,
+    /// The attention to a source, where there is an encoder.
+    pub cross: Option<Attention>,
     /// Norm before the MLP, or after its residual with [`Place::After`]; none with
     /// [`Place::Inside`], or where the MLP reads the attention's.
     pub mlp_norm: Option<Norm>,
@@ -64,13 +71,22 @@ impl Block {
         let post = matches!(spec.place, Place::Around | Place::Inside);
         let attn_norm = norm(spec.place != Place::Inside && !bare, "attn_norm")?;
         let attn_post_norm = norm(post, "attn_post_norm")?;
+        let cross_norm = norm(spec.encoder.is_some(), "cross_norm")?;
         let none = matches!(spec.place, Place::Inside | Place::Parallel { shared: true });
         let mlp_norm = norm(!none, "mlp_norm")?;
         let mlp_post_norm = norm(post, "mlp_post_norm")?;
+        // A source has no place beside the target's: distances mean nothing across.
+        let across = spec::Attention { relative: None, latent: None, ..attention.clone() };
+        let cross = match spec.encoder {
+            Some(_) => Some(Attention::build(source, &format!("{name}.cross"), width, &across)?),
+            None => None,
+        };
         Ok(Block {
             attn_norm,
             attn: Attention::build(source, &format!("{name}.attn"), width, &attention)?,
             attn_post_norm,
+            cross_norm,
+            cross,
             mlp_norm,
             mlp: FeedForward::build(source, &format!("{name}.mlp"), width, mlp)?,
             mlp_post_norm,
@@ -108,25 +124,50 @@ impl Block {
             Some(scale) => y * scale,
             None => y,
         };
+        let keys = Keys::Own(cache);
         match self.place {
             Place::After => {
-                let y = self.attn.forward(x.clone(), places, cache);
+                let y = self.attn.forward(x.clone(), places, keys);
                 let x = norm(&self.attn_norm, x + scaled(y));
+                let x = match self.across(&x, places) {
+                    Some(y) => norm(&self.cross_norm, x + scaled(y)),
+                    None => x,
+                };
                 let y = self.mlp.counted(x.clone(), load);
                 norm(&self.mlp_norm, x + scaled(y))
             }
             Place::Parallel { shared } => {
                 let y = norm(&self.attn_norm, x.clone());
                 let z = if shared { y.clone() } else { norm(&self.mlp_norm, x.clone()) };
-                let y = self.attn.forward(y, places, cache) + self.mlp.counted(z, load);
+                let y = self.attn.forward(y, places, keys) + self.mlp.counted(z, load);
                 x + scaled(y)
             }
             Place::Before | Place::Around | Place::Inside => {
-                let y = self.attn.forward(norm(&self.attn_norm, x.clone()), places, cache);
+                let y = self.attn.forward(norm(&self.attn_norm, x.clone()), places, keys);
                 let x = x + scaled(norm(&self.attn_post_norm, y));
+                let x = match self.across(&norm(&self.cross_norm, x.clone()), places) {
+                    Some(y) => x + scaled(y),
+                    None => x,
+                };
                 let y = self.mlp.counted(norm(&self.mlp_norm, x.clone()), load);
                 x + scaled(norm(&self.mlp_post_norm, y))
             }
         }
+    }
+
+    /// What tokens see of the sources; `None` without a source.
+    ///
+    /// Queries of all rows that look at one source stand in one row: its keys are never repeated.
+    ///
+    /// # Shapes
+    /// `x: [R, T, D]`, B sources -> `[R, T, D]`, R a multiple of B
+    fn across(&self, x: &Tensor<3>, places: Places<'_>) -> Option<Tensor<3>> {
+        let (cross, across) = (self.cross.as_ref()?, places.across?);
+        let ([r, t, d], b) = (x.dims(), across.parts.len().max(1));
+        let view = Some(View { span: Span::Bidirectional, parts: across.parts });
+        let places = Places { hidden: across.hidden, view, ..Places::default() };
+        let y =
+            cross.forward(x.clone().reshape([b, r / b * t, d]), places, Keys::Across(across.seen));
+        Some(y.reshape([r, t, d]))
     }
 }

@@ -1,11 +1,11 @@
 //! Keys and values of the tokens that a session has seen, so that none is computed twice.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::host;
 use super::spec::{Span, Spec};
 
-/// The cache of one sequence: a part for each block.
+/// The cache of a sequence, or of some that are equally long: a part for each block.
 #[derive(Debug)]
 pub struct Cache {
     pub(crate) layers: Vec<LayerCache>,
@@ -57,10 +57,16 @@ impl Cache {
             match layer {
                 LayerCache::Full(full) => full.len = len,
                 LayerCache::Rolling(ring) => ring.seen = len,
-                LayerCache::Host(held) => held.truncate(len),
+                LayerCache::Host(rows) => rows.iter_mut().for_each(|held| held.truncate(len)),
             }
         }
         true
+    }
+
+    /// Makes row `i` what row `rows[i]` was; there may be more or fewer rows after. Only rows that
+    /// change place are copied.
+    pub(crate) fn reorder(&mut self, rows: &[usize]) {
+        self.layers.iter_mut().for_each(|layer| layer.reorder(rows));
     }
 
     /// Counts tokens that every layer has taken in.
@@ -76,11 +82,11 @@ pub(crate) enum LayerCache {
     Full(Full),
     /// The last tokens of a sliding window.
     Rolling(Rolling),
-    /// Rows of one sequence in this program's memory.
-    Host(Held),
+    /// Rows in this program's memory, those of each sequence by themselves.
+    Host(Vec<Held>),
 }
 
-/// Keys and values as rows `[S, K C]`, of all tokens or of the last ones.
+/// Keys and values of a sequence as rows `[S, K C]`, of all tokens or of the last ones.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     keys: Vec<f32>,
@@ -91,6 +97,18 @@ pub(crate) struct Held {
     gone: usize,
     /// Tokens that a later one may still look at; `None`: all.
     window: Option<usize>,
+}
+
+impl Clone for Held {
+    /// With the same room to grow, so that the next token does not move it.
+    fn clone(&self) -> Held {
+        let copy = |from: &Vec<f32>| {
+            let mut to = Vec::with_capacity(from.capacity());
+            to.extend_from_slice(from);
+            to
+        };
+        Held { keys: copy(&self.keys), values: copy(&self.values), ..*self }
+    }
 }
 
 impl Held {
@@ -157,7 +175,9 @@ impl LayerCache {
             LayerCache::Rolling(ring) => {
                 ring.held(ring.seen).chain(ring.seen..ring.seen + t).collect()
             }
-            LayerCache::Host(held) => (held.gone..held.seen() + t).collect(),
+            LayerCache::Host(rows) => {
+                rows.first().map_or(0..t, |held| held.gone..held.seen() + t).collect()
+            }
         }
     }
 
@@ -169,32 +189,39 @@ impl LayerCache {
         match self {
             LayerCache::Full(full) => full.extend(k, v),
             LayerCache::Rolling(ring) => ring.extend(k, v),
-            LayerCache::Host(held) => {
+            LayerCache::Host(all) => {
                 // On the CPU after all in tensors: rows [S, K C] are [1, S, K, C].
-                let [_, heads, _, c] = k.dims();
+                let [_, heads, t, c] = k.dims();
                 let rows = |x: Tensor<4>| {
                     let x = x.swap_dims(1, 2).into_data();
                     x.try_into_vec::<f32>().unwrap_or_default()
                 };
-                held.extend(&rows(k), &rows(v), heads * c);
-                let tensor = |rows: &[f32]| {
-                    let s = rows.len() / (heads * c).max(1);
-                    host::tensor(rows.to_vec(), [1, s, heads, c]).swap_dims(1, 2)
+                let (k, v, part) = (rows(k), rows(v), (t * heads * c).max(1));
+                let news = k.chunks_exact(part).zip(v.chunks_exact(part));
+                for (held, (k, v)) in all.iter_mut().zip(news) {
+                    held.extend(k, v, heads * c);
+                }
+                let tensor = |side: fn(&Held) -> &Vec<f32>| {
+                    let rows: Vec<f32> = all.iter().flat_map(side).copied().collect();
+                    let s = rows.len() / (all.len() * heads * c).max(1);
+                    host::tensor(rows, [all.len(), s, heads, c]).swap_dims(1, 2)
                 };
-                (tensor(&held.keys), tensor(&held.values))
+                (tensor(|held| &held.keys), tensor(|held| &held.values))
             }
         }
     }
 
-    /// The rows in this program's memory; `None` when there are tensors already.
-    pub(crate) fn host(&mut self) -> Option<&mut Held> {
+    /// The rows of so many sequences in this program's memory; `None` when there are tensors
+    /// already, or other sequences.
+    pub(crate) fn host(&mut self, rows: usize) -> Option<&mut [Held]> {
         let window = match self {
             LayerCache::Full(full) if full.len == 0 => None,
             LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
-            LayerCache::Host(held) => return Some(held),
+            LayerCache::Host(held) => return (held.len() == rows).then_some(held),
             _ => return None,
         };
-        *self = LayerCache::Host(Held { window, ..Held::default() });
+        let empty = || Held { window, ..Held::default() };
+        *self = LayerCache::Host((0..rows).map(|_| empty()).collect());
         match self {
             LayerCache::Host(held) => Some(held),
             _ => None,
@@ -206,7 +233,33 @@ impl LayerCache {
         match self {
             LayerCache::Full(_) => true,
             LayerCache::Rolling(ring) => ring.seen <= ring.window,
-            LayerCache::Host(held) => held.gone == 0,
+            LayerCache::Host(rows) => rows.iter().all(|held| held.gone == 0),
+        }
+    }
+
+    fn reorder(&mut self, rows: &[usize]) {
+        let stays = |count: usize| rows.len() == count && rows.iter().copied().eq(0..count);
+        let buffer = match self {
+            LayerCache::Full(full) => &mut full.buffer,
+            LayerCache::Rolling(ring) => &mut ring.buffer,
+            LayerCache::Host(held) => {
+                let mut left: Vec<Option<Held>> =
+                    std::mem::take(held).into_iter().map(Some).collect();
+                let used = |from: usize, row: usize| rows[from..].contains(&row);
+                held.extend(rows.iter().enumerate().filter_map(|(i, row)| {
+                    match used(i + 1, *row) {
+                        true => left.get(*row)?.clone(),
+                        false => left.get_mut(*row)?.take(),
+                    }
+                }));
+                return;
+            }
+        };
+        if let Some((keys, values)) = buffer.take_if(|(keys, _)| !stays(keys.dims()[0])) {
+            let picks: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+            let picks = TensorData::new(picks, [rows.len()]);
+            let picks = Tensor::<1, Int>::from_data(picks, &keys.device());
+            *buffer = Some((keys.select(0, picks.clone()), values.select(0, picks)));
         }
     }
 
@@ -215,7 +268,8 @@ impl LayerCache {
             LayerCache::Full(full) => &full.buffer,
             LayerCache::Rolling(ring) => &ring.buffer,
             LayerCache::Host(held) => {
-                return 4 * (held.keys.capacity() + held.values.capacity());
+                let floats = |held: &Held| held.keys.capacity() + held.values.capacity();
+                return 4 * held.iter().map(floats).sum::<usize>();
             }
         };
         buffer

@@ -1,14 +1,14 @@
 //! A causal decoder: a [`Transformer`] whose tokens see those before, and a head over the
 //! vocabulary.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 
 use super::cache::Cache;
 use super::linear::Proj;
 use super::source::{Random, Source};
 use super::spec::{Head, Spec};
-use super::transformer::{Run, Transformer};
+use super::transformer::{Run, Transformer, alone};
 use crate::error::{Error, Result};
 
 /// Tokens in, logits of the next token out (GPT-2 and its descendants).
@@ -18,6 +18,8 @@ pub struct GptDecoder {
     pub transformer: Transformer,
     /// The head's matrix `[V, D]`; `None` when it is the token embedding's.
     pub head: Option<Proj>,
+    /// Added to logits by the token embedding's matrix, `[V]`.
+    pub head_bias: Option<Param<Tensor<1>>>,
 }
 
 impl GptDecoder {
@@ -28,6 +30,7 @@ impl GptDecoder {
     /// lets a token see those after it.
     pub fn new(spec: &Spec, device: &Device) -> Result<Self> {
         spec.validate()?;
+        alone(spec)?;
         Self::build(&mut Random { device }, spec)
     }
 
@@ -50,7 +53,9 @@ impl GptDecoder {
             }
             _ => None,
         };
-        Ok(GptDecoder { transformer: Transformer::build(source, spec)?, head })
+        let biased = matches!(spec.head, Head::Tied { bias: true, .. });
+        let head_bias = source.optional(biased, "head.bias", spec.vocab)?;
+        Ok(GptDecoder { transformer: Transformer::build(source, spec)?, head, head_bias })
     }
 
     /// Logits at every token of a batch.
@@ -84,7 +89,7 @@ impl GptDecoder {
             Some(head) => head.forward(hidden),
             None => {
                 let [b, t, d] = hidden.dims();
-                let logits = self.transformer.tokens.matmul(hidden.reshape([b * t, d]));
+                let logits = self.transformer.table().matmul(hidden.reshape([b * t, d]));
                 let [_, vocab] = logits.dims();
                 logits.reshape([b, t, vocab])
             }
@@ -93,8 +98,12 @@ impl GptDecoder {
             Some(scale) => logits * scale,
             None => logits,
         };
+        let logits = match &self.head_bias {
+            Some(bias) => logits + bias.val().unsqueeze(),
+            None => logits,
+        };
         match self.transformer.spec().head {
-            Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } => {
+            Head::Tied { softcap: Some(cap), .. } | Head::Own { softcap: Some(cap), .. } => {
                 activation::tanh(logits / cap) * cap
             }
             _ => logits,

@@ -8,7 +8,7 @@ use super::linear::Proj;
 use super::mlp::activate;
 use super::source::{Random, Source};
 use super::spec::{Head, Read, Spec, TaskKind};
-use super::transformer::{Run, Transformer};
+use super::transformer::{Run, Transformer, alone};
 use crate::error::{Error, Result};
 
 /// Tokens in, hidden states out (arXiv:1810.04805).
@@ -29,6 +29,7 @@ impl BertEncoder {
     /// [`Error::Config`] when the spec does not fit together or has a head that gives logits.
     pub fn new(spec: &Spec, device: &Device) -> Result<Self> {
         spec.validate()?;
+        alone(spec)?;
         Self::build(&mut Random { device }, spec)
     }
 
@@ -129,6 +130,6 @@ impl BertEncoder {
                 weighted(real - next)
             }
         };
-        head.forward(read, &self.transformer.tokens)
+        head.forward(read, self.transformer.table())
     }
 }

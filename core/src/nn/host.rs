@@ -13,8 +13,8 @@ use burn::backend::{BackendTensor, DType, DispatchAutodiffContext, DispatchDevic
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
-use super::attention::{Attention, Places};
-use super::cache::LayerCache;
+use super::attention::{Attention, Keys, Places};
+use super::cross::Seen;
 use super::linear::{Proj, Weight};
 use super::mlp::Mlp;
 use super::norm::Norm;
@@ -74,7 +74,7 @@ pub(crate) fn tensor<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Ten
 pub(crate) struct View<'a> {
     /// What they see of the tokens beside them.
     pub span: Span,
-    /// The sequences among the rows; with a cache there is one.
+    /// The sequences among the rows.
     pub parts: &'a [Part],
 }
 
@@ -182,7 +182,7 @@ impl Attention {
         &self,
         x: &[f32],
         places: Places<'_>,
-        cache: Option<&mut LayerCache>,
+        keys: &mut Keys<'_>,
     ) -> Option<Vec<f32>> {
         let spec = self.spec();
         let view = places.view?;
@@ -208,22 +208,35 @@ impl Attention {
         let [_, width] = self.q.weight.dims();
         let m = x.len() / width;
         let mut q = self.q.on_host(x, m)?;
-        let mut k = self.k.on_host(x, m)?;
-        let v = self.v.on_host(x, m)?;
         if let Some(norm) = &self.q_norm {
             norm.on_host(&mut q)?;
         }
-        if let Some(norm) = &self.k_norm {
-            norm.on_host(&mut k)?;
-        }
         if let Some(angles) = places.angles {
             angles.on_host(&mut q, q_row, c)?;
-            angles.on_host(&mut k, k_row, c)?;
         }
-        let mut all = Attend {
+        let (own, seen);
+        let (k, v): (&[f32], &[f32]) = match keys {
+            Keys::Own(_) => {
+                let mut k = self.k.on_host(x, m)?;
+                if let Some(norm) = &self.k_norm {
+                    norm.on_host(&mut k)?;
+                }
+                if let Some(angles) = places.angles {
+                    angles.on_host(&mut k, k_row, c)?;
+                }
+                own = (k, self.v.on_host(x, m)?);
+                (&own.0, &own.1)
+            }
+            Keys::Across(Seen::Rows(k, v)) => {
+                seen = (floats(k)?, floats(v)?);
+                (&seen.0, &seen.1)
+            }
+            Keys::Across(Seen::Heads(..)) => return None,
+        };
+        let all = Attend {
             q: &q,
-            k: &k,
-            v: &v,
+            k,
+            v,
             heads: spec.heads,
             kv_heads: spec.kv_heads,
             dim: c,
@@ -234,17 +247,26 @@ impl Attention {
             parts: view.parts,
         };
         let mut y = vec![0.0; q.len()];
-        match cache {
-            None => attend(all, &mut y),
-            Some(cache) => {
-                let held = cache.host()?;
-                held.extend(&k, &v, k_row);
-                let (k, v) = held.rows();
-                let keys = k.len() / k_row;
-                let part = [Part { queries: 0..m, keys: 0..keys, before: keys - m }];
-                (all.k, all.v, all.parts) = (k, v, &part);
-                attend(all, &mut y);
+        match keys {
+            Keys::Own(Some(cache)) => {
+                // Each sequence has rows of its own to look at.
+                let rows = view.parts.len().max(1);
+                let t = m / rows;
+                let sides =
+                    k.chunks_exact((t * k_row).max(1)).zip(v.chunks_exact((t * k_row).max(1)));
+                let queries = q.chunks_exact((t * q_row).max(1));
+                let outs = y.chunks_exact_mut((t * q_row).max(1));
+                for (((held, (k, v)), q), y) in
+                    cache.host(rows)?.iter_mut().zip(sides).zip(queries).zip(outs)
+                {
+                    held.extend(k, v, k_row);
+                    let (k, v) = held.rows();
+                    let keys = k.len() / k_row;
+                    let part = [Part { queries: 0..t, keys: 0..keys, before: keys - t }];
+                    attend(Attend { q, k, v, parts: &part, ..all }, y);
+                }
             }
+            _ => attend(all, &mut y),
         }
         self.out.on_host(&y, m)
     }

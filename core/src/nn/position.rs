@@ -6,21 +6,30 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::spec::{Pairing, Rope, Scaling, Temper};
 
-/// One vector a place: sines in the even dimensions, cosines in the odd ones, wavelengths from
-/// 2 pi to 20,000 pi (arXiv:1706.03762, section 3.5).
+/// One vector a place: sines in the even dimensions and cosines in the odd ones, or all sines first;
+/// wavelengths from 2 pi to 20,000 pi (arXiv:1706.03762, section 3.5).
 ///
 /// # Shapes
-/// places `start .. start + t` -> `[T, D]`
-pub(crate) fn sinusoidal(start: usize, t: usize, width: usize, device: &Device) -> Tensor<2> {
-    let mut values = Vec::with_capacity(t * width);
-    for place in start..start + t {
+/// T places -> `[T, D]`
+pub(crate) fn sinusoidal(
+    places: &[usize],
+    width: usize,
+    pairing: Pairing,
+    device: &Device,
+) -> Tensor<2> {
+    let mut values = Vec::with_capacity(places.len() * width);
+    for place in places {
         for i in 0..width {
-            let wave = 10_000f64.powf((i - i % 2) as f64 / width as f64);
-            let angle = place as f64 / wave;
-            values.push(if i % 2 == 0 { angle.sin() } else { angle.cos() } as f32);
+            let sines = width.div_ceil(2);
+            let (pair, sine) = match pairing {
+                Pairing::Adjacent => (i / 2, i % 2 == 0),
+                Pairing::Halves => (if i < sines { i } else { i - sines }, i < sines),
+            };
+            let angle = *place as f64 / 10_000f64.powf((2 * pair) as f64 / width as f64);
+            values.push(if sine { angle.sin() } else { angle.cos() } as f32);
         }
     }
-    Tensor::from_data(TensorData::new(values, [t, width]), device)
+    Tensor::from_data(TensorData::new(values, [places.len(), width]), device)
 }
 
 /// The rate of each head, `[H]`: a geometric row from `2^(-8 / n)` for the largest power of two

@@ -53,14 +53,13 @@ impl Distances {
     /// T queries, S keys -> `[1, H, T, S]`
     pub(crate) fn bias(
         &self,
-        count: usize,
-        furthest: usize,
+        (count, furthest, both): (usize, usize, bool),
         queries: Range<usize>,
         keys: &[usize],
         device: &Device,
     ) -> Tensor<4> {
         let (t, s) = (queries.len(), keys.len());
-        let buckets = pairs(queries, keys, |distance| bucket(distance, count, furthest));
+        let buckets = pairs(queries, keys, |distance| bucket(distance, count, furthest, both));
         let buckets = Tensor::from_data(TensorData::new(buckets, [t * s]), device);
         let bias = self.table.select(buckets); // [T * S, H]
         let [_, heads] = bias.dims();
@@ -100,12 +99,13 @@ fn pairs(queries: Range<usize>, keys: &[usize], number: impl Fn(i64) -> i64) -> 
         .collect()
 }
 
-/// The bucket of a distance: a quarter of the buckets for short ones and one for long ones, before
-/// and after (arXiv:1910.10683, and the authors' code).
-fn bucket(distance: i64, count: usize, furthest: usize) -> i64 {
-    let half = count as i64 / 2;
-    let side = if distance > 0 { half } else { 0 };
-    let (exact, far) = (half / 2, distance.abs());
+/// The bucket of a distance: half of a direction's buckets for short ones, half for long ones
+/// (arXiv:1910.10683, and the authors' code). With one direction, what stands after is in the bucket
+/// of no distance.
+fn bucket(distance: i64, count: usize, furthest: usize, both: bool) -> i64 {
+    let half = if both { count as i64 / 2 } else { count as i64 };
+    let side = if both && distance > 0 { half } else { 0 };
+    let (exact, far) = (half / 2, if both { distance.abs() } else { (-distance).max(0) });
     if far < exact {
         return side + far;
     }

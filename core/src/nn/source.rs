@@ -37,6 +37,22 @@ pub(crate) trait Source {
     }
 }
 
+/// Another source under names that all begin alike: one part of a model made of two.
+pub(crate) struct Prefixed<'a> {
+    pub(crate) source: &'a mut dyn Source,
+    pub(crate) prefix: &'static str,
+}
+
+impl Source for Prefixed<'_> {
+    fn matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
+        self.source.matrix(&format!("{}{name}", self.prefix), rows, width)
+    }
+
+    fn vector(&mut self, name: &str, len: usize, start: Start) -> Result<Param<Tensor<1>>> {
+        self.source.vector(&format!("{}{name}", self.prefix), len, start)
+    }
+}
+
 /// Draws matrices from a normal distribution of standard deviation 0.02, as GPT-2 and BERT do.
 pub(crate) struct Random<'a> {
     pub(crate) device: &'a Device,

@@ -18,7 +18,7 @@ pub use task::{Dense, Read, Task, TaskKind};
 use burn::tensor::Device;
 
 use super::source::Count;
-use super::{BertEncoder, GptDecoder};
+use super::{BertEncoder, GptDecoder, Seq2Seq};
 use crate::error::{Error, Result};
 
 /// A whole model: embeddings, blocks, last norm and head.
@@ -50,6 +50,9 @@ pub struct Spec {
     pub head: Head,
     /// Constants that what blocks add, and logits, are multiplied by.
     pub scales: Scales,
+    /// The encoder whose states every block also looks at, between its attention and its MLP
+    /// (arXiv:1706.03762, section 3.2.3); this is then the decoder of the two.
+    pub encoder: Option<Box<Spec>>,
 }
 
 /// Constants that some models multiply by, so that one rate of learning suits every width
@@ -74,6 +77,9 @@ pub struct Embed {
     /// Size of an embedding (E) where it is not a hidden state's: a projection then follows the
     /// norm (ALBERT, arXiv:1909.11942; ELECTRA, arXiv:2003.10555).
     pub factor: Option<usize>,
+    /// Of an encoder beside a decoder: whether the decoder's table of tokens is also its own
+    /// (arXiv:1706.03762, section 3.4).
+    pub shared: bool,
 }
 
 /// How a token's place in the sequence enters.
@@ -87,7 +93,11 @@ pub enum Position {
         count: usize,
     },
     /// Sines and cosines added to the embedding (arXiv:1706.03762, section 3.5).
-    Sinusoidal,
+    Sinusoidal {
+        /// Where the sine and the cosine of one wavelength stand: the paper has them adjacent, its
+        /// first code all sines before all cosines.
+        pairing: Pairing,
+    },
     /// Queries and keys rotated by their place (RoFormer, arXiv:2104.09864).
     Rope(Rope),
     /// Scores fall with the distance between query and key, each head at its own rate (ALiBi,
@@ -421,6 +431,8 @@ pub enum Head {
     },
     /// Logits by the token embedding's matrix (arXiv:1608.05859).
     Tied {
+        /// Whether a number a token is added.
+        bias: bool,
         /// Logits are bent below this bound by `cap * tanh(logit / cap)`.
         softcap: Option<f64>,
     },
@@ -504,8 +516,9 @@ impl Spec {
             place: Place::Before,
             layers: vec![Layer::new(Span::Causal); layers],
             last_norm: true,
-            head: Head::Tied { softcap: None },
+            head: Head::Tied { bias: false, softcap: None },
             scales: Scales::default(),
+            encoder: None,
         }
     }
 
@@ -532,6 +545,28 @@ impl Spec {
         }
     }
 
+    /// The Transformer of 2017 (arXiv:1706.03762): an encoder of the source and a decoder of the
+    /// target, `layers` blocks each; post-norm, ReLU, sines and cosines for places, one table of
+    /// tokens for source, target and logits, scaled by the root of the width where it is looked up.
+    pub fn seq2seq(vocab: usize, width: usize, layers: usize, heads: usize, ffn: usize) -> Spec {
+        let base = Spec::encoder(vocab, width, layers, heads, ffn);
+        let scale = Some((width as f64).sqrt());
+        let encoder = Spec {
+            embed: Embed { scale, shared: true, ..Embed::default() },
+            position: Position::Sinusoidal { pairing: Pairing::Adjacent },
+            mlp: Mlp::Plain { ffn, activation: Activation::Relu, bias: true },
+            norm: Norm::Layer { eps: 1e-5, bias: true },
+            ..base
+        };
+        Spec {
+            embed: Embed { scale, ..Embed::default() },
+            layers: vec![Layer::new(Span::Causal); layers],
+            head: Head::Tied { bias: false, softcap: None },
+            encoder: Some(Box::new(encoder.clone())),
+            ..encoder
+        }
+    }
+
     /// How many numbers a model of this spec has: weights, biases and norms, each once.
     ///
     /// # Errors
@@ -540,6 +575,7 @@ impl Spec {
         self.validate()?;
         let mut count = Count { device: &Device::flex(), total: 0 };
         match self.has_logits() {
+            _ if self.encoder.is_some() => Seq2Seq::build(&mut count, self).map(|_| ())?,
             true => GptDecoder::build(&mut count, self).map(|_| ())?,
             false => BertEncoder::build(&mut count, self).map(|_| ())?,
         }
@@ -659,7 +695,8 @@ impl Spec {
         if let Some(cap) = attention.softcap {
             positive("attn_logit_softcapping", cap)?;
         }
-        if let Head::Tied { softcap: Some(cap) } | Head::Own { softcap: Some(cap), .. } = self.head
+        if let Head::Tied { softcap: Some(cap), .. } | Head::Own { softcap: Some(cap), .. } =
+            self.head
         {
             positive("final_logit_softcapping", cap)?;
         }
@@ -681,11 +718,15 @@ impl Spec {
             size("embedding_size", width, 1 << 20)?;
         }
         match attention.relative {
-            Some(Relative::Buckets { count, furthest }) => {
+            Some(Relative::Buckets { count, furthest, both }) => {
                 size("relative_attention_num_buckets", count, 1 << 16)?;
                 size("relative_attention_max_distance", furthest, 1 << 30)?;
-                if !count.is_multiple_of(4) || furthest <= count / 4 {
-                    let problem = format!("is `{count}`, not a multiple of 4 below 4 x {furthest}");
+                let exact = if both { count / 4 } else { count / 2 };
+                if !count.is_multiple_of(4) || furthest <= exact {
+                    let problem = format!(
+                        "is `{count}`, not a multiple of 4 of which one direction's half is below \
+                         {furthest}"
+                    );
                     return Err(Error::config("relative_attention_num_buckets", problem));
                 }
             }
@@ -731,6 +772,23 @@ impl Spec {
             if let Some(dense) = &task.dense {
                 size("hidden_size", dense.width, 1 << 20)?;
                 dense.norm.map_or(Ok(()), eps)?;
+            }
+        }
+        if let Some(encoder) = &self.encoder {
+            encoder.validate()?;
+            if encoder.width != self.width || encoder.has_logits() || encoder.encoder.is_some() {
+                let problem = "goes with an encoder of another width or with logits of its own";
+                return Err(Error::config("is_encoder_decoder", problem));
+            }
+            if encoder.embed.shared
+                && (encoder.vocab, encoder.embed_width()) != (self.vocab, self.embed_width())
+            {
+                let problem = "does not fit two vocabularies or sizes of embeddings";
+                return Err(Error::config("share_encoder_decoder_embeddings", problem));
+            }
+            if !matches!(self.place, Place::Before | Place::After) {
+                let problem = "is not known with this place of norms";
+                return Err(Error::config("is_encoder_decoder", problem));
             }
         }
         for (i, layer) in self.layers.iter().enumerate() {
@@ -914,6 +972,13 @@ impl fmt::Display for Span {
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (d, a) = (self.width, &self.attention);
+        if let Some(encoder) = &self.encoder {
+            writeln!(f, "encoder, of the source")?;
+            for line in encoder.to_string().lines() {
+                writeln!(f, "  {line}")?;
+            }
+            writeln!(f, "decoder, of the target")?;
+        }
         let bias = |on: bool| if on { " + bias" } else { "" };
         writeln!(
             f,
@@ -929,7 +994,7 @@ impl fmt::Display for Spec {
             Position::Learned { count } => {
                 writeln!(f, "  + embed.positions                  [{count}, {e}]")?
             }
-            Position::Sinusoidal => writeln!(f, "  + sines and cosines of the place")?,
+            Position::Sinusoidal { .. } => writeln!(f, "  + sines and cosines of the place")?,
             Position::None | Position::Rope(_) | Position::Alibi { .. } => {}
         }
         if self.embed.types > 0 {
@@ -1034,10 +1099,23 @@ impl fmt::Display for Spec {
             if !parallel {
                 residual(f)?;
             }
+            if self.encoder.is_some() {
+                if self.place == Place::After {
+                    norm(f, "attn_norm")?;
+                } else {
+                    norm(f, "cross_norm")?;
+                }
+                writeln!(
+                    f,
+                    "  cross.q, k, v, out                 k and v of the encoder's states"
+                )?;
+                residual(f)?;
+            }
             match self.place {
                 Place::Before | Place::Around | Place::Parallel { shared: false } => {
                     norm(f, "mlp_norm")?
                 }
+                Place::After if self.encoder.is_some() => norm(f, "cross_norm")?,
                 Place::After => norm(f, "attn_norm")?,
                 Place::Inside => {}
                 Place::Parallel { shared: true } => {
@@ -1091,7 +1169,7 @@ impl fmt::Display for Spec {
                 }
                 Ok(())
             }
-            Head::Tied { softcap } | Head::Own { softcap, .. } => {
+            Head::Tied { softcap, .. } | Head::Own { softcap, .. } => {
                 let own = matches!(self.head, Head::Own { .. });
                 let name = if own { "head" } else { "embed.tokens" };
                 write!(f, "logits by {name:<27}[B, T, {}]", self.vocab)?;

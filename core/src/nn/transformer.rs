@@ -10,6 +10,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use super::attention::Places;
 use super::block::Block;
 use super::cache::Cache;
+use super::cross::Memory;
 use super::host::{self, View};
 use super::linear::{Proj, Weight};
 use super::mask;
@@ -19,7 +20,7 @@ use super::position::{Angles, alibi, sinusoidal, tempers};
 use super::relative::{Distances, Vectors};
 use super::source::{Random, Source};
 use super::spec::{Layer, Position, Relative, Rope, Span, Spec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::cpu::attention::Part;
 
 /// Tokens in, hidden states out.
@@ -28,8 +29,9 @@ use crate::kernels::cpu::attention::Part;
 /// [`GptDecoder`](super::GptDecoder) put a top on it.
 #[derive(Module, Debug)]
 pub struct Transformer {
-    /// A vector a token, `[V, D]`.
-    pub tokens: Weight,
+    /// A vector a token, `[V, D]`; `None` for the encoder of a [`Seq2Seq`](super::Seq2Seq) that
+    /// shares the decoder's.
+    pub tokens: Option<Weight>,
     /// A vector a place, where positions are learned.
     pub positions: Option<Weight>,
     /// A vector a segment type, where there are types.
@@ -69,6 +71,10 @@ pub(crate) struct Run<'a> {
     pub maps: &'a mut [(usize, Option<Tensor<4>>)],
     /// Whether the states of tokens that `kept` hides are wanted as well: they see the others.
     pub beyond: bool,
+    /// What there is of a source, for a decoder with an encoder beside it.
+    pub across: Option<&'a Memory>,
+    /// The table of tokens, for a stack that shares another's.
+    pub tokens: Option<&'a Weight>,
 }
 
 impl Transformer {
@@ -78,6 +84,7 @@ impl Transformer {
     /// [`Error::Config`](crate::Error::Config) when the spec does not fit together.
     pub fn new(spec: &Spec, device: &Device) -> Result<Self> {
         spec.validate()?;
+        alone(spec)?;
         Self::build(&mut Random { device }, spec)
     }
 
@@ -110,7 +117,10 @@ impl Transformer {
         let blocks =
             (0..spec.blocks()).map(|i| Block::build(source, i, spec)).collect::<Result<_>>()?;
         Ok(Transformer {
-            tokens: source.matrix("embed.tokens.weight", spec.vocab, width)?,
+            tokens: match spec.embed.shared {
+                true => None,
+                false => Some(source.matrix("embed.tokens.weight", spec.vocab, width)?),
+            },
             positions,
             types,
             embed_norm,
@@ -125,6 +135,12 @@ impl Transformer {
     /// What it was built from.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The table of tokens.
+    pub(crate) fn table(&self) -> &Weight {
+        let missing = || unreachable!("an encoder without a table is given the decoder's");
+        self.tokens.as_ref().unwrap_or_else(missing)
     }
 
     /// Hidden states of a batch.
@@ -152,7 +168,7 @@ impl Transformer {
         let [b, t] = ids.dims();
         let device = ids.device();
         let start = run.cache.as_ref().map_or(0, |cache| cache.len());
-        let in_memory = host::is_host(&device) && (run.cache.is_none() || b == 1);
+        let in_memory = host::is_host(&device);
         let parts = match in_memory {
             true => parts([b, t], run.packed, run.kept.as_ref(), run.beyond),
             false => vec![],
@@ -162,7 +178,10 @@ impl Transformer {
             None => (start..start + t).collect(),
         };
         let lengths = self.lengths(&run, b, start + t);
-        let mut x = self.embed(ids, run.types, &at);
+        let mut x = self.embed(ids, run.tokens, run.types, &at);
+        // Rows that continue one source look at it together.
+        let sources = run.across.map_or(1, |memory| memory.rows().max(1));
+        let looks = run.across.map(|memory| memory.parts(b / sources * t)).unwrap_or_default();
 
         let padding = run.kept.map(mask::padding);
         // Angles and masks are made once for all blocks that share them.
@@ -171,7 +190,9 @@ impl Transformer {
         let mut biases: Vec<(Vec<usize>, Tensor<4>)> = Vec::new();
         let mut vectors: Vec<(Vec<usize>, Vectors)> = Vec::new();
         for (i, own) in self.spec.layers.iter().enumerate() {
-            let block = &self.blocks[own.weights.unwrap_or(i)];
+            let number = own.weights.unwrap_or(i);
+            let block = &self.blocks[number];
+            let across = run.across.and_then(|memory| memory.across(number, &looks));
             if !go_on(i, &x) {
                 return None;
             }
@@ -191,7 +212,8 @@ impl Transformer {
             let blind = run.beyond && span != Span::Bidirectional;
             if in_memory && block.on_host() && on_host(own) && !wanted && !blind {
                 let view = Some(View { span, parts: &parts });
-                x = block.forward(x, Places { angles, view, load, ..Places::default() }, layer);
+                let places = Places { angles, view, load, across, ..Places::default() };
+                x = block.forward(x, places, layer);
                 continue;
             }
             let keys = match &layer {
@@ -227,6 +249,7 @@ impl Transformer {
                 hidden: masks[hidden].2.as_ref(),
                 view: None,
                 load,
+                across,
             };
             x = block.forward(x, places, layer);
             if let (Some(found), Some((_, place))) =
@@ -268,8 +291,8 @@ impl Transformer {
             return Some(alibi(heads, scale, queries, keys, device));
         }
         match (&self.relative, &self.spec.attention.relative) {
-            (Some(distances), Some(Relative::Buckets { count, furthest })) => {
-                Some(distances.bias(*count, *furthest, queries, keys, device))
+            (Some(distances), Some(Relative::Buckets { count, furthest, both })) => {
+                Some(distances.bias((*count, *furthest, *both), queries, keys, device))
             }
             _ => None,
         }
@@ -288,14 +311,19 @@ impl Transformer {
     /// Whether [`Run::packed`] is understood on this device.
     pub(crate) fn packs(&self, device: &Device) -> bool {
         host::is_host(device)
-            && self.spec.position != Position::Sinusoidal
             && !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
             && self.blocks.iter().all(Block::on_host)
             && self.spec.layers.iter().all(on_host)
     }
 
     /// Tokens at the places `at`: `[B, T]` -> `[B, T, D]`
-    fn embed(&self, ids: Tensor<2, Int>, types: Option<Tensor<2, Int>>, at: &[usize]) -> Tensor<3> {
+    fn embed(
+        &self,
+        ids: Tensor<2, Int>,
+        tokens: Option<&Weight>,
+        types: Option<Tensor<2, Int>>,
+        at: &[usize],
+    ) -> Tensor<3> {
         let [b, t] = ids.dims();
         let width = self.spec.embed_width();
         let device = ids.device();
@@ -303,7 +331,7 @@ impl Transformer {
             let [b, t] = ids.dims();
             table.select(ids.reshape([b * t])).reshape([b, t, width])
         };
-        let mut x = look_up(&self.tokens, ids);
+        let mut x = look_up(tokens.unwrap_or_else(|| self.table()), ids);
         if let Some(scale) = self.spec.embed.scale {
             x = x * scale;
         }
@@ -312,8 +340,8 @@ impl Transformer {
             let places = Tensor::from_data(TensorData::new(places, [1, t]), &device);
             x = x + look_up(positions, places);
         }
-        if self.spec.position == Position::Sinusoidal {
-            x = x + sinusoidal(at.first().copied().unwrap_or(0), t, width, &device).unsqueeze();
+        if let Position::Sinusoidal { pairing } = self.spec.position {
+            x = x + sinusoidal(at, width, pairing, &device).unsqueeze();
         }
         if let Some(table) = &self.types {
             let types = types.unwrap_or_else(|| Tensor::zeros([b, t], &device));
@@ -335,7 +363,15 @@ fn on_host(layer: &Layer) -> bool {
     !matches!(layer.span, Span::Chunked { .. }) && layer.temper.is_none()
 }
 
-/// The sequences among the rows of a pass without a cache.
+/// Refuses a decoder without its encoder.
+pub(crate) fn alone(spec: &Spec) -> Result<()> {
+    match &spec.encoder {
+        None if !spec.embed.shared => Ok(()),
+        _ => Err(Error::config("is_encoder_decoder", "asks for two stacks, as `Seq2Seq` has them")),
+    }
+}
+
+/// The sequences among the rows of a pass.
 fn parts(
     [b, t]: [usize; 2],
     packed: Option<&[usize]>,

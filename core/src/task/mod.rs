@@ -201,7 +201,7 @@ impl Model {
                 .enumerate()
                 .flat_map(|(b, i)| places(i).iter().map(move |place| (b * tokens + place) as i32))
                 .collect();
-            let logits = head.pick(hidden, &picks, &encoder.transformer.tokens);
+            let logits = head.pick(hidden, &picks, encoder.transformer.table());
             let values = finite("logits", read(logits, self.device())?)?;
             let width = values.len() / picks.len().max(1);
             let mut rest = &values[..];

@@ -116,7 +116,7 @@ impl Model {
         for from in (0..tokens).step_by(piece) {
             let count = piece.min(tokens - from);
             let states = hidden.clone().narrow(1, from, count);
-            let logits = head.forward(states, &encoder.transformer.tokens);
+            let logits = head.forward(states, encoder.transformer.table());
             let mut weights = activation::relu(logits).log1p(); // [B, count, V]
             if splade.twice {
                 weights = weights.log1p();

@@ -9,10 +9,13 @@ pub enum Relative {
     /// distances have a bucket each, longer ones share buckets by their logarithm
     /// (T5, arXiv:1910.10683, section 2.1).
     Buckets {
-        /// Buckets, half of them for each direction; even.
+        /// Buckets.
         count: usize,
         /// Distances from here on share the last bucket.
         furthest: usize,
+        /// Whether half of the buckets are for what stands after; else all are for what stands
+        /// before, as a decoder needs it.
+        both: bool,
     },
     /// Scores of contents with learned vectors of the distance, projected by the block's own
     /// queries and keys (DeBERTa, arXiv:2006.03654).
@@ -37,7 +40,7 @@ pub enum Relative {
 impl fmt::Display for Relative {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Relative::Buckets { count, furthest } => {
+            Relative::Buckets { count, furthest, .. } => {
                 write!(f, "a score a head for each of {count} buckets of distances to {furthest}")
             }
             Relative::Disentangled { reach, furthest, to_position, to_content, norm, .. } => {
