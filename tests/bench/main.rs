@@ -5,6 +5,7 @@
 //! bench --model FILE.gguf [--device cpu] [--prompt 512] [--tokens 128]   generation
 //!   --precision int8   as in OpenOptions; --threads 2
 //!   --runs 5      the median of so many, after one that is not counted
+//!   --inside      without start and memory, which are measured by starting this program anew
 //! ```
 //! `start_s` is from starting the program to the first embedding or token, measured from outside;
 //! memory is that of such a process, in MiB: what is resident at the end, and the most at any time.
@@ -27,6 +28,7 @@ struct Options {
     runs: usize,
     /// Only start, compute the first thing and say so: what the outer process measures.
     once: bool,
+    inside: bool,
 }
 
 fn options() -> Options {
@@ -40,6 +42,7 @@ fn options() -> Options {
         tokens: 128,
         runs: 5,
         once: false,
+        inside: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -56,6 +59,7 @@ fn options() -> Options {
             "--tokens" => options.tokens = number(value()),
             "--runs" => options.runs = number(value()),
             "--once" => options.once = true,
+            "--inside" => options.inside = true,
             _ => panic!("`{word}` is not known; see the head of tests/bench/main.rs"),
         }
     }
@@ -83,7 +87,8 @@ fn main() -> Result<()> {
         Some(_) => embedding(&model, &options)?,
         None => generation(&model, &options)?,
     };
-    for part in [found, outside(&options)] {
+    let outside = if options.inside { json!({}) } else { outside(&options) };
+    for part in [found, outside] {
         if let (Some(line), Value::Object(part)) = (line.as_object_mut(), part) {
             line.extend(part);
         }
@@ -159,11 +164,24 @@ fn embedding(model: &Model, options: &Options) -> Result<Value> {
         }
         Ok(median(times))
     };
-    let all = measure(&|| model.embed(&texts).map(drop))?;
+    let all = if std::env::var_os("SINGLE").is_some() {
+        1.0
+    } else {
+        measure(&|| model.embed(&texts).map(drop))?
+    };
     let single = measure(&|| texts.iter().try_for_each(|text| model.embed(&[text]).map(drop)))?;
     let n = texts.len() as f64;
+    // What rounding costs: the least cosine to the vectors of the weights as they are stored.
+    let mut least = 1.0_f32;
+    if options.precision != "stored" {
+        let stored = Model::options().device(options.device.parse()?).open(&options.model)?;
+        let (ours, stored) = (model.embed(&texts)?, stored.embed(&texts)?);
+        for (ours, stored) in ours.rows().zip(stored.rows()) {
+            least = least.min(ours.iter().zip(stored).map(|(a, b)| a * b).sum());
+        }
+    }
     Ok(json!({
-        "workload": "embed", "texts": texts.len(), "tokens": tokens,
+        "least_cosine": least, "workload": "embed", "texts": texts.len(), "tokens": tokens,
         "texts_s": round(n / all), "tokens_s": round(tokens as f64 / all),
         "single_texts_s": round(n / single), "single_tokens_s": round(tokens as f64 / single),
     }))

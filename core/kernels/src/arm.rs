@@ -75,6 +75,7 @@ impl Simd for Neon {
     const LANES: usize = 4;
     const TILE: usize = 8;
     const INT_TILE: usize = 4;
+    const DOTS: usize = 4;
     type Floats = Floats;
     type Ints = int32x4_t;
     type Words = [int16x8_t; 4];
@@ -100,6 +101,12 @@ impl Simd for Neon {
     fn load(self, group: &[f32; 32], v: usize) -> Floats {
         let from: &[f32; 4] = &group.as_chunks().0[v];
         intrinsics! { vld1q_f32(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, group: &[u8; 128], v: usize) -> float32x4_t {
+        let (group, _) = group.as_chunks::<16>();
+        intrinsics! { vreinterpretq_f32_u8(vld1q_u8(group[v].as_ptr())) }
     }
 
     #[inline(always)]

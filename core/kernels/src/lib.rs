@@ -44,7 +44,7 @@ pub use format::Format;
 use packed::{Packed, Quants};
 use pool::Pool;
 use product::{
-    FEW_FLOATS, FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack,
+    FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats,
 };
 use quantized::Quantized;
 use simd::Level;
@@ -234,6 +234,14 @@ fn in_integers(how: How<'_>, format: Format) -> bool {
     how.arithmetic == Arithmetic::Integers && format.block() > 1
 }
 
+/// Up to how many rows of `x` the few-rows loops take.
+fn few_rows(how: How<'_>, format: Format) -> usize {
+    match in_integers(how, format) {
+        true => FEW_INTS,
+        false => few_floats(format == Format::F32),
+    }
+}
+
 /// What the matrices are multiplied with: `[m, k]`.
 struct Activations<'a> {
     floats: &'a [f32],
@@ -253,10 +261,7 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     let small = threads == 1 || m.saturating_mul(all).saturating_mul(k) < SMALL;
     // Rows of a share. For many rows of `x`, whole panels.
     let share = |matrix: &Matrix<'_>| {
-        let few = match in_integers(how, matrix.format) {
-            true => FEW_INTS,
-            false => FEW_FLOATS,
-        };
+        let few = few_rows(how, matrix.format);
         match m <= few {
             _ if small => matrix.n.max(1),
             true => {
@@ -389,7 +394,7 @@ fn rows_of<P: Packed>(share: Share<'_>, out: &mut [&mut [f32]], part: &impl Fn(R
     let w = &matrix.w[rows.start * row_bytes..rows.end * row_bytes];
     let (w, row_bytes) = padded::<P>(w, row_bytes);
     PANEL.with_borrow_mut(|scratch| {
-        if out.len() > FEW_FLOATS && scratch.is_empty() {
+        if out.len() > few_floats(P::PLAIN) && scratch.is_empty() {
             scratch.resize(SCRATCH, Line::ZERO);
         }
         let bias = matrix.bias.map(|bias| &bias[rows]);
@@ -558,10 +563,7 @@ mod tests {
         let mut again = vec![f32::NAN; m * n];
         matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], None, &mut again);
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
-        let few = match arithmetic {
-            Arithmetic::Floats => FEW_FLOATS,
-            Arithmetic::Integers => FEW_INTS,
-        };
+        let few = few_rows(how(&alone, arithmetic), format);
         if m > few {
             // The last rows, in tiles of other sizes.
             let rest = &x[(m - few - 1) * k..];

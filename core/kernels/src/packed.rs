@@ -17,6 +17,8 @@ pub(super) trait Packed {
     type Scales;
     /// Groups of 32 weights in a block: 1 or 8.
     const GROUPS: usize;
+    /// Whether weights are floats as they are computed with.
+    const PLAIN: bool;
 
     fn scales<S: Simd>(s: S, blocks: [&Self::Block; 4]) -> Self::Scales;
 
@@ -82,10 +84,10 @@ fn times(by: f32, [a, b, c, d]: [f32; 4]) -> [f32; 4] {
     [by * a, by * b, by * c, by * d]
 }
 
-/// A format of one group: its bytes in a block, its scales, and its weights.
+/// A format of one group: its bytes in a block, whether they are F32, its scales, and its weights.
 macro_rules! one_group {
     (
-        $name:ident, $bytes:literal,
+        $name:ident, $bytes:literal, plain $plain:literal,
         $scales:ty: |$s:ident, $blocks:pat_param| $make:expr,
         |$block:ident, $given:pat_param, $r:pat_param| $group:expr
     ) => {
@@ -95,6 +97,7 @@ macro_rules! one_group {
             type Block = [u8; $bytes];
             type Scales = $scales;
             const GROUPS: usize = 1;
+            const PLAIN: bool = $plain;
 
             #[inline(always)]
             fn scales<S: Simd>($s: S, $blocks: [&Self::Block; 4]) -> $scales {
@@ -117,24 +120,24 @@ macro_rules! one_group {
 }
 
 // Unpacked formats have blocks of one weight; here they go in groups like all others.
-one_group!(F32, 128, (): |s, _| (), |b, (), _| s.group_f32(b));
-one_group!(F16, 64, (): |s, _| (), |b, (), _| s.group_f16(b));
-one_group!(Bf16, 64, (): |s, _| (), |b, (), _| s.group_bf16(b));
+one_group!(F32, 128, plain true, (): |s, _| (), |b, (), _| s.group_f32(b));
+one_group!(F16, 64, plain false, (): |s, _| (), |b, (), _| s.group_f16(b));
+one_group!(Bf16, 64, plain false, (): |s, _| (), |b, (), _| s.group_bf16(b));
 
-one_group!(Q8_0, 34, [f32; 4]: |s, b| f16s(s, b, 0), |b, d, r| {
+one_group!(Q8_0, 34, plain false, [f32; 4]: |s, b| f16s(s, b, 0), |b, d, r| {
     s.group_i8(part(b, 2), s.splat(d[r]))
 });
-one_group!(Q4_0, 18, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 8.0), |b, [d, m], r| {
+one_group!(Q4_0, 18, plain false, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 8.0), |b, [d, m], r| {
     s.group_u4(part(b, 2), s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q4_1, 20, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
+one_group!(Q4_1, 20, plain false, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
     s.group_u4(part(b, 4), s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q5_0, 22, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 16.0), |b, [d, m], r| {
+one_group!(Q5_0, 22, plain false, [[f32; 4]; 2]: |s, b| with_bias(f16s(s, b, 0), 16.0), |b, [d, m], r| {
     let fifth = u32::from_le_bytes(*part(b, 2));
     s.group_u5(part(b, 6), fifth, s.splat(d[r]), s.splat(m[r]))
 });
-one_group!(Q5_1, 24, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
+one_group!(Q5_1, 24, plain false, [[f32; 4]; 2]: |s, b| [f16s(s, b, 0), f16s(s, b, 2)], |b, [d, m], r| {
     let fifth = u32::from_le_bytes(*part(b, 4));
     s.group_u5(part(b, 8), fifth, s.splat(d[r]), s.splat(m[r]))
 });
@@ -166,6 +169,7 @@ macro_rules! eight_groups {
             type Block = [u8; $bytes];
             type Scales = [$scales; 4];
             const GROUPS: usize = 8;
+            const PLAIN: bool = false;
 
             #[inline(always)]
             fn scales<S: Simd>($s: S, [a, b, c, d]: [&Self::Block; 4]) -> [$scales; 4] {

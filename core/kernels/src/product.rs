@@ -32,11 +32,17 @@ const PANEL: usize = 96 * DEPTH;
 /// Rows of `w` in the widest panel.
 pub(super) const PANEL_ROWS: usize = 32;
 
-/// Rows of `x` that the few-rows loops take, in floats.
-pub(super) const FEW_FLOATS: usize = 4;
+/// Rows of `x` that the few-rows loops take, in floats. Where unpacking is but a load, they are
+/// quicker than panels until making a panel is little beside what it is used for.
+pub(super) const fn few_floats(plain: bool) -> usize {
+    if plain { 40 } else { 4 }
+}
 
 /// The same in integers.
 pub(super) const FEW_INTS: usize = 8;
+
+/// How far ahead a token asks for weights: processors look ahead by themselves, but not past a page.
+const AHEAD: usize = 4096;
 
 /// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
 /// cache.
@@ -85,14 +91,21 @@ impl<P: Packed> Kernel for Product<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Product { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x, k } = self;
-        if out.len() <= FEW_FLOATS {
-            let mut m = 0;
-            while m < out.len() {
-                let (x, out) = (&x[m * k..], &mut out[m..]);
-                m += match out.len() {
-                    4.. => few::<S, P, 4>(s, w, row_bytes, x, k, out),
-                    _ => few::<S, P, 1>(s, w, row_bytes, x, k, out),
-                };
+        if out.len() <= few_floats(P::PLAIN) {
+            for (i, strip) in w.chunks(STRIP * row_bytes).enumerate() {
+                let mut m = 0;
+                while m < out.len() {
+                    let (x, out, to) = (&x[m * k..], &mut out[m..], i * STRIP);
+                    // Weights that are not packed meet `x` vector by vector.
+                    m += match out.len().min(S::DOTS) {
+                        4.. if P::PLAIN => dots::<S, 4>(s, strip, x, k, out, to, m == 0),
+                        3.. if P::PLAIN => dots::<S, 3>(s, strip, x, k, out, to, m == 0),
+                        2 if P::PLAIN => dots::<S, 2>(s, strip, x, k, out, to, m == 0),
+                        _ if P::PLAIN => dots::<S, 1>(s, strip, x, k, out, to, m == 0),
+                        4.. => few::<S, P, 4>(s, strip, row_bytes, x, k, out, to),
+                        _ => few::<S, P, 1>(s, strip, row_bytes, x, k, out, to),
+                    };
+                }
             }
             add_bias(out, bias);
         } else {
@@ -201,7 +214,7 @@ fn put(out: &mut [f32], first: usize, sums: [f32; 4]) {
     }
 }
 
-/// `M` rows of `x` times the rows of `w`, four at a time; gives `M`.
+/// `M` rows of `x` times the rows of `w`, four at a time, to `out` from column `to` on; gives `M`.
 #[inline(always)]
 fn few<S: Simd, P: Packed, const M: usize>(
     s: S,
@@ -210,6 +223,7 @@ fn few<S: Simd, P: Packed, const M: usize>(
     x: &[f32],
     k: usize,
     out: &mut [&mut [f32]],
+    to: usize,
 ) -> usize {
     let x: [&[[f32; 32]]; M] = std::array::from_fn(|m| x[m * k..][..k].as_chunks().0);
     for first in (0..w.len() / row_bytes).step_by(4) {
@@ -233,7 +247,48 @@ fn few<S: Simd, P: Packed, const M: usize>(
             }
         }
         for (out, sum) in out.iter_mut().zip(sum) {
-            put(out, first, s.sums(sum));
+            put(out, to + first, s.sums(sum));
+        }
+    }
+    M
+}
+
+/// [`few`] for rows of `w` that are floats: each sum stays in a register, each vector is loaded where
+/// it is used. With `ahead`, the next strip of `w` is asked for meanwhile.
+#[inline(always)]
+fn dots<S: Simd, const M: usize>(
+    s: S,
+    w: &[u8],
+    x: &[f32],
+    k: usize,
+    out: &mut [&mut [f32]],
+    to: usize,
+    ahead: bool,
+) -> usize {
+    let x: [&[[f32; 32]]; M] = std::array::from_fn(|m| x[m * k..][..k].as_chunks().0);
+    for first in (0..w.len() / (4 * k)).step_by(4) {
+        let rows: [&[[u8; 128]]; 4] = four::<super::packed::F32>(w, 4 * k, first);
+        let rows = rows.map(|row| &row[..x[0].len()]);
+        let mut sum = [[s.splat(0.0); 4]; M];
+        for g in 0..x[0].len() {
+            if ahead {
+                for row in rows {
+                    let from: *const u8 = row[g].as_ptr();
+                    s.prefetch(from.wrapping_add(STRIP * 4 * k), 128);
+                }
+            }
+            for v in 0..32 / S::LANES {
+                let weights = rows.map(|row| s.load_bytes(&row[g], v));
+                for m in 0..M {
+                    let x = s.load(&x[m][g], v);
+                    for r in 0..4 {
+                        sum[m][r] = s.mul_add(weights[r], x, sum[m][r]);
+                    }
+                }
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sum) {
+            put(out, to + first, s.sums(sum));
         }
     }
     M
@@ -306,7 +361,8 @@ impl<S: Simd, const M: usize> Row<S, M> {
     ) {
         let scales = P::scales(s, blocks);
         for unit in (0..count).step_by(P::UNIT) {
-            s.prefetch(std::ptr::from_ref(blocks[unit]).cast(), size_of::<P::Block>() * P::UNIT);
+            let from: *const u8 = std::ptr::from_ref(blocks[unit]).cast();
+            s.prefetch(from.wrapping_add(AHEAD), size_of::<P::Block>() * P::UNIT);
             let [scale, offset] = P::lines(&scales, unit);
             let at = (first + unit) * P::GROUPS;
             let mut by = [[0.0; 16]; M];
@@ -409,6 +465,7 @@ fn fill<S: Simd, P: Packed>(
         for r4 in (0..S::LANES).step_by(4) {
             let rows = four::<P>(w, row_bytes, first + r4);
             let blocks = [0, 1, 2, 3].map(|r| &rows[r][block]);
+            next_rows::<S, P>(s, blocks, row_bytes);
             let scales = in_memory(P::scales(s, blocks));
             for g in 0..P::GROUPS {
                 for r in 0..4 {
@@ -425,6 +482,15 @@ fn fill<S: Simd, P: Packed>(
             let at = (i * P::GROUPS * 32 + j * 16) * stride;
             s.transpose(square, &mut to[at..], stride);
         }
+    }
+}
+
+/// Asks for the same blocks of the rows that come after these.
+#[inline(always)]
+fn next_rows<S: Simd, P: Packed>(s: S, blocks: [&P::Block; 4], row_bytes: usize) {
+    for block in blocks {
+        let from: *const u8 = std::ptr::from_ref(block).cast();
+        s.prefetch(from.wrapping_add(S::LANES * row_bytes), size_of::<P::Block>());
     }
 }
 
@@ -585,6 +651,7 @@ fn fill_ints<S: Simd, P: Quants>(
         for r4 in (0..S::LANES).step_by(4) {
             let rows = four::<P>(w, row_bytes, first + r4);
             let blocks = [0, 1, 2, 3].map(|r| &rows[r][block]);
+            next_rows::<S, P>(s, blocks, row_bytes);
             let scales = in_memory(P::scales(s, blocks));
             for g in 0..P::GROUPS {
                 for r in 0..4 {

@@ -24,6 +24,8 @@ pub(super) trait Simd: Copy {
     const TILE: usize;
     /// The same where the sums of a tile are integers that become floats.
     const INT_TILE: usize;
+    /// Rows of `x` that meet four rows of `w` along the width, as many sums as registers hold.
+    const DOTS: usize;
     /// A vector of floats.
     type Floats: Copy;
     /// A vector of 32-bit integers.
@@ -38,7 +40,7 @@ pub(super) trait Simd: Copy {
     /// Runs `kernel` with these instructions, as a function of its own.
     fn run<K: Kernel>(self, kernel: K);
 
-    /// Asks for the memory of as many bytes, some way after `from`. It need not exist.
+    /// Asks for the memory of as many bytes from `from` on. It need not exist.
     #[inline(always)]
     fn prefetch(self, from: *const u8, bytes: usize) {
         let _ = (from, bytes);
@@ -48,6 +50,8 @@ pub(super) trait Simd: Copy {
     fn splat(self, value: f32) -> Self::Floats;
     /// The vector `v` of a group in memory, `v < 32 / LANES`.
     fn load(self, group: &[f32; 32], v: usize) -> Self::Floats;
+    /// The same of a group in a file.
+    fn load_bytes(self, group: &[u8; 128], v: usize) -> Self::Floats;
     /// `a * b + c`, fused where the processor can.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// The sums of the lanes of each. The order is the same for all four.
@@ -214,6 +218,7 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const TILE: usize = 4;
     const INT_TILE: usize = 2;
+    const DOTS: usize = 1;
     type Floats = Eight;
     type Ints = [i32; 8];
     type Words = [i16; 32];
@@ -233,6 +238,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn load(self, group: &[f32; 32], v: usize) -> Eight {
         group.as_chunks().0[v]
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, group: &[u8; 128], v: usize) -> Eight {
+        self.group_f32(group)[v]
     }
 
     // Not `f32::mul_add`: without hardware that is a call, many times slower.

@@ -14,9 +14,6 @@ macro_rules! intrinsics {
     };
 }
 
-/// How far ahead memory is asked for: processors look ahead by themselves, but not past a page.
-const AHEAD: usize = 4096;
-
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
@@ -98,6 +95,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE: usize = 6;
     const INT_TILE: usize = 3;
+    const DOTS: usize = 3;
     type Floats = __m256;
     type Ints = __m256i;
     type Words = [__m256i; 2];
@@ -118,7 +116,7 @@ impl Simd for Avx2 {
     fn prefetch(self, from: *const u8, bytes: usize) {
         for at in (0..bytes).step_by(64) {
             // A prefetch reads nothing and faults nowhere.
-            intrinsics! { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD + at).cast()) }
+            intrinsics! { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at).cast()) }
         }
     }
 
@@ -131,6 +129,12 @@ impl Simd for Avx2 {
     fn load(self, group: &[f32; 32], v: usize) -> __m256 {
         let from: &[f32; 8] = &group.as_chunks().0[v];
         intrinsics! { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, group: &[u8; 128], v: usize) -> __m256 {
+        let (group, _) = group.as_chunks::<32>();
+        intrinsics! { _mm256_loadu_ps(group[v].as_ptr().cast()) }
     }
 
     #[inline(always)]
@@ -484,6 +488,7 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: usize = 12;
     const INT_TILE: usize = 6;
+    const DOTS: usize = 4;
     type Floats = __m512;
     type Ints = __m512i;
     type Words = __m512i;
@@ -514,6 +519,12 @@ impl Simd for Avx512 {
     fn load(self, group: &[f32; 32], v: usize) -> __m512 {
         let from: &[f32; 16] = &group.as_chunks().0[v];
         intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, group: &[u8; 128], v: usize) -> __m512 {
+        let (group, _) = group.as_chunks::<64>();
+        intrinsics! { _mm512_loadu_ps(group[v].as_ptr().cast()) }
     }
 
     #[inline(always)]

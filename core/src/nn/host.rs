@@ -23,6 +23,7 @@ use super::spec::{self, Pairing, QkNorm, Span};
 use crate::kernels::cpu;
 use crate::kernels::cpu::attention::{Attend, Part, attend};
 use crate::kernels::cpu::between;
+use crate::kernels::flex::packed_bytes;
 use crate::quant::Format;
 
 /// The floats of a tensor in this program's memory.
@@ -100,22 +101,53 @@ impl Norm {
     }
 }
 
-impl Weight {
-    /// `x W^T + bias` of `m` rows.
-    pub(crate) fn on_host(&self, x: &[f32], m: usize, bias: Option<&[f32]>) -> Option<Vec<f32>> {
-        let [rows, width] = self.dims();
-        let mut out = vec![0.0; m * rows];
-        let shape = [m, width, rows];
+/// A matrix in this program's memory.
+enum Matrix {
+    Full(Floats),
+    Packed(Format, FlexTensor),
+}
+
+impl Matrix {
+    fn of(weight: &Weight) -> Option<Matrix> {
+        Some(match weight {
+            Weight::Full(values) => Matrix::Full(floats(&values.val())?),
+            Weight::Packed(packed) => Matrix::Packed(packed.format(), packed.on_host()?),
+        })
+    }
+
+    fn bytes(&self) -> (Format, &[u8]) {
         match self {
-            Weight::Full(values) => {
-                let w = floats(&values.val())?;
-                let w: &[u8] = bytemuck::cast_slice(&w);
-                cpu::matmul(Format::F32, w, x, shape, bias, &mut out);
-            }
-            Weight::Packed(packed) => {
-                packed.on_host(|w| cpu::matmul(packed.format(), w, x, shape, bias, &mut out))?;
-            }
+            Matrix::Full(values) => (Format::F32, bytemuck::cast_slice(values)),
+            Matrix::Packed(format, bytes) => (*format, packed_bytes(bytes)),
         }
+    }
+}
+
+/// `x W^T + bias` of `m` rows for each of some matrices.
+fn products<const N: usize>(
+    matrices: [(&Weight, Option<&Floats>); N],
+    x: &[f32],
+    m: usize,
+) -> Option<[Vec<f32>; N]> {
+    let width = matrices.first()?.0.dims()[1];
+    let mut held = [const { None }; N];
+    for (held, (weight, _)) in held.iter_mut().zip(matrices) {
+        *held = Some(Matrix::of(weight)?);
+    }
+    let mut out = matrices.map(|(weight, _)| vec![0.0; m * weight.dims()[0]]);
+    let of = std::array::from_fn::<_, N, _>(|i| {
+        let (format, w) = held[i].as_ref().map_or((Format::F32, &[][..]), Matrix::bytes);
+        let (weight, bias) = matrices[i];
+        cpu::Matrix { format, w, n: weight.dims()[0], bias: bias.map(|bias| &**bias) }
+    });
+    cpu::matmuls(&of, x, [m, width], &mut out.each_mut().map(|out| &mut out[..]));
+    Some(out)
+}
+
+impl Weight {
+    /// `x W^T` of `m` rows.
+    pub(crate) fn on_host(&self, x: &[f32], m: usize) -> Option<Vec<f32>> {
+        let [out] = products([(self, None)], x, m)?;
         Some(out)
     }
 }
@@ -123,10 +155,19 @@ impl Weight {
 impl Proj {
     /// Projects `m` rows.
     pub(crate) fn on_host(&self, x: &[f32], m: usize) -> Option<Vec<f32>> {
-        match &self.bias {
-            Some(bias) => self.weight.on_host(x, m, Some(&floats(&bias.val())?)),
-            None => self.weight.on_host(x, m, None),
+        let [out] = Proj::several([self], x, m)?;
+        Some(out)
+    }
+
+    /// Projects `m` rows by each, as one piece of work for the threads.
+    fn several<const N: usize>(of: [&Proj; N], x: &[f32], m: usize) -> Option<[Vec<f32>; N]> {
+        let mut biases = [const { None }; N];
+        for (held, proj) in biases.iter_mut().zip(of) {
+            if let Some(bias) = &proj.bias {
+                *held = Some(floats(&bias.val())?);
+            }
         }
+        products(std::array::from_fn(|i| (&of[i].weight, biases[i].as_ref())), x, m)
     }
 }
 
@@ -136,15 +177,14 @@ impl Mlp {
         if self.clamp().is_some() {
             return None;
         }
-        let up = self.up.on_host(x, m)?;
         let inner = match &self.gate {
             Some(gate) => {
-                let mut gate = gate.on_host(x, m)?;
+                let [mut gate, up] = Proj::several([gate, &self.up], x, m)?;
                 between::gate(self.activation(), &mut gate, &up);
                 gate
             }
             None => {
-                let mut up = up;
+                let mut up = self.up.on_host(x, m)?;
                 between::activate(self.activation(), &mut up);
                 up
             }
@@ -207,31 +247,35 @@ impl Attention {
             (spec.head_dim, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let [_, width] = self.q.weight.dims();
         let m = x.len() / width;
-        let mut q = self.q.on_host(x, m)?;
+        let (mut q, mut fresh) = match keys {
+            Keys::Own(_) => {
+                let [q, k, v] = Proj::several([&self.q, &self.k, &self.v], x, m)?;
+                (q, Some((k, v)))
+            }
+            Keys::Across(_) => (self.q.on_host(x, m)?, None),
+        };
         if let Some(norm) = &self.q_norm {
             norm.on_host(&mut q)?;
         }
         if let Some(angles) = places.angles {
             angles.on_host(&mut q, q_row, c)?;
         }
-        let (own, seen);
-        let (k, v): (&[f32], &[f32]) = match keys {
-            Keys::Own(_) => {
-                let mut k = self.k.on_host(x, m)?;
-                if let Some(norm) = &self.k_norm {
-                    norm.on_host(&mut k)?;
-                }
-                if let Some(angles) = places.angles {
-                    angles.on_host(&mut k, k_row, c)?;
-                }
-                own = (k, self.v.on_host(x, m)?);
-                (&own.0, &own.1)
+        if let Some((k, _)) = &mut fresh {
+            if let Some(norm) = &self.k_norm {
+                norm.on_host(k)?;
             }
-            Keys::Across(Seen::Rows(k, v)) => {
+            if let Some(angles) = places.angles {
+                angles.on_host(k, k_row, c)?;
+            }
+        }
+        let seen;
+        let (k, v): (&[f32], &[f32]) = match (&fresh, &*keys) {
+            (Some((k, v)), _) => (k, v),
+            (None, Keys::Across(Seen::Rows(k, v))) => {
                 seen = (floats(k)?, floats(v)?);
                 (&seen.0, &seen.1)
             }
-            Keys::Across(Seen::Heads(..)) => return None,
+            (None, _) => return None,
         };
         let all = Attend {
             q: &q,

@@ -51,7 +51,7 @@ impl Weight {
     pub fn matmul(&self, x: Tensor<2>) -> Tensor<2> {
         if let Some(values) = host::floats(&x) {
             let [m, _] = x.dims();
-            if let Some(y) = self.on_host(&values, m, None) {
+            if let Some(y) = self.on_host(&values, m) {
                 return host::tensor(y, [m, self.dims()[0]]);
             }
         }

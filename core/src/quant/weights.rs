@@ -13,6 +13,7 @@ use burn::module::{
     Param, ParamId,
 };
 use burn::tensor::{Device, Int, Tensor};
+use burn_flex::FlexTensor;
 use bytes::Bytes;
 
 use super::Format;
@@ -126,15 +127,13 @@ impl Packed {
         if sums.len() == 1 { sums.swap_remove(0) } else { Tensor::cat(sums, 1) }
     }
 
-    /// Calls `work` with the bytes of all rows, if they are in this program's memory.
-    pub(crate) fn on_host<R>(&self, work: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    /// The bytes of all rows, if they are in this program's memory.
+    pub(crate) fn on_host(&self) -> Option<FlexTensor> {
         let [part] = &self.parts[..] else { return None };
         let part = part.val().into_dispatch();
         #[allow(unreachable_patterns, reason = "a build may have no other backend")]
         match part.kind {
-            DispatchTensorKind::Flex(BackendTensor::Int(bytes)) => {
-                Some(work(kernels::flex::packed_bytes(&bytes)))
-            }
+            DispatchTensorKind::Flex(BackendTensor::Int(bytes)) => Some(bytes),
             _ => None,
         }
     }
