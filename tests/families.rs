@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use emberform::nn::spec::Scaling;
-use emberform::{Device, Model};
-use emberform_tests::{Recorded, Scratch, devices, difference, golden, open, open_exact, recorded};
+use emberform::{Code, Device, Model, Precision};
+use emberform_tests::{
+    Recorded, Scratch, devices, difference, golden, open, open_exact, recorded, weight_shapes,
+};
 
 /// Against the reference, which sums in another order.
 const REFERENCE: f32 = 1e-4;
@@ -364,4 +366,114 @@ fn safetensors_and_gguf_agree() {
         }
     }
     assert!(seen >= 10, "only {seen} pairs");
+}
+
+#[test]
+fn a_saved_model_opens_again_and_is_the_same() {
+    let mut seen = 0;
+    let mut failed = Vec::new();
+    for case in Case::open_all() {
+        if !has_weights(&case.folder) {
+            continue;
+        }
+        seen += 1;
+        let model = open_exact(&case.folder, &Device::Cpu);
+        let target = Scratch::new().expect("a folder");
+        if let Err(error) = model.save(target.path()) {
+            failed.push(format!("{}: {error}", case.name));
+            continue;
+        }
+        // The checkpoint's own names and shapes.
+        let (before, after) = (weight_shapes(&case.folder), weight_shapes(target.path()));
+        if let Some(other) = after.iter().find(|(name, shape)| before.get(*name) != Some(shape)) {
+            failed.push(format!("{}: {other:?} was not there", case.name));
+        }
+        match Model::options().device(Device::Cpu).precision(Precision::F32).open(target.path()) {
+            Ok(again) if batch(&again, &case.rows) == batch(&model, &case.rows) => {}
+            Ok(_) => failed.push(format!("{}: other numbers", case.name)),
+            Err(error) => failed.push(format!("{}, again: {error}", case.name)),
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(seen >= 60, "only {seen} folders");
+}
+
+/// Halves every number, as training would change it.
+struct Halve;
+
+impl ModuleMapper for Halve {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|values| values * 0.5)
+    }
+}
+
+/// All numbers of a module, in its own order.
+#[derive(Default)]
+struct Numbers(Vec<Vec<f32>>);
+
+impl ModuleVisitor for Numbers {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.push(param.val().into_data().try_into_vec().expect("floats"));
+    }
+}
+
+#[test]
+fn a_changed_module_is_saved_with_its_own_numbers() {
+    // Matrices that are turned and split, and rows that are dropped, are put back on the way.
+    for (device_name, device) in devices() {
+        for name in ["gpt2-untied", "roberta-words", "llama-mqa"] {
+            let model = open_exact(&golden(name), &device);
+            let target = Scratch::new().expect("a folder");
+            let (mut wanted, mut found) = (Numbers::default(), Numbers::default());
+            match (model.encoder().cloned(), model.decoder().cloned()) {
+                (Some(encoder), _) => {
+                    let encoder = encoder.map(&mut Halve);
+                    encoder.visit(&mut wanted);
+                    model.save_module(&encoder, target.path()).expect("a folder");
+                    let again = open_exact(target.path(), &device);
+                    again.encoder().expect("an encoder").visit(&mut found);
+                }
+                (_, Some(decoder)) => {
+                    let decoder = decoder.map(&mut Halve);
+                    decoder.visit(&mut wanted);
+                    model.save_module(&decoder, target.path()).expect("a folder");
+                    let again = open_exact(target.path(), &device);
+                    again.decoder().expect("a decoder").visit(&mut found);
+                }
+                (None, None) => panic!("{name} is neither"),
+            }
+            assert!(wanted.0.len() > 10, "{name}");
+            assert!(wanted.0 == found.0, "{name} on {device_name}");
+        }
+    }
+}
+
+#[test]
+fn saving_refuses_what_it_cannot_do() {
+    let case = golden("bert-mlm");
+    let model = open(&case, &Device::Cpu);
+    for folder in [case.clone(), case.join("inside"), case.join("inside/../more")] {
+        let error = model.save(&folder).expect_err("its own folder");
+        assert_eq!(error.code(), Code::Argument, "{error}");
+    }
+    assert!(!case.join("inside").exists() && !case.join("more").exists());
+    let target = Scratch::new().expect("a folder");
+    let gguf = open(&golden("bert-plain.gguf"), &Device::Cpu);
+    let error = gguf.save(target.path()).expect_err("no config");
+    assert_eq!(error.code(), Code::Missing, "{error}");
+    let rounded = Model::options().device(Device::Cpu).precision(Precision::Int8);
+    let rounded = rounded.open(golden("gpt-oss-mxfp4")).expect("a model");
+    let error = rounded.save(target.path()).expect_err("rounded weights");
+    assert_eq!(error.code(), Code::Unsupported, "{error}");
+    // A module without the model's parameters.
+    let other = open(&golden("bert-order"), &Device::Cpu);
+    let error = model.save_module(other.encoder().expect("an encoder"), target.path());
+    assert_eq!(error.expect_err("other parameters").code(), Code::Argument);
+    // Nothing was written until all was known to be right; and a folder is no file.
+    assert_eq!(std::fs::read_dir(target.path()).expect("a folder").count(), 0);
+    let file = target.path().join("file");
+    std::fs::write(&file, "kept").expect("a file");
+    let error = model.save(&file).expect_err("a file");
+    assert_eq!(error.to_string(), format!("cannot write `{}`", file.display()));
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), "kept");
 }

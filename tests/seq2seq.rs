@@ -12,7 +12,10 @@ use emberform::nn::{Cache, Seq2Seq, Spec};
 use emberform::{
     BeamOptions, CancelToken, Device, EarlyStopping, Error, ForwardOptions, GenerateOptions, Model,
 };
-use emberform_tests::{Recorded, devices, difference, golden, open_exact, recorded, recorded_json};
+use emberform_tests::{
+    Recorded, Scratch, devices, difference, golden, open_exact, recorded, recorded_json,
+    weight_shapes,
+};
 use serde_json::Value;
 
 /// Against the reference, which sums in another order.
@@ -362,5 +365,30 @@ fn the_transformer_of_2017_is_torchs() {
             let worst = difference(part, &wanted[i / 2 * row..(i / 2 + 1) * row]);
             assert!(worst <= REFERENCE, "row {i} in steps: {worst}");
         }
+    }
+}
+
+#[test]
+fn a_saved_model_opens_again_and_is_the_same() {
+    for case in Case::all() {
+        let model = open_exact(&case.folder, &Device::Cpu);
+        let target = Scratch::new().expect("a folder");
+        model.save(target.path()).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let (before, after) = (weight_shapes(&case.folder), weight_shapes(target.path()));
+        for (name, shape) in &after {
+            assert_eq!(before.get(name), Some(shape), "{}: `{name}`", case.name);
+        }
+        // Tables that both stacks share stand wherever they stood.
+        let tables = |names: &BTreeMap<String, Vec<usize>>| -> Vec<String> {
+            let part = |name: &&String| name.contains("shared") || name.contains("embed_tokens");
+            names.keys().filter(part).cloned().collect()
+        };
+        assert_eq!(tables(&after), tables(&before), "{}", case.name);
+        let again = open_exact(target.path(), &Device::Cpu);
+        let (wanted, found) = (
+            logits(&model, &case.sources, &case.targets),
+            logits(&again, &case.sources, &case.targets),
+        );
+        assert!(wanted == found, "{}: other numbers", case.name);
     }
 }

@@ -140,7 +140,7 @@ fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>>
         Error::Argument { .. } => py.get_type::<PyValueError>().call1((text,))?,
         Error::Memory { .. } => py.get_type::<PyMemoryError>().call1((text,))?,
         // Called with a number, `OSError` makes a `FileNotFoundError` and so on by itself.
-        Error::Io { path, source } => match number(source) {
+        Error::Io { path, source } | Error::Write { path, source } => match number(source) {
             Some(number) => {
                 let said = py.import("os")?.call_method1("strerror", (number,))?;
                 py.get_type::<PyOSError>().call1((number, said, path.as_os_str()))?

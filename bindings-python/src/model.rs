@@ -293,6 +293,17 @@ impl Model {
         found.map(Verification::from).map_err(|error| raise(py, error))
     }
 
+    /// Writes the model as a Hugging Face folder, made where it is missing: the weights in
+    /// `model.safetensors` under the checkpoint's own names, and copies of the other files.
+    ///
+    /// Each file is written whole under another name and renamed. Raises MissingError for a model
+    /// from a GGUF file, ValueError for the model's own folder or one in it, UnsupportedError for
+    /// weights that were rounded to 8 bits on opening, OSError when a file cannot be written.
+    fn save(&self, py: Python<'_>, folder: PathBuf) -> PyResult<()> {
+        let model = self.get(py)?;
+        py.detach(|| model.save(folder)).map_err(|error| raise(py, error))
+    }
+
     /// Lets the weights go; later calls raise ClosedError. Sessions and streams that still are
     /// there keep the weights until they go. Closing twice does nothing.
     fn close(&self, py: Python<'_>) {

@@ -14,9 +14,18 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be opened, read or written.
+    /// A file could not be opened or read.
     #[error("cannot read `{}`", path.display())]
     Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
         /// The file or folder.
         path: PathBuf,
         /// What the operating system said.
@@ -112,7 +121,7 @@ pub enum Error {
 pub enum Code {
     /// [`Error::Argument`]
     Argument = 100,
-    /// [`Error::Io`]
+    /// [`Error::Io`] and [`Error::Write`]
     Io = 101,
     /// [`Error::Format`]
     Format = 102,
@@ -140,7 +149,7 @@ impl Error {
     /// The number of this error's kind.
     pub fn code(&self) -> Code {
         match self {
-            Error::Io { .. } => Code::Io,
+            Error::Io { .. } | Error::Write { .. } => Code::Io,
             Error::Format { .. } => Code::Format,
             Error::Config { .. } => Code::Config,
             Error::Unsupported { .. } => Code::Unsupported,
@@ -158,6 +167,11 @@ impl Error {
     /// An [`Error::Io`] about `path`, for `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::Io { path: path.to_path_buf(), source }
+    }
+
+    /// An [`Error::Write`] about `path`, for `map_err`.
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Write { path: path.to_path_buf(), source }
     }
 
     /// An [`Error::Format`] about `path`.

@@ -43,6 +43,7 @@ mod model;
 pub mod nn;
 pub mod quant;
 mod reserve;
+mod save;
 #[cfg(test)]
 mod scratch;
 mod task;

@@ -21,6 +21,7 @@ use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Seq2Seq, Spec, Transformer};
 use crate::reserve::{reserved, zeros};
+use crate::save::Origin;
 use crate::task::Labels;
 use crate::text::Tokenizer;
 use crate::verify::{self, Verification};
@@ -45,6 +46,8 @@ struct Inner {
     chat: Prompter,
     labels: Labels,
     tensors: Vec<TensorInfo>,
+    /// What the files were, for saving.
+    origin: Origin,
     device: burn::tensor::Device,
     info: DeviceInfo,
     /// The threads of the CPU, and how they compute.
@@ -414,7 +417,7 @@ impl Model {
         info: DeviceInfo,
         options: &OpenOptions,
     ) -> Result<Model> {
-        let net = {
+        let (net, params) = {
             let mut weights = Weights::new(&checkpoint, &device, options.precision);
             let net = match checkpoint.spec.head {
                 _ if checkpoint.spec.encoder.is_some() => {
@@ -427,8 +430,7 @@ impl Model {
                     Net::Decoder(GptDecoder::build(&mut weights, &checkpoint.spec)?)
                 }
             };
-            weights.finish()?;
-            net
+            (net, weights.finish()?)
         };
         if let Some(tokenizer) = &checkpoint.tokenizer
             && tokenizer.len() > checkpoint.spec.vocab
@@ -440,8 +442,17 @@ impl Model {
         }
         let tensors = checkpoint.tensors.iter().map(|(name, stored)| TensorInfo::new(name, stored));
         let embedder = Embedder::new(checkpoint.recipe.clone(), checkpoint.spec.width, &device)?;
+        let home = checkpoint.recipe.transformer(&checkpoint.path);
+        let origin = Origin {
+            family: checkpoint.family,
+            home: (!checkpoint.gguf).then_some(home),
+            params,
+            found: checkpoint.found,
+            theirs: checkpoint.theirs,
+        };
         Ok(Model {
             inner: Arc::new(Inner {
+                origin,
                 tensors: tensors.collect(),
                 embedder,
                 family: checkpoint.family.names.first().copied().unwrap_or_default(),
@@ -1102,6 +1113,16 @@ impl Model {
             true => Err(Error::TooLong { tokens: ids.len(), window }),
             false => Ok(()),
         }
+    }
+
+    /// The network.
+    pub(crate) fn net(&self) -> &Net {
+        &self.inner.net
+    }
+
+    /// The files that it was opened from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.inner.origin
     }
 
     pub(crate) fn tensor_device(&self) -> &burn::tensor::Device {

@@ -119,6 +119,24 @@ def test_what_a_model_says_of_itself(minilm: emberform.Model) -> None:
     assert emberform.build_info()["version"] == emberform.__version__
 
 
+def test_a_saved_model_opens_again(tiny: emberform.Model, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    tiny.save(target)
+    assert not list(target.rglob("*.part"))
+    with emberform.open(target, device="cpu") as again:
+        assert [tensor.name for tensor in again.tensors] == [tensor.name for tensor in tiny.tensors]
+        texts = ["a cat sat", "a dog"]
+        assert np.array_equal(again.embed(texts), tiny.embed(texts))
+        assert again.prompts == tiny.prompts
+    with pytest.raises(ValueError, match="`folder` is where the model's own files are"):
+        tiny.save(tiny.path / "inside")
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with pytest.raises(FileExistsError):
+        tiny.save(file)
+    assert file.read_text() == "kept"
+
+
 def test_a_path_is_any_path(tiny: emberform.Model) -> None:
     for path in (str(tiny.path), tiny.path):
         with emberform.open(path, device="cpu") as model:

@@ -164,6 +164,7 @@ def test_closed() -> None:
         lambda: model.forward([1]),
         lambda: model.session(),
         lambda: model.verify(),
+        lambda: model.save("elsewhere"),
         lambda: model.spec,
         lambda: model.tokenizer,
         lambda: model.__enter__(),

@@ -121,6 +121,17 @@ pub fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
         .collect()
 }
 
+/// The names and shapes of the tensors in a model's folder, over all its files.
+pub fn weight_shapes(folder: &Path) -> BTreeMap<String, Vec<usize>> {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let weights = files.map(|entry| entry.expect("an entry").path()).filter(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        name.starts_with("model") && name.ends_with(".safetensors")
+    });
+    let tensors = weights.flat_map(|path| recorded(&path));
+    tensors.map(|(name, tensor)| (name, tensor.shape)).collect()
+}
+
 /// The JSON of a recorded file.
 pub fn recorded_json(path: &Path) -> Value {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

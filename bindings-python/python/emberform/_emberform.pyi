@@ -610,6 +610,15 @@ class Model:
 
         Raises as `classify`, MissingError without a head with one label.
         """
+    def save(self, /, folder: str | PathLike[str]) -> None:
+        """
+        Writes the model as a Hugging Face folder, made where it is missing: the weights in
+        `model.safetensors` under the checkpoint's own names, and copies of the other files.
+
+        Each file is written whole under another name and renamed. Raises MissingError for a model
+        from a GGUF file, ValueError for the model's own folder or one in it, UnsupportedError for
+        weights that were rounded to 8 bits on opening, OSError when a file cannot be written.
+        """
     def session(self, /) -> Session:
         """
         A session: a cache of its own, to feed tokens and generate step by step.

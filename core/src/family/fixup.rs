@@ -149,7 +149,7 @@ fn part<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
     })
 }
 
-fn each(
+pub(super) fn each(
     tensors: &mut Tensors,
     names: &[&str],
     suffix: &str,
@@ -174,7 +174,7 @@ fn element(dtype: Dtype) -> Option<usize> {
     }
 }
 
-fn transpose(stored: &Stored) -> Option<Stored> {
+pub(super) fn transpose(stored: &Stored) -> Option<Stored> {
     let size = element(stored.dtype)?;
     let &[rows, width] = stored.shape.as_slice() else {
         return Some(stored.clone()); // the report on shapes says what is wrong
@@ -195,7 +195,7 @@ fn add_one(stored: &Stored) -> Option<Stored> {
 }
 
 /// The names with `part` between block and suffix.
-fn named(tensors: &Tensors, part: &str) -> Vec<String> {
+pub(super) fn named(tensors: &Tensors, part: &str) -> Vec<String> {
     tensors.keys().filter(|name| name.contains(part)).cloned().collect()
 }
 
@@ -277,7 +277,7 @@ fn join(tensors: &mut Tensors, parts: &[&str]) {
 }
 
 /// Numbers as a stored tensor.
-fn vector(values: &[f32]) -> Stored {
+pub(super) fn vector(values: &[f32]) -> Stored {
     Stored {
         dtype: Dtype::Weight(Format::F32),
         shape: vec![values.len()],
@@ -298,7 +298,7 @@ fn flatten(tensors: &mut Tensors, names: &[&str]) {
 }
 
 /// The stacked matrices of experts, each turned.
-fn turn_experts(tensors: &mut Tensors) -> Result<()> {
+pub(super) fn turn_experts(tensors: &mut Tensors) -> Result<()> {
     for (name, stored) in tensors.iter_mut() {
         let wanted = ["mlp.experts.gate_up", "mlp.experts.down"];
         if !part(name, "weight").is_some_and(|part| wanted.contains(&part)) {

@@ -51,6 +51,7 @@ mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+pub(crate) mod revert;
 mod roberta;
 mod smollm3;
 mod stablelm;

@@ -21,6 +21,7 @@ use crate::chat::Prompter;
 use crate::embed::Recipe;
 use crate::error::{Error, Result};
 use crate::family::config::Config;
+use crate::family::revert::Found;
 use crate::family::{self, Family, names};
 use crate::generate::Defaults;
 use crate::nn::Spec;
@@ -46,12 +47,14 @@ pub(crate) struct Checkpoint {
     pub spec: Spec,
     pub tensors: Tensors,
     /// The checkpoint's own name of each tensor.
-    theirs: BTreeMap<String, String>,
+    pub theirs: BTreeMap<String, String>,
+    /// The shape that each had before the family's fix-ups.
+    pub found: Found,
     /// What the checkpoint puts before its names.
     prefix: &'static str,
     /// The checkpoint's names that its family does not know.
     unknown: Vec<String>,
-    gguf: bool,
+    pub gguf: bool,
     pub tokenizer: Option<Tokenizer>,
     pub defaults: Defaults,
     pub recipe: Recipe,
@@ -132,6 +135,8 @@ impl Checkpoint {
         }
         let used = |prefix: &&&str| theirs.values().any(|name: &String| name.starts_with(**prefix));
         let prefix = prefixes.iter().find(used).copied().unwrap_or_default();
+        let shape = |(name, stored): (&String, &Stored)| (name.clone(), stored.shape.clone());
+        let found: Found = tensors.iter().map(shape).collect();
         let config = config.with_tensors(&tensors);
         let spec = (family.spec)(&config)?;
         spec.validate()?;
@@ -144,6 +149,7 @@ impl Checkpoint {
             spec,
             tensors,
             theirs,
+            found,
             prefix,
             unknown,
             gguf,

@@ -1,6 +1,6 @@
 //! A checkpoint's tensors as the [`Source`] of a module's parameters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::backend::{AllocationProperty, Bytes as Storage};
 use burn::module::Param;
@@ -16,6 +16,7 @@ use crate::nn::source::{Source, Start, frozen};
 use crate::quant::Format;
 use crate::quant::ggml;
 use crate::quant::weights::{Packed, part_limit};
+use crate::save::Kept;
 
 /// Reads parameters from a checkpoint and keeps count of what does not fit.
 pub(crate) struct Weights<'a> {
@@ -24,6 +25,7 @@ pub(crate) struct Weights<'a> {
     precision: Precision,
     used: BTreeSet<String>,
     report: LoadReport,
+    kept: BTreeMap<String, Kept>,
 }
 
 impl<'a> Weights<'a> {
@@ -38,6 +40,7 @@ impl<'a> Weights<'a> {
             precision,
             used: BTreeSet::new(),
             report: LoadReport::default(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -62,11 +65,12 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Ends loading: everything was there, was used, and had its shape.
+    /// Ends loading: everything was there, was used, and had its shape. Gives the
+    /// parameters by name.
     ///
     /// # Errors
     /// [`Error::Weights`] with the whole list and the nearest names.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<BTreeMap<String, Kept>> {
         let checkpoint = self.checkpoint;
         let left = checkpoint.tensors.keys().filter(|name| !self.used.contains(*name));
         let left = left.filter(|name| !checkpoint.unneeded(name));
@@ -82,7 +86,7 @@ impl<'a> Weights<'a> {
         }
         self.report.unused = unused;
         match self.report.is_empty() {
-            true => Ok(()),
+            true => Ok(self.kept),
             false => Err(Error::Weights(Box::new(self.report))),
         }
     }
@@ -90,6 +94,27 @@ impl<'a> Weights<'a> {
 
 impl Source for Weights<'_> {
     fn matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
+        let weight = self.read_matrix(name, rows, width)?;
+        let parts = match &weight {
+            Weight::Full(values) => vec![(values.id, rows * width * size_of::<f32>())],
+            Weight::Packed(packed) => packed.ids(),
+        };
+        let kept = Kept { parts, format: weight.format(), shape: vec![rows, width] };
+        self.kept.insert(name.to_string(), kept);
+        Ok(weight)
+    }
+
+    fn vector(&mut self, name: &str, len: usize, _start: Start) -> Result<Param<Tensor<1>>> {
+        let values = self.read_vector(name, len);
+        let parts = vec![(values.id, len * size_of::<f32>())];
+        let kept = Kept { parts, format: Format::F32, shape: vec![len] };
+        self.kept.insert(name.to_string(), kept);
+        Ok(values)
+    }
+}
+
+impl Weights<'_> {
+    fn read_matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
         let Some((stored, format)) = self.take(name, &[rows, width]) else {
             // Loading fails in the end; until then a lying config must not allocate what it says.
             return Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device))));
@@ -108,7 +133,7 @@ impl Source for Weights<'_> {
         Packed::new(stored.bytes.clone(), format, rows, width, self.device).map(Weight::Packed)
     }
 
-    fn vector(&mut self, name: &str, len: usize, _start: Start) -> Result<Param<Tensor<1>>> {
+    fn read_vector(&mut self, name: &str, len: usize) -> Param<Tensor<1>> {
         let values = match self.take(name, &[len]) {
             Some((stored, format)) => match stored.floats() {
                 Some(values) => values,
@@ -121,7 +146,7 @@ impl Source for Weights<'_> {
             None => vec![0.0],
         };
         let len = values.len();
-        Ok(frozen(Tensor::from_data(TensorData::new(values, [len]), self.device)))
+        frozen(Tensor::from_data(TensorData::new(values, [len]), self.device))
     }
 }
 

@@ -160,6 +160,13 @@ impl Packed {
         self.rows * self.format.row_bytes(self.width).unwrap_or(0)
     }
 
+    /// The tensors that hold it, row after row, with the bytes of each that are weights.
+    pub(crate) fn ids(&self) -> Vec<(ParamId, usize)> {
+        let row = self.format.row_bytes(self.width).unwrap_or(0);
+        let rows = self.parts().map(|(_, _, rows)| rows * row);
+        self.parts.iter().map(|part| part.id).zip(rows).collect()
+    }
+
     /// How the weights are stored.
     pub fn format(&self) -> Format {
         self.format
