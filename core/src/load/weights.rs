@@ -18,6 +18,9 @@ use crate::quant::ggml;
 use crate::quant::weights::{Packed, part_limit};
 use crate::save::Kept;
 
+/// Missing tensors after which no more are looked for.
+const MISSING: usize = 4096;
+
 /// Reads parameters from a checkpoint and keeps count of what does not fit.
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
@@ -71,30 +74,43 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`Error::Weights`] with the whole list and the nearest names.
     pub(crate) fn finish(mut self) -> Result<BTreeMap<String, Kept>> {
+        match self.failed() {
+            Error::Weights(report) if report.is_empty() => Ok(self.kept),
+            error => Err(error),
+        }
+    }
+
+    /// What did not fit so far, as an error.
+    fn failed(&mut self) -> Error {
         let checkpoint = self.checkpoint;
+        let mut report = std::mem::take(&mut self.report);
         let left = checkpoint.tensors.keys().filter(|name| !self.used.contains(*name));
         let left = left.filter(|name| !checkpoint.unneeded(name));
         let mut unused: Vec<String> = left.map(|name| checkpoint.original(name)).collect();
         unused.extend(checkpoint.unknown.iter().cloned());
         unused.sort();
         unused.dedup();
-        for (i, (name, near)) in self.report.missing.iter_mut().enumerate() {
+        for (i, (name, near)) in report.missing.iter_mut().enumerate() {
             *name = checkpoint.original(name);
             if i < super::report::SHOWN {
                 *near = names::nearest(name, unused.iter().map(String::as_str)).map(str::to_string);
             }
         }
-        self.report.unused = unused;
-        match self.report.is_empty() {
-            true => Ok(self.kept),
-            false => Err(Error::Weights(Box::new(self.report))),
-        }
+        report.unused = unused;
+        Error::Weights(Box::new(report))
     }
 }
 
 impl Source for Weights<'_> {
     fn matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
         let weight = self.read_matrix(name, rows, width)?;
+        if !self.report.missing.is_empty() {
+            // Loading fails in the end, and soon where a config tells of layers upon layers.
+            return match self.report.missing.len() < MISSING {
+                true => Ok(weight),
+                false => Err(self.failed()),
+            };
+        }
         let parts = match &weight {
             Weight::Full(values) => vec![(values.id, rows * width * size_of::<f32>())],
             Weight::Packed(packed) => packed.ids(),
@@ -106,6 +122,9 @@ impl Source for Weights<'_> {
 
     fn vector(&mut self, name: &str, len: usize, _start: Start) -> Result<Param<Tensor<1>>> {
         let values = self.read_vector(name, len);
+        if !self.report.missing.is_empty() {
+            return Ok(values);
+        }
         let parts = vec![(values.id, len * size_of::<f32>())];
         let kept = Kept { parts, format: Format::F32, shape: vec![len] };
         self.kept.insert(name.to_string(), kept);
