@@ -347,7 +347,7 @@ def cosines(name):
     import numpy as np
 
     a, b = (np.load(os.path.join(MADE, file)) for file in name)
-    return float((a * b).sum(1).min() / 1.0)
+    return float((a * b).sum(1).min())
 
 
 def main():
