@@ -1,7 +1,7 @@
 /* emberform.h - transformers in your program.     Made by bindings-c/header; do not edit.
  *
- * Reading order: status, log, devices, cancel tokens, models, tokenizers, embedding, tasks,
- * generating, sessions, chat, word vectors.
+ * Reading order: status, log, devices, cancel tokens, models, running the network, tokenizers,
+ * embedding, tasks, generating, sessions, beam search, chat, word vectors.
  *
  * Conventions (they hold for every function below)
  *   Errors     Functions that can fail return an ember_status and take an `ember_error *error` last,
@@ -251,7 +251,7 @@ typedef struct ember_model_info {
   // Numbers of an embedding (D).
   size_t width;
   // Numbers a token that ember_model_forward gives: the vocabulary (V) of a decoder, the width
-  // of an encoder's hidden states.
+  // of an encoder's hidden states, also of one beside a decoder.
   size_t output_width;
   // Token ids are below this (V).
   size_t vocab;
@@ -269,8 +269,14 @@ typedef struct ember_model_info {
   size_t prompts;
   // Whether there is a tokenizer; without one a model takes token ids only.
   bool has_tokenizer;
-  // Whether it continues text: a decoder. An encoder only embeds.
+  // Whether it makes text: a decoder, also of an encoder-decoder. An encoder only embeds.
   bool generates;
+  // Numbers of a hidden state (D).
+  size_t hidden_width;
+  // Heads of queries (H).
+  size_t heads;
+  // Whether it reads a source: an encoder-decoder.
+  bool reads_source;
 } ember_model_info;
 
 // A tensor of the model's files.
@@ -286,17 +292,6 @@ typedef struct ember_tensor_info {
   // Bytes that it takes.
   size_t bytes;
 } ember_tensor_info;
-
-// What is chosen about a forward pass.
-typedef struct ember_forward_options {
-  // `sizeof(ember_forward_options)`; EMBER_FORWARD_OPTIONS_INIT sets it.
-  size_t struct_size;
-  // Stops the work from another thread; NULL for none.
-  const ember_cancel_token *cancel;
-} ember_forward_options;
-
-/* Everything unset. */
-#define EMBER_FORWARD_OPTIONS_INIT { sizeof(ember_forward_options), NULL }
 
 // The difference after one step of the network.
 typedef struct ember_step {
@@ -364,33 +359,16 @@ ember_status ember_model_prompt(const struct ember_model *model,
                                 ember_text *prompt_out,
                                 ember_error *error);
 
-// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
+// Writes the model as a Hugging Face folder, `folder` ended by a NUL and made where it is missing: the
+// weights in `model.safetensors` under the checkpoint's own names, and copies of the other files. Each
+// file is written whole under another name and renamed.
 //
-// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
-// writes [count, T, W] floats to `out`, W = `ember_model_info.output_width`; those beyond a row's
-// length are zeros. `out_len` counts floats.
-//
-// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
-// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_MEMORY; EMBER_ERROR_DEVICE.
-ember_status ember_model_forward(const struct ember_model *model,
-                                 const uint32_t *const *rows,
-                                 const size_t *lengths,
-                                 size_t count,
-                                 float *out,
-                                 size_t out_len,
-                                 ember_error *error);
-
-// ember_model_forward as `options` say, which may be NULL.
-//
-// Errors: as ember_model_forward; EMBER_ERROR_CANCELLED.
-ember_status ember_model_forward_with(const struct ember_model *model,
-                                      const uint32_t *const *rows,
-                                      const size_t *lengths,
-                                      size_t count,
-                                      const struct ember_forward_options *options,
-                                      float *out,
-                                      size_t out_len,
-                                      ember_error *error);
+// Errors: EMBER_ERROR_MISSING for a model from a GGUF file; EMBER_ERROR_ARGUMENT for the model's own
+// folder or one in it; EMBER_ERROR_UNSUPPORTED for weights that were rounded to 8 bits on opening;
+// EMBER_ERROR_IO when a file cannot be written; EMBER_ERROR_DEVICE.
+ember_status ember_model_save(const struct ember_model *model,
+                              const char *folder,
+                              ember_error *error);
 
 // Compares the model on its device with the same files on the CPU, on a few tokens.
 //
@@ -419,6 +397,152 @@ ember_status ember_verification_step(const struct ember_verification *verificati
 
 // Frees the comparison.
 void ember_verification_free(struct ember_verification *verification);
+
+/* ---- RUNNING THE NETWORK ---------------------------------------------------------------------
+ * Token ids in, numbers out: logits, hidden states, attention maps, the load of experts.
+ */
+// How often each expert of each block was chosen.
+typedef struct ember_expert_load ember_expert_load;
+
+// What a forward pass gave.
+typedef struct ember_output ember_output;
+
+// What is chosen about a forward pass.
+typedef struct ember_forward_options {
+  // `sizeof(ember_forward_options)`; EMBER_FORWARD_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Stops the work from another thread; NULL for none.
+  const ember_cancel_token *cancel;
+  // Of an encoder-decoder: a row of the target's ids for each row, which is then the source's; the
+  // decoder's logits come out. NULL and 0 of them: none, the encoder's hidden states do.
+  const uint32_t *const *decoder_ids;
+  // The length of each row of these.
+  const size_t *decoder_lengths;
+  // How many, as many as there are rows.
+  size_t decoder_count;
+  // Hidden states to keep: 0 are those of the embeddings, i those after i blocks; the last ones are
+  // taken after the last norm. For ember_model_forward_output, and not with `decoder_ids`.
+  const size_t *hidden_states;
+  // How many.
+  size_t hidden_state_count;
+  // Layers whose attention weights to keep, from 0. On the CPU they are computed by a slower way that
+  // has these weights. For ember_model_forward_output, and not with `decoder_ids`.
+  const size_t *attentions;
+  // How many.
+  size_t attention_count;
+} ember_forward_options;
+
+/* Everything unset. */
+#define EMBER_FORWARD_OPTIONS_INIT \
+    { sizeof(ember_forward_options), NULL, NULL, NULL, 0, NULL, 0, NULL, 0 }
+
+// Numbers that somebody else owns, row-major.
+typedef struct ember_array {
+  // The first number.
+  const float *data;
+  // How many sizes there are, at most 4.
+  size_t rank;
+  // The sizes; those beyond `rank` are 1.
+  size_t shape[4];
+} ember_array;
+
+// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
+//
+// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
+// writes [count, T, W] floats to `out`, W = `ember_model_info.output_width`; those beyond a row's
+// length are zeros. `out_len` counts floats.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
+// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_MEMORY; EMBER_ERROR_DEVICE.
+ember_status ember_model_forward(const ember_model *model,
+                                 const uint32_t *const *rows,
+                                 const size_t *lengths,
+                                 size_t count,
+                                 float *out,
+                                 size_t out_len,
+                                 ember_error *error);
+
+// ember_model_forward as `options` say, which may be NULL. With `decoder_ids`, T is the longest of these
+// and W the vocabulary.
+//
+// Errors: as ember_model_forward; EMBER_ERROR_ARGUMENT for decoder ids that go to no encoder-decoder, and
+// for hidden states and attentions; EMBER_ERROR_CANCELLED.
+ember_status ember_model_forward_with(const ember_model *model,
+                                      const uint32_t *const *rows,
+                                      const size_t *lengths,
+                                      size_t count,
+                                      const struct ember_forward_options *options,
+                                      float *out,
+                                      size_t out_len,
+                                      ember_error *error);
+
+// ember_model_forward_with to an object, which also holds the hidden states and attention weights that
+// `options` ask for.
+//
+// Errors: as ember_model_forward_with; EMBER_ERROR_ARGUMENT for a layer that is not there.
+ember_status ember_model_forward_output(const ember_model *model,
+                                        const uint32_t *const *rows,
+                                        const size_t *lengths,
+                                        size_t count,
+                                        const struct ember_forward_options *options,
+                                        struct ember_output **output_out,
+                                        ember_error *error);
+
+// The numbers that ember_model_forward gives, [count, T, W]; they live as long as `output`.
+// `array_size` is `sizeof(ember_array)`.
+ember_status ember_output_values(const struct ember_output *output,
+                                 struct ember_array *array_out,
+                                 size_t array_size,
+                                 ember_error *error);
+
+// Hidden states after `layer` blocks, [count, T, D], D = `ember_model_info.hidden_width`; those beyond a
+// row's length are zeros. They live as long as `output`. `array_size` is `sizeof(ember_array)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a layer that was not asked for.
+ember_status ember_output_hidden_states(const struct ember_output *output,
+                                        size_t layer,
+                                        struct ember_array *array_out,
+                                        size_t array_size,
+                                        ember_error *error);
+
+// Attention weights of a layer, [count, H, T, T]: rows, query heads, the token that looks, the token that
+// is looked at. Those of a token sum to 1; what it does not see weighs 0, and so does what is beyond a
+// row's length. They live as long as `output`. `array_size` is `sizeof(ember_array)`.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a layer that was not asked for.
+ember_status ember_output_attentions(const struct ember_output *output,
+                                     size_t layer,
+                                     struct ember_array *array_out,
+                                     size_t array_size,
+                                     ember_error *error);
+
+// Frees the output.
+void ember_output_free(struct ember_output *output);
+
+// Counts how often each expert of each block is chosen for the tokens of rows, which are given as for
+// ember_model_forward: whether a router keeps its experts evenly busy, and which of them a kind of text
+// needs.
+//
+// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary; EMBER_ERROR_TOO_LONG for a row
+// longer than the window; EMBER_ERROR_DEVICE.
+ember_status ember_model_expert_load(const ember_model *model,
+                                     const uint32_t *const *rows,
+                                     const size_t *lengths,
+                                     size_t count,
+                                     struct ember_expert_load **load_out,
+                                     ember_error *error);
+
+// The counts of block number `layer`, one for each expert, none for a block without experts; EMBER_DONE
+// after the last block. Those of a block sum to all tokens times the experts that a token goes through.
+// They live as long as `load`.
+ember_status ember_expert_load_get(const struct ember_expert_load *load,
+                                   size_t layer,
+                                   const size_t **counts_out,
+                                   size_t *len_out,
+                                   ember_error *error);
+
+// Frees the counts.
+void ember_expert_load_free(struct ember_expert_load *load);
 
 /* ---- TOKENIZERS ------------------------------------------------------------------------------
  * Text to token ids and back. Offsets count bytes of the text.
@@ -736,6 +860,9 @@ typedef struct ember_fills ember_fills;
 // Sparse vectors of texts, one a text.
 typedef struct ember_sparse_vectors ember_sparse_vectors;
 
+// Vectors of texts' tokens, one list a text.
+typedef struct ember_token_vectors ember_token_vectors;
+
 // How a task is run, whatever it is.
 typedef struct ember_run_options {
   // `sizeof(ember_run_options)`; EMBER_RUN_OPTIONS_INIT sets it.
@@ -939,6 +1066,20 @@ typedef struct ember_sparse {
   size_t cut;
 } ember_sparse;
 
+// The vectors of a text's tokens, each of length 1.
+typedef struct ember_token_rows {
+  // The numbers, vector after vector in the order of the tokens, [len, width].
+  const float *values;
+  // The ids of the tokens that have a vector, special ones and markers among them.
+  const uint32_t *ids;
+  // How many vectors there are.
+  size_t len;
+  // Numbers in a vector.
+  size_t width;
+  // Tokens of the text that were left out to keep to the limit.
+  size_t cut;
+} ember_token_rows;
+
 // The likeliest tokens for each mask of a text of `len` bytes, or up to the NUL with EMBER_NUL.
 // `options` may be NULL.
 //
@@ -1128,8 +1269,60 @@ ember_status ember_sparse_vectors_get(const struct ember_sparse_vectors *vectors
                                       size_t sparse_size,
                                       ember_error *error);
 
+// The product of vector number `index` with vector number `other_index` of `others`, which may be
+// `vectors`: how alike the two texts are.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such vector.
+ember_status ember_sparse_vectors_dot(const struct ember_sparse_vectors *vectors,
+                                      size_t index,
+                                      const struct ember_sparse_vectors *others,
+                                      size_t other_index,
+                                      float *product_out,
+                                      ember_error *error);
+
 // Frees the vectors.
 void ember_sparse_vectors_free(struct ember_sparse_vectors *vectors);
+
+// A vector for each token of each of `count` texts, to compare token by token with
+// ember_token_vectors_max_sim (ColBERT): what sentence-transformers' MultiVectorEncoder computes for the
+// same folder. Text i is `lengths[i]` bytes long; `lengths` may be NULL when each is ended by a NUL.
+// `role`, ended by a NUL, is `query` for what is searched for and `document` for what is found: the two
+// are marked and cut differently. `options` may be NULL.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer, or for a folder that does not say how token vectors
+// are made; EMBER_ERROR_ARGUMENT for another role or an option out of range; EMBER_ERROR_CANCELLED;
+// EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_embed_tokens(const ember_model *model,
+                                      const char *const *texts,
+                                      const size_t *lengths,
+                                      size_t count,
+                                      const char *role,
+                                      const struct ember_run_options *options,
+                                      struct ember_token_vectors **vectors_out,
+                                      ember_error *error);
+
+// The vectors of text number `index`; EMBER_DONE after the last. Their arrays live as long as `vectors`.
+// `rows_size` is `sizeof(ember_token_rows)`.
+ember_status ember_token_vectors_get(const struct ember_token_vectors *vectors,
+                                     size_t index,
+                                     struct ember_token_rows *rows_out,
+                                     size_t rows_size,
+                                     ember_error *error);
+
+// How well text number `document` of `documents` answers text number `query` of `queries`: the sum, over
+// the query's vectors, of the largest product with one of the document's (MaxSim). 0 for a document
+// without a vector, or vectors of another width.
+//
+// Errors: EMBER_ERROR_ARGUMENT when there is no such text.
+ember_status ember_token_vectors_max_sim(const struct ember_token_vectors *queries,
+                                         size_t query,
+                                         const struct ember_token_vectors *documents,
+                                         size_t document,
+                                         float *score_out,
+                                         ember_error *error);
+
+// Frees the vectors.
+void ember_token_vectors_free(struct ember_token_vectors *vectors);
 
 // The probability that the second text of each of `count` pairs follows the first: BERT's next
 // sentence, ALBERT's order of sentences. Writes `count` floats to `out`; `out_len` counts floats.
@@ -1189,13 +1382,30 @@ typedef struct ember_generate_options {
   size_t prefill_chunk;
   // 1 goes on past the model's end-of-text tokens; else 0.
   int32_t ignore_eos;
+  // Tokens to generate before one that ends the text may come. Else 0.
+  size_t min_tokens;
+  // No row of so many tokens comes twice, the prompt's among them; 0 is off. Else off.
+  size_t no_repeat_ngram;
+  // Rows of tokens that never come, of one token or more; NULL and 0 of them: the file's.
+  const uint32_t *const *bad_words;
+  // The length of each.
+  const size_t *bad_word_lengths;
+  // How many.
+  size_t bad_word_count;
+  // Tokens that never come; NULL and 0 of them: the file's.
+  const uint32_t *suppress;
+  // How many.
+  size_t suppress_count;
+  // The first token of an encoder-decoder's target, such as the language to translate to. Else none.
+  int64_t first_token;
 } ember_generate_options;
 
 /* Everything unset. */
 #define EMBER_GENERATE_OPTIONS_INIT \
     { sizeof(ember_generate_options), (size_t)EMBER_UNSET, EMBER_UNSET, (size_t)EMBER_UNSET, \
       EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, 0, 0, (size_t)EMBER_UNSET, \
-      (uint64_t)EMBER_UNSET, NULL, 0, NULL, 0, (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, 0 }
+      (uint64_t)EMBER_UNSET, NULL, 0, NULL, 0, (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, 0, \
+      (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, 0, NULL, 0, EMBER_UNSET }
 
 // A token and how likely it was.
 typedef struct ember_logprob {
@@ -1240,8 +1450,8 @@ typedef struct ember_stats {
   double tokens_per_second;
 } ember_stats;
 
-// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL. `options` may be NULL. The
-// prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
+// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL, or answers the source of an
+// encoder-decoder, which the text then is. `options` may be NULL. The prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
 //
 // Errors: EMBER_ERROR_MISSING without a tokenizer or for an encoder; EMBER_ERROR_TOO_LONG for a
 // prompt longer than the window; EMBER_ERROR_ARGUMENT for an option out of range.
@@ -1325,6 +1535,17 @@ ember_status ember_session_feed(struct ember_session *session,
                                 size_t count,
                                 ember_error *error);
 
+// Reads the source of an encoder-decoder, once for all that is generated from it, and begins the target
+// with the token that the model's files name; where they name none, ember_session_feed begins it. What
+// the session held before is forgotten.
+//
+// Errors: EMBER_ERROR_MISSING for a model that is no encoder-decoder; EMBER_ERROR_ARGUMENT for a source
+// without tokens; else as ember_session_feed.
+ember_status ember_session_read_source(struct ember_session *session,
+                                       const uint32_t *ids,
+                                       size_t count,
+                                       ember_error *error);
+
 // Reads a text of `len` bytes, or up to its NUL with EMBER_NUL. The first one of a sequence begins
 // it with the model's opening token where it has one; later ones join as they are.
 //
@@ -1366,7 +1587,7 @@ ember_status ember_session_cache_bytes(struct ember_session *session,
                                        size_t *bytes_out,
                                        ember_error *error);
 
-// Forgets all tokens, and that anything was cancelled.
+// Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
 ember_status ember_session_reset(struct ember_session *session, ember_error *error);
 
 // Goes back to the first `len` tokens, or stays where it is when it has no more. There are no
@@ -1385,6 +1606,88 @@ ember_status ember_session_generate(struct ember_session *session,
 
 // Stops what the session does, until it is reset. May be called from any thread at any time.
 void ember_session_cancel(const struct ember_session *session);
+
+/* ---- BEAM SEARCH -----------------------------------------------------------------------------
+ * The likeliest rows of tokens, some at a time, instead of the likeliest token.
+ */
+// Rows that beam search found, best first.
+typedef struct ember_beams ember_beams;
+
+// What is chosen for a beam search. What is EMBER_UNSET or NULL is as the model's files advise, else as
+// said here.
+typedef struct ember_beam_options {
+  // `sizeof(ember_beam_options)`; EMBER_BEAM_OPTIONS_INIT sets it.
+  size_t struct_size;
+  // Rows that are followed at once, 1 to 1024. Else 4.
+  size_t beams;
+  // Rows that are given back, 1 to `beams`. EMBER_UNSET: 1.
+  size_t sequences;
+  // Power of a row's length that the sum of its log-probabilities is divided by: above 0 favours long
+  // rows, below 0 short ones. Since every number has a meaning, the place of one, or NULL. Else 1.
+  const float *length_penalty;
+  // When to stop. `full`: as soon as there are as many ended rows as beams; `likely`: when the best row
+  // that goes on, at its present length, is worse than all ended ones; `never`: when it would be worse
+  // at any length. Else `likely`.
+  const char *early_stopping;
+  // Stops the work from another thread; NULL for none. In ember_session_beams it stands in place of
+  // ember_session_cancel.
+  const ember_cancel_token *cancel;
+} ember_beam_options;
+
+/* Everything unset. */
+#define EMBER_BEAM_OPTIONS_INIT \
+    { sizeof(ember_beam_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }
+
+// A row that beam search found.
+typedef struct ember_beam {
+  // The tokens after the prompt, with the one that ended the row.
+  const uint32_t *ids;
+  // How many.
+  size_t len;
+  // Their text, without special tokens; empty without a tokenizer.
+  ember_text text;
+  // The sum of the tokens' log-probabilities, divided by their number to the power of the length
+  // penalty.
+  float score;
+} ember_beam;
+
+// The likeliest continuations of a text of `len` bytes, or up to its NUL with EMBER_NUL, or answers to the
+// source of an encoder-decoder, which the text then is; best first. Both kinds of options may be NULL; of
+// those of a generation, what is for drawing does nothing.
+//
+// Errors: EMBER_ERROR_MISSING without a tokenizer or for an encoder; EMBER_ERROR_TOO_LONG for a prompt
+// longer than the window; EMBER_ERROR_ARGUMENT for an option out of range, a temperature above 0 or texts
+// in `stop`; EMBER_ERROR_CANCELLED; EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_beams(const ember_model *model,
+                               const char *prompt,
+                               size_t len,
+                               const ember_generate_options *options,
+                               const struct ember_beam_options *beam_options,
+                               struct ember_beams **beams_out,
+                               ember_error *error);
+
+// The likeliest continuations from where the session stands, which is left there, best first. When blocks
+// with a sliding window have let go of what they held, the session is empty after. Options are those of
+// ember_model_beams.
+//
+// Errors: as ember_model_beams; EMBER_ERROR_ARGUMENT before any token was fed. When it stopped half way
+// the session is empty after.
+ember_status ember_session_beams(ember_session *session,
+                                 const ember_generate_options *options,
+                                 const struct ember_beam_options *beam_options,
+                                 struct ember_beams **beams_out,
+                                 ember_error *error);
+
+// Row number `index`, best first; EMBER_DONE after the last. Its text and ids live as long as `beams`.
+// `beam_size` is `sizeof(ember_beam)`.
+ember_status ember_beams_get(const struct ember_beams *beams,
+                             size_t index,
+                             struct ember_beam *beam_out,
+                             size_t beam_size,
+                             ember_error *error);
+
+// Frees the rows.
+void ember_beams_free(struct ember_beams *beams);
 
 /* ---- CHAT ------------------------------------------------------------------------------------
  * A conversation with a model: messages through the chat template of its files, and replies as

@@ -140,6 +140,10 @@ struct GenerateOptions {
     std::vector<std::string> stop;
     std::vector<std::uint32_t> stop_ids;
     bool ignore_eos = false;
+    std::optional<std::size_t> min_tokens, no_repeat_ngram;
+    std::optional<std::vector<std::vector<std::uint32_t>>> bad_words;
+    std::optional<std::vector<std::uint32_t>> suppress;
+    std::optional<std::uint32_t> first_token;
 };
 
 // Stops work that was given it, from another thread.
@@ -214,13 +218,53 @@ struct ZeroShotOptions {
 struct ForwardOptions {
     // Must live until the call returns.
     const CancelToken *cancel = nullptr;
+    // Of an encoder-decoder: the target's ids for each row, which is then the source's.
+    std::optional<std::vector<std::vector<std::uint32_t>>> decoder_ids;
+    // Layers whose hidden states and attention weights to keep.
+    std::vector<std::size_t> hidden_states, attentions;
+};
+
+// What is chosen for a beam search; what is not set is as the model's files advise.
+struct BeamOptions {
+    std::optional<std::size_t> beams, sequences;
+    std::optional<float> length_penalty;
+    std::optional<std::string> early_stopping;  // full, likely, never
+    // Must live until the call returns.
+    const CancelToken *cancel = nullptr;
 };
 
 namespace detail {
 
-// The options in C's words; `stop` keeps what they point to.
-inline ember_generate_options convert(const GenerateOptions &from, std::vector<const char *> &stop) {
+// The pointers and lengths of rows of ids.
+struct Rows {
+    std::vector<const std::uint32_t *> data;
+    std::vector<std::size_t> lengths;
+    explicit Rows(span<const std::vector<std::uint32_t>> rows) {
+        for (const std::vector<std::uint32_t> &row : rows) {
+            data.push_back(row.data());
+            lengths.push_back(row.size());
+        }
+    }
+};
+
+// The first of some values; not NULL where there are none, which would say that none were given.
+template <class T>
+const T *begins_at(const std::vector<T> &values) {
+    static const T none{};
+    return values.empty() ? &none : values.data();
+}
+
+// Options of a generation in C's words, with what they point to.
+struct Generate {
     ember_generate_options to = EMBER_GENERATE_OPTIONS_INIT;
+    std::vector<const char *> stop;
+    std::optional<Rows> bad_words;
+    explicit Generate(const GenerateOptions &from);
+    Generate(const Generate &) = delete;
+    Generate &operator=(const Generate &) = delete;
+};
+
+inline Generate::Generate(const GenerateOptions &from) {
     to.max_tokens = from.max_tokens.value_or(to.max_tokens);
     to.temperature = from.temperature.value_or(to.temperature);
     to.top_k = from.top_k.value_or(to.top_k);
@@ -239,7 +283,19 @@ inline ember_generate_options convert(const GenerateOptions &from, std::vector<c
     to.logprobs = from.logprobs.value_or(to.logprobs);
     to.prefill_chunk = from.prefill_chunk.value_or(to.prefill_chunk);
     to.ignore_eos = from.ignore_eos ? 1 : 0;
-    return to;
+    to.min_tokens = from.min_tokens.value_or(to.min_tokens);
+    to.no_repeat_ngram = from.no_repeat_ngram.value_or(to.no_repeat_ngram);
+    if (from.bad_words) {
+        bad_words.emplace(*from.bad_words);
+        to.bad_words = begins_at(bad_words->data);
+        to.bad_word_lengths = begins_at(bad_words->lengths);
+        to.bad_word_count = bad_words->data.size();
+    }
+    if (from.suppress) {
+        to.suppress = begins_at(*from.suppress);
+        to.suppress_count = from.suppress->size();
+    }
+    if (from.first_token) to.first_token = *from.first_token;
 }
 
 // Work through C that can be cancelled and tells how far it is: what its function throws waits until
@@ -418,6 +474,40 @@ class Stream {
     detail::Handle<ember_stream, ember_stream_free> handle_;
 };
 
+// A row of tokens that beam search found: the tokens after the prompt, their text without special tokens,
+// and the sum of their log-probabilities over their number to the power of the length penalty.
+struct Beam {
+    std::vector<std::uint32_t> ids;
+    std::string text;
+    float score = 0;
+};
+
+namespace detail {
+
+// Runs a beam search, and copies its rows out.
+template <class Call>
+std::vector<Beam> beams(const GenerateOptions &options, const BeamOptions &from, Call call) {
+    Generate generate(options);
+    ember_beam_options given = EMBER_BEAM_OPTIONS_INIT;
+    given.beams = from.beams.value_or(given.beams);
+    given.sequences = from.sequences.value_or(given.sequences);
+    given.length_penalty = from.length_penalty ? &*from.length_penalty : nullptr;
+    given.early_stopping = from.early_stopping ? from.early_stopping->c_str() : nullptr;
+    given.cancel = from.cancel != nullptr ? from.cancel->get() : nullptr;
+    Handle<ember_beams, ember_beams_free> found(made<ember_beams>([&](auto out, ember_error *error) {
+        return call(&generate.to, &given, out, error);
+    }));
+    std::vector<Beam> rows;
+    ember_beam one;
+    while (run([&](ember_error *error) {
+        return ember_beams_get(found.get(), rows.size(), &one, sizeof one, error);
+    }))
+        rows.push_back({{one.ids, one.ids + one.len}, copy(one.text), one.score});
+    return rows;
+}
+
+}  // namespace detail
+
 // Embeddings, one row a text.
 class Embeddings {
   public:
@@ -482,6 +572,59 @@ struct Sparse {
     std::vector<std::uint32_t> ids;
     std::vector<float> weights;
     std::size_t cut = 0;
+    // Where it is in C.
+    std::shared_ptr<const ember_sparse_vectors> from;
+    std::size_t index = 0;
+
+    // The product with another: how alike the two texts are.
+    float dot(const Sparse &other) const {
+        float product = 0;
+        detail::run([&](ember_error *error) {
+            return ember_sparse_vectors_dot(from.get(), index, other.from.get(), other.index, &product,
+                                            error);
+        });
+        return product;
+    }
+};
+
+// The vectors of a text's tokens, each of length 1.
+class TokenVectors {
+  public:
+    // Those of text number `index`.
+    TokenVectors(std::shared_ptr<const ember_token_vectors> from, std::size_t index)
+        : from_(std::move(from)), index_(index) {
+        detail::run([&](ember_error *error) {
+            return ember_token_vectors_get(from_.get(), index_, &rows_, sizeof rows_, error);
+        });
+    }
+    // How many vectors there are, and numbers in each.
+    std::size_t size() const { return rows_.len; }
+    std::size_t width() const { return rows_.width; }
+    span<const float> operator[](std::size_t i) const {
+        return span<const float>(rows_.values + i * rows_.width, rows_.width);
+    }
+    // The ids of the tokens that have a vector.
+    span<const std::uint32_t> ids() const { return span<const std::uint32_t>(rows_.ids, rows_.len); }
+    // All numbers, vector after vector.
+    span<const float> values() const {
+        return span<const float>(rows_.values, rows_.len * rows_.width);
+    }
+    // Tokens of the text that were left out to keep to the limit.
+    std::size_t cut() const { return rows_.cut; }
+    // How well a document answers this query.
+    float max_sim(const TokenVectors &document) const {
+        float score = 0;
+        detail::run([&](ember_error *error) {
+            return ember_token_vectors_max_sim(from_.get(), index_, document.from_.get(),
+                                               document.index_, &score, error);
+        });
+        return score;
+    }
+
+  private:
+    std::shared_ptr<const ember_token_vectors> from_;
+    std::size_t index_;
+    ember_token_rows rows_ = {};
 };
 
 // The tokens of a text.
@@ -656,6 +799,18 @@ class Session {
             return ember_session_feed_text(handle_.get(), detail::begin(text), text.size(), error);
         });
     }
+    // Reads the source of an encoder-decoder, and begins the target.
+    void read_source(span<const std::uint32_t> ids) {
+        detail::run([&](ember_error *error) {
+            return ember_session_read_source(handle_.get(), ids.data(), ids.size(), error);
+        });
+    }
+    // The likeliest continuations from where the session stands, which is left there, best first.
+    std::vector<Beam> beams(const GenerateOptions &options = {}, const BeamOptions &beams = {}) {
+        return detail::beams(options, beams, [&](auto generate, auto given, auto out, ember_error *error) {
+            return ember_session_beams(handle_.get(), generate, given, out, error);
+        });
+    }
     // The log-odds of each next token; empty before the first.
     std::vector<float> logits() {
         return detail::written<std::vector<float>>(
@@ -679,10 +834,9 @@ class Session {
         return bytes;
     }
     Stream generate(const GenerateOptions &options = {}) {
-        std::vector<const char *> stop;
-        ember_generate_options given = detail::convert(options, stop);
+        detail::Generate given(options);
         return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
-            return ember_session_generate(handle_.get(), &given, out, error);
+            return ember_session_generate(handle_.get(), &given.to, out, error);
         }));
     }
     // Goes back to the first `len` tokens.
@@ -768,10 +922,9 @@ class Chat {
     }
     // Says something as the user; the reply comes as a stream.
     Stream say(std::string_view text, const GenerateOptions &options = {}) {
-        std::vector<const char *> stop;
-        ember_generate_options given = detail::convert(options, stop);
+        detail::Generate given(options);
         return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
-            return ember_chat_say(handle_.get(), detail::begin(text), text.size(), &given, out, error);
+            return ember_chat_say(handle_.get(), detail::begin(text), text.size(), &given.to, out, error);
         }));
     }
     // The messages so far; a reply is among them once it has ended.
@@ -847,28 +1000,86 @@ struct Verification {
     std::vector<Step> steps;
 };
 
-// Numbers for each token of a batch: logits of a decoder, hidden states of an encoder.
-class Output {
+// Numbers for each token of a batch, [B, T, W].
+class States {
   public:
-    Output(std::vector<float> values, std::size_t tokens, std::size_t width,
-           std::vector<std::size_t> lengths)
-        : values_(std::move(values)), tokens_(tokens), width_(width), lengths_(std::move(lengths)) {}
+    States(std::shared_ptr<const ember_output> from, const ember_array &array)
+        : from_(std::move(from)), array_(array) {}
     // Rows, tokens of the longest row, numbers a token.
-    std::size_t size() const { return lengths_.size(); }
-    std::size_t tokens() const { return tokens_; }
-    std::size_t width() const { return width_; }
-    // Tokens of each row.
-    const std::vector<std::size_t> &lengths() const { return lengths_; }
+    std::size_t size() const { return array_.shape[0]; }
+    std::size_t tokens() const { return array_.shape[1]; }
+    std::size_t width() const { return array_.shape[2]; }
     // The numbers of token `t` of row `b`; those beyond the row's length are zeros.
     span<const float> at(std::size_t b, std::size_t t) const {
-        return span<const float>(values_.data() + (b * tokens_ + t) * width_, width_);
+        return span<const float>(array_.data + (b * tokens() + t) * width(), width());
     }
     // All numbers, row-major.
-    const std::vector<float> &values() const { return values_; }
+    span<const float> values() const {
+        return span<const float>(array_.data, size() * tokens() * width());
+    }
+
+  protected:
+    std::shared_ptr<const ember_output> from_;
 
   private:
-    std::vector<float> values_;
-    std::size_t tokens_, width_;
+    ember_array array_;
+};
+
+// Attention weights of one layer, [B, H, T, T]: how much each token takes of each token that it sees.
+class AttentionMaps {
+  public:
+    AttentionMaps(std::shared_ptr<const ember_output> from, const ember_array &array)
+        : from_(std::move(from)), array_(array) {}
+    // Rows, heads of queries, tokens of the longest row.
+    std::size_t size() const { return array_.shape[0]; }
+    std::size_t heads() const { return array_.shape[1]; }
+    std::size_t tokens() const { return array_.shape[2]; }
+    // The weights of token `t` of row `b` in a head, one for each token; those beyond the row's length are
+    // zeros.
+    span<const float> at(std::size_t b, std::size_t head, std::size_t t) const {
+        return span<const float>(array_.data + ((b * heads() + head) * tokens() + t) * tokens(),
+                                 tokens());
+    }
+    // All numbers, row-major.
+    span<const float> values() const {
+        return span<const float>(array_.data, size() * heads() * tokens() * tokens());
+    }
+
+  private:
+    std::shared_ptr<const ember_output> from_;
+    ember_array array_;
+};
+
+// What a forward pass gave: logits of a decoder, hidden states of an encoder, and what was asked for of the
+// layers between.
+class Output : public States {
+  public:
+    Output(std::shared_ptr<const ember_output> from, std::vector<std::size_t> lengths)
+        : States(from, array(from, ember_output_values)), lengths_(std::move(lengths)) {}
+    // Tokens of each row.
+    const std::vector<std::size_t> &lengths() const { return lengths_; }
+    // The hidden states after `layer` blocks, which ForwardOptions::hidden_states asked for.
+    States hidden_states(std::size_t layer) const {
+        return States(from_, array(from_, [&](auto output, auto out, auto size, ember_error *error) {
+            return ember_output_hidden_states(output, layer, out, size, error);
+        }));
+    }
+    // The attention weights of a layer, which ForwardOptions::attentions asked for.
+    AttentionMaps attentions(std::size_t layer) const {
+        return AttentionMaps(
+            from_, array(from_, [&](auto output, auto out, auto size, ember_error *error) {
+                return ember_output_attentions(output, layer, out, size, error);
+            }));
+    }
+
+  private:
+    template <class Call>
+    static ember_array array(const std::shared_ptr<const ember_output> &from, Call call) {
+        ember_array array;
+        detail::run([&](ember_error *error) { return call(from.get(), &array, sizeof array, error); });
+        return array;
+    }
+
     std::vector<std::size_t> lengths_;
 };
 
@@ -977,6 +1188,13 @@ class Model {
         }))
             result.steps.push_back({detail::copy(step.name), step.difference, step.scale});
         return result;
+    }
+
+    // Writes the model as a Hugging Face folder.
+    void save(const std::string &folder) const {
+        detail::run([&](ember_error *error) {
+            return ember_model_save(handle_.get(), folder.c_str(), error);
+        });
     }
 
     // Numbers of an embedding with these options.
@@ -1135,17 +1353,36 @@ class Model {
     std::vector<Sparse> sparse(span<const std::string_view> texts, const RunOptions &options = {}) const {
         detail::Run run(options);
         detail::Texts all(texts);
-        auto found = run.made<detail::Handle<ember_sparse_vectors, ember_sparse_vectors_free>>(
-            [&](auto out, ember_error *error) {
-                return ember_model_sparse(handle_.get(), all.data.data(), all.lengths.data(),
-                                          texts.size(), &run.options, out, error);
-            });
+        std::shared_ptr<const ember_sparse_vectors> found =
+            run.made<detail::Handle<ember_sparse_vectors, ember_sparse_vectors_free>>(
+                [&](auto out, ember_error *error) {
+                    return ember_model_sparse(handle_.get(), all.data.data(), all.lengths.data(),
+                                              texts.size(), &run.options, out, error);
+                });
         std::vector<Sparse> vectors;
         ember_sparse one;
         while (detail::run([&](ember_error *error) {
             return ember_sparse_vectors_get(found.get(), vectors.size(), &one, sizeof one, error);
         }))
-            vectors.push_back({{one.ids, one.ids + one.len}, {one.weights, one.weights + one.len}, one.cut});
+            vectors.push_back({{one.ids, one.ids + one.len}, {one.weights, one.weights + one.len}, one.cut,
+                               found, vectors.size()});
+        return vectors;
+    }
+    // A vector for each token of each text, to compare by TokenVectors::max_sim. `role`: `query` or
+    // `document`.
+    std::vector<TokenVectors> embed_tokens(span<const std::string_view> texts, const std::string &role,
+                                           const RunOptions &options = {}) const {
+        detail::Run run(options);
+        detail::Texts all(texts);
+        std::shared_ptr<const ember_token_vectors> found =
+            run.made<detail::Handle<ember_token_vectors, ember_token_vectors_free>>(
+                [&](auto out, ember_error *error) {
+                    return ember_model_embed_tokens(handle_.get(), all.data.data(), all.lengths.data(),
+                                                    texts.size(), role.c_str(), &run.options, out,
+                                                    error);
+                });
+        std::vector<TokenVectors> vectors;
+        for (std::size_t i = 0; i < texts.size(); i++) vectors.emplace_back(found, i);
         return vectors;
     }
     // The probability that the second text of each pair follows the first.
@@ -1165,30 +1402,60 @@ class Model {
                    const ForwardOptions &options = {}) const {
         ember_forward_options given = EMBER_FORWARD_OPTIONS_INIT;
         if (options.cancel != nullptr) given.cancel = options.cancel->get();
-        std::vector<const std::uint32_t *> data;
-        std::vector<std::size_t> lengths;
-        std::size_t tokens = 0;
-        for (const std::vector<std::uint32_t> &row : rows) {
-            data.push_back(row.data());
-            lengths.push_back(row.size());
-            tokens = row.size() > tokens ? row.size() : tokens;
+        detail::Rows ids(rows);
+        std::optional<detail::Rows> targets;
+        if (options.decoder_ids) {
+            targets.emplace(*options.decoder_ids);
+            given.decoder_ids = detail::begins_at(targets->data);
+            given.decoder_lengths = targets->lengths.data();
+            given.decoder_count = targets->lengths.size();
         }
-        std::size_t width = info().output_width;
-        std::vector<float> values(rows.size() * tokens * width);
-        detail::run([&](ember_error *error) {
-            return ember_model_forward_with(handle_.get(), data.data(), lengths.data(), rows.size(),
-                                            &given, values.data(), values.size(), error);
-        });
-        return Output(std::move(values), tokens, width, std::move(lengths));
+        given.hidden_states = options.hidden_states.data();
+        given.hidden_state_count = options.hidden_states.size();
+        given.attentions = options.attentions.data();
+        given.attention_count = options.attentions.size();
+        detail::Handle<ember_output, ember_output_free> found(
+            detail::made<ember_output>([&](auto out, ember_error *error) {
+                return ember_model_forward_output(handle_.get(), ids.data.data(), ids.lengths.data(),
+                                                  rows.size(), &given, out, error);
+            }));
+        return Output(std::move(found), std::move(targets ? targets->lengths : ids.lengths));
+    }
+    // How often each expert of each block is chosen for the tokens of rows; nothing of a block without
+    // experts.
+    std::vector<std::vector<std::size_t>> expert_load(
+        span<const std::vector<std::uint32_t>> rows) const {
+        detail::Rows ids(rows);
+        detail::Handle<ember_expert_load, ember_expert_load_free> found(
+            detail::made<ember_expert_load>([&](auto out, ember_error *error) {
+                return ember_model_expert_load(handle_.get(), ids.data.data(), ids.lengths.data(),
+                                               rows.size(), out, error);
+            }));
+        std::vector<std::vector<std::size_t>> blocks;
+        const std::size_t *counts = nullptr;
+        std::size_t len = 0;
+        while (detail::run([&](ember_error *error) {
+            return ember_expert_load_get(found.get(), blocks.size(), &counts, &len, error);
+        }))
+            blocks.emplace_back(counts, counts + len);
+        return blocks;
     }
 
     Stream generate(std::string_view prompt, const GenerateOptions &options = {}) const {
-        std::vector<const char *> stop;
-        ember_generate_options given = detail::convert(options, stop);
+        detail::Generate given(options);
         return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
-            return ember_model_generate(handle_.get(), detail::begin(prompt), prompt.size(), &given,
-                                        out, error);
+            return ember_model_generate(handle_.get(), detail::begin(prompt), prompt.size(),
+                                        &given.to, out, error);
         }));
+    }
+
+    // The likeliest continuations of a text, or answers to the source of an encoder-decoder, best first.
+    std::vector<Beam> beams(std::string_view prompt, const GenerateOptions &options = {},
+                            const BeamOptions &beams = {}) const {
+        return detail::beams(options, beams, [&](auto generate, auto given, auto out, ember_error *error) {
+            return ember_model_beams(handle_.get(), detail::begin(prompt), prompt.size(), generate,
+                                     given, out, error);
+        });
     }
 
     // The text that the chat template makes of messages, up to where the model answers.
@@ -1206,11 +1473,10 @@ class Model {
                          span<const Variable> variables = {}) const {
         auto given = detail::convert_all<ember_message>(messages);
         auto extra = detail::convert_all<ember_variable>(variables);
-        std::vector<const char *> stop;
-        ember_generate_options chosen = detail::convert(options, stop);
+        detail::Generate chosen(options);
         return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
             return ember_model_generate_chat(handle_.get(), given.data(), given.size(), extra.data(),
-                                             extra.size(), &chosen, out, error);
+                                             extra.size(), &chosen.to, out, error);
         }));
     }
     // Begins a conversation.

@@ -61,6 +61,22 @@ pub struct ember_generate_options {
     pub prefill_chunk: usize,
     /// 1 goes on past the model's end-of-text tokens; else 0.
     pub ignore_eos: i32,
+    /// Tokens to generate before one that ends the text may come. Else 0.
+    pub min_tokens: usize,
+    /// No row of so many tokens comes twice, the prompt's among them; 0 is off. Else off.
+    pub no_repeat_ngram: usize,
+    /// Rows of tokens that never come, of one token or more; NULL and 0 of them: the file's.
+    pub bad_words: *const *const u32,
+    /// The length of each.
+    pub bad_word_lengths: *const usize,
+    /// How many.
+    pub bad_word_count: usize,
+    /// Tokens that never come; NULL and 0 of them: the file's.
+    pub suppress: *const u32,
+    /// How many.
+    pub suppress_count: usize,
+    /// The first token of an encoder-decoder's target, such as the language to translate to. Else none.
+    pub first_token: i64,
 }
 
 impl Options for ember_generate_options {
@@ -85,6 +101,14 @@ impl Options for ember_generate_options {
             logprobs: usize::MAX,
             prefill_chunk: usize::MAX,
             ignore_eos: 0,
+            min_tokens: usize::MAX,
+            no_repeat_ngram: usize::MAX,
+            bad_words: std::ptr::null(),
+            bad_word_lengths: std::ptr::null(),
+            bad_word_count: 0,
+            suppress: std::ptr::null(),
+            suppress_count: 0,
+            first_token: -1,
         }
     }
 }
@@ -110,6 +134,22 @@ pub(crate) fn convert(given: *const ember_generate_options) -> Outcome<GenerateO
     options.logprobs = set_size(given.logprobs);
     options.prefill_chunk = set_size(given.prefill_chunk);
     options.ignore_eos = set_switch("ignore_eos", given.ignore_eos)?.unwrap_or(false);
+    options.min_tokens = set_size(given.min_tokens);
+    options.no_repeat_ngram = set_size(given.no_repeat_ngram);
+    if given.bad_word_count > 0 || !given.bad_words.is_null() {
+        let lengths = ("bad_word_lengths", given.bad_word_lengths);
+        let words = raw::rows(("bad_words", given.bad_words), lengths, given.bad_word_count)?;
+        options.bad_words = Some(words.into_iter().map(<[u32]>::to_vec).collect());
+    }
+    if given.suppress_count > 0 || !given.suppress.is_null() {
+        options.suppress =
+            Some(raw::slice("suppress", given.suppress, given.suppress_count)?.to_vec());
+    }
+    if given.first_token != -1 {
+        let id = u32::try_from(given.first_token);
+        let problem = |_| argument("first_token", format!("is {}, no id", given.first_token));
+        options.first_token = Some(id.map_err(problem)?);
+    }
     Ok(options)
 }
 
@@ -250,8 +290,8 @@ pub(crate) fn give(
     handle::give(out, Stream { state: Mutex::new(state), cancel })
 }
 
-/// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL. `options` may be NULL. The
-/// prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
+/// Continues a text of `len` bytes, or up to its NUL with EMBER_NUL, or answers the source of an
+/// encoder-decoder, which the text then is. `options` may be NULL. The prompt is read at the first call of ember_stream_next. The stream keeps the model alive.
 ///
 /// Errors: EMBER_ERROR_MISSING without a tokenizer or for an encoder; EMBER_ERROR_TOO_LONG for a
 /// prompt longer than the window; EMBER_ERROR_ARGUMENT for an option out of range.

@@ -139,6 +139,35 @@ pub(crate) fn free<O: Object>(handle: *mut O::C) {
     });
 }
 
+/// Says which opaque types results of the core stand behind: `type of the core: type of C, "what it is
+/// called as an argument"`.
+macro_rules! results {
+    ($($kind:ty: $c:ident, $argument:literal;)*) => {$(
+        impl $crate::handle::Object for $kind {
+            type C = $c;
+            const NAME: &'static str = stringify!($c);
+            const ARGUMENT: &'static str = $argument;
+        }
+    )*};
+}
+pub(crate) use results;
+
+/// Item `index` of a row to the caller's struct; EMBER_DONE after the last.
+pub(crate) fn item<T, C: Copy>(
+    name: &str,
+    (out, size): (*mut C, usize),
+    row: &[T],
+    index: usize,
+    convert: impl FnOnce(&T) -> C,
+) -> Outcome<ember_status> {
+    let out = raw::sized_out(name, out, size)?;
+    let Some(item) = row.get(index) else {
+        return Ok(ember_status::EMBER_DONE);
+    };
+    out.set(convert(item));
+    Ok(ember_status::EMBER_OK)
+}
+
 /// Locks what a non-const handle stands for; a second thread is refused, not kept waiting.
 pub(crate) fn lock<'a, T>(name: &str, mutex: &'a Mutex<T>) -> Outcome<MutexGuard<'a, T>> {
     match mutex.try_lock() {

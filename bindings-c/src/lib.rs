@@ -12,6 +12,7 @@
 //! All `unsafe` is in `raw.rs`. Types have the names that they have in C.
 #![allow(non_camel_case_types)]
 
+mod beam;
 mod cancel;
 mod chat;
 mod device;
@@ -20,6 +21,7 @@ mod generate;
 mod handle;
 mod log;
 mod model;
+mod output;
 mod raw;
 mod session;
 mod status;

@@ -6,9 +6,8 @@ use std::ffi::c_char;
 use std::mem::offset_of;
 use std::sync::{Arc, OnceLock};
 
-use emberform::{ForwardOptions, Model, Verification};
+use emberform::{Model, Verification};
 
-use crate::cancel::{self, ember_cancel_token};
 use crate::device::{Entry, at, ember_device_info};
 use crate::handle::{self, Object};
 use crate::raw::{self, Options};
@@ -63,7 +62,7 @@ pub struct ember_model_info {
     /// Numbers of an embedding (D).
     pub width: usize,
     /// Numbers a token that ember_model_forward gives: the vocabulary (V) of a decoder, the width
-    /// of an encoder's hidden states.
+    /// of an encoder's hidden states, also of one beside a decoder.
     pub output_width: usize,
     /// Token ids are below this (V).
     pub vocab: usize,
@@ -81,8 +80,14 @@ pub struct ember_model_info {
     pub prompts: usize,
     /// Whether there is a tokenizer; without one a model takes token ids only.
     pub has_tokenizer: bool,
-    /// Whether it continues text: a decoder. An encoder only embeds.
+    /// Whether it makes text: a decoder, also of an encoder-decoder. An encoder only embeds.
     pub generates: bool,
+    /// Numbers of a hidden state (D).
+    pub hidden_width: usize,
+    /// Heads of queries (H).
+    pub heads: usize,
+    /// Whether it reads a source: an encoder-decoder.
+    pub reads_source: bool,
 }
 
 /// A tensor of the model's files.
@@ -193,7 +198,10 @@ pub extern "C" fn ember_model_describe(
             tensors: model.tensors().len(),
             prompts: model.prompts().count(),
             has_tokenizer: model.tokenizer().is_some(),
-            generates: model.decoder().is_some(),
+            generates: model.spec().has_logits(),
+            hidden_width: model.spec().width,
+            heads: model.spec().attention.heads,
+            reads_source: model.seq2seq().is_some(),
         });
         Ok(())
     })
@@ -288,86 +296,22 @@ pub extern "C" fn ember_model_prompt(
     })
 }
 
-/// What is chosen about a forward pass.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct ember_forward_options {
-    /// `sizeof(ember_forward_options)`; EMBER_FORWARD_OPTIONS_INIT sets it.
-    pub struct_size: usize,
-    /// Stops the work from another thread; NULL for none.
-    pub cancel: *const ember_cancel_token,
-}
-
-impl Options for ember_forward_options {
-    const FIRST: usize = offset_of!(Self, cancel) + size_of::<*const ember_cancel_token>();
-    fn defaults() -> Self {
-        ember_forward_options { struct_size: size_of::<Self>(), cancel: std::ptr::null() }
-    }
-}
-
-/// Runs the network on rows of token ids: logits of a decoder, hidden states of an encoder.
+/// Writes the model as a Hugging Face folder, `folder` ended by a NUL and made where it is missing: the
+/// weights in `model.safetensors` under the checkpoint's own names, and copies of the other files. Each
+/// file is written whole under another name and renamed.
 ///
-/// Row i is `rows[i]`, `lengths[i]` ids long; rows may differ in length. With T the longest length,
-/// writes [count, T, W] floats to `out`, W = `ember_model_info.output_width`; those beyond a row's
-/// length are zeros. `out_len` counts floats.
-///
-/// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary or too short an `out`;
-/// EMBER_ERROR_TOO_LONG for a row longer than the window; EMBER_ERROR_MEMORY; EMBER_ERROR_DEVICE.
+/// Errors: EMBER_ERROR_MISSING for a model from a GGUF file; EMBER_ERROR_ARGUMENT for the model's own
+/// folder or one in it; EMBER_ERROR_UNSUPPORTED for weights that were rounded to 8 bits on opening;
+/// EMBER_ERROR_IO when a file cannot be written; EMBER_ERROR_DEVICE.
 #[unsafe(no_mangle)]
-pub extern "C" fn ember_model_forward(
+pub extern "C" fn ember_model_save(
     model: *const ember_model,
-    rows: *const *const u32,
-    lengths: *const usize,
-    count: usize,
-    out: *mut f32,
-    out_len: usize,
+    folder: *const c_char,
     error: *mut ember_error,
 ) -> ember_status {
     handle::with(model, error, |opened: Arc<Opened>| {
-        forward(&opened.model, rows, lengths, count, std::ptr::null(), (out, out_len))
+        Ok(opened.model.save(raw::string("folder", folder)?)?)
     })
-}
-
-/// ember_model_forward as `options` say, which may be NULL.
-///
-/// Errors: as ember_model_forward; EMBER_ERROR_CANCELLED.
-#[unsafe(no_mangle)]
-pub extern "C" fn ember_model_forward_with(
-    model: *const ember_model,
-    rows: *const *const u32,
-    lengths: *const usize,
-    count: usize,
-    options: *const ember_forward_options,
-    out: *mut f32,
-    out_len: usize,
-    error: *mut ember_error,
-) -> ember_status {
-    handle::with(model, error, |opened: Arc<Opened>| {
-        forward(&opened.model, rows, lengths, count, options, (out, out_len))
-    })
-}
-
-fn forward(
-    model: &Model,
-    rows: *const *const u32,
-    lengths: *const usize,
-    count: usize,
-    options: *const ember_forward_options,
-    (out, out_len): (*mut f32, usize),
-) -> Outcome {
-    let lengths = raw::slice("lengths", lengths, count)?;
-    let pointers = raw::slice("rows", rows, count)?;
-    let mut rows = raw::reserved::<&[u32]>(count)?;
-    for (i, (row, len)) in pointers.iter().zip(lengths).enumerate() {
-        rows.push(raw::slice(&format!("rows[{i}]"), *row, *len)?);
-    }
-    let given = raw::options(options)?;
-    let mut options = ForwardOptions::default();
-    options.cancel = cancel::optional("cancel", given.cancel)?;
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    let needed = product("numbers", &[count, longest, output_width(model)])?;
-    let out = raw::buffer("out", out, out_len, needed)?;
-    out.fill(model.forward_with(&rows, &options)?.as_slice())
 }
 
 /// The product of sizes, or a fault when no memory has so many.
@@ -378,7 +322,8 @@ pub(crate) fn product(what: &'static str, sizes: &[usize]) -> Outcome<usize> {
     })
 }
 
-fn output_width(model: &Model) -> usize {
+/// Numbers a token of a forward pass without decoder ids.
+pub(crate) fn output_width(model: &Model) -> usize {
     match model.decoder() {
         Some(_) => model.spec().vocab,
         None => model.spec().width,

@@ -69,6 +69,21 @@ pub(crate) fn slice<'a, T>(name: &str, data: *const T, len: usize) -> Outcome<&'
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
 }
 
+/// `count` rows of ids, each with its length.
+pub(crate) fn rows<'a>(
+    (name, data): (&str, *const *const u32),
+    (lengths_name, lengths): (&str, *const usize),
+    count: usize,
+) -> Outcome<Vec<&'a [u32]>> {
+    let lengths = slice(lengths_name, lengths, count)?;
+    let pointers = slice(name, data, count)?;
+    let mut rows = reserved(count)?;
+    for (i, (row, len)) in pointers.iter().zip(lengths).enumerate() {
+        rows.push(slice(&format!("{name}[{i}]"), *row, *len)?);
+    }
+    Ok(rows)
+}
+
 fn checked<T>(name: &str, data: *const T) -> Outcome {
     if data.is_null() {
         return Err(argument(name, "is NULL"));

@@ -80,6 +80,25 @@ pub extern "C" fn ember_session_feed(
     })
 }
 
+/// Reads the source of an encoder-decoder, once for all that is generated from it, and begins the target
+/// with the token that the model's files name; where they name none, ember_session_feed begins it. What
+/// the session held before is forgotten.
+///
+/// Errors: EMBER_ERROR_MISSING for a model that is no encoder-decoder; EMBER_ERROR_ARGUMENT for a source
+/// without tokens; else as ember_session_feed.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_session_read_source(
+    session: *mut ember_session,
+    ids: *const u32,
+    count: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(session, error, |sequence: Arc<Sequence>| {
+        let ids = raw::slice("ids", ids, count)?;
+        Ok(sequence.lock()?.read_source(ids)?)
+    })
+}
+
 /// Reads a text of `len` bytes, or up to its NUL with EMBER_NUL. The first one of a sequence begins
 /// it with the model's opening token where it has one; later ones join as they are.
 ///
@@ -164,7 +183,7 @@ pub extern "C" fn ember_session_cache_bytes(
     })
 }
 
-/// Forgets all tokens, and that anything was cancelled.
+/// Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_session_reset(
     session: *mut ember_session,

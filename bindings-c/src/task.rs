@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use emberform::{
     Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions, RunOptions,
-    Sparse, TokenOptions, ZeroShotOptions,
+    Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions,
 };
 
 use crate::cancel::{self, ember_cancel_token};
 use crate::device::at;
 use crate::embed::{self, ember_progress_function};
-use crate::handle::{self, Object};
+use crate::handle::{self, item, results};
 use crate::model::{Opened, ember_model, set_size, set_switch};
 use crate::raw::{self, Options};
-use crate::status::{Outcome, ember_error, ember_status, ember_status::*, ember_text};
+use crate::status::{Outcome, ember_error, ember_status, ember_text};
 
 /// Tokens for the masks of a text: a row a mask, likeliest first.
 pub struct ember_fills {
@@ -43,6 +43,11 @@ pub struct ember_answers {
 
 /// Sparse vectors of texts, one a text.
 pub struct ember_sparse_vectors {
+    _opaque: (),
+}
+
+/// Vectors of texts' tokens, one list a text.
+pub struct ember_token_vectors {
     _opaque: (),
 }
 
@@ -130,6 +135,22 @@ pub struct ember_sparse {
     pub weights: *const f32,
     /// How many there are.
     pub len: usize,
+    /// Tokens of the text that were left out to keep to the limit.
+    pub cut: usize,
+}
+
+/// The vectors of a text's tokens, each of length 1.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_token_rows {
+    /// The numbers, vector after vector in the order of the tokens, [len, width].
+    pub values: *const f32,
+    /// The ids of the tokens that have a vector, special ones and markers among them.
+    pub ids: *const u32,
+    /// How many vectors there are.
+    pub len: usize,
+    /// Numbers in a vector.
+    pub width: usize,
     /// Tokens of the text that were left out to keep to the limit.
     pub cut: usize,
 }
@@ -366,39 +387,13 @@ fn pairs<'a>(given: *const ember_pair, count: usize) -> Outcome<Vec<(&'a str, &'
     Ok(pairs)
 }
 
-/// What stands behind handles of results.
-macro_rules! results {
-    ($($kind:ty: $c:ident, $argument:literal;)*) => {$(
-        impl Object for $kind {
-            type C = $c;
-            const NAME: &'static str = stringify!($c);
-            const ARGUMENT: &'static str = $argument;
-        }
-    )*};
-}
-
 results! {
     Vec<Vec<Fill>>: ember_fills, "fills";
     Vec<Classes>: ember_classes, "classes";
     Vec<Vec<Entity>>: ember_entities, "entities";
     Vec<Answer>: ember_answers, "answers";
     Vec<Sparse>: ember_sparse_vectors, "vectors";
-}
-
-/// Item `index` of a row to the caller's struct; EMBER_DONE after the last.
-fn item<T, C: Copy>(
-    name: &str,
-    (out, size): (*mut C, usize),
-    row: &[T],
-    index: usize,
-    convert: impl FnOnce(&T) -> C,
-) -> Outcome<ember_status> {
-    let out = raw::sized_out(name, out, size)?;
-    let Some(item) = row.get(index) else {
-        return Ok(EMBER_DONE);
-    };
-    out.set(convert(item));
-    Ok(EMBER_OK)
+    Vec<TokenVectors>: ember_token_vectors, "vectors";
 }
 
 /// The likeliest tokens for each mask of a text of `len` bytes, or up to the NUL with EMBER_NUL.
@@ -789,10 +784,111 @@ pub extern "C" fn ember_sparse_vectors_get(
     })
 }
 
+/// The product of vector number `index` with vector number `other_index` of `others`, which may be
+/// `vectors`: how alike the two texts are.
+///
+/// Errors: EMBER_ERROR_ARGUMENT when there is no such vector.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_sparse_vectors_dot(
+    vectors: *const ember_sparse_vectors,
+    index: usize,
+    others: *const ember_sparse_vectors,
+    other_index: usize,
+    product_out: *mut f32,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(vectors, error, |vectors: Arc<Vec<Sparse>>| {
+        let others: Arc<Vec<Sparse>> = handle::get("others", others)?;
+        let out = raw::out("product_out", product_out)?;
+        out.set(at("index", &vectors, index)?.dot(at("other_index", &others, other_index)?));
+        Ok(())
+    })
+}
+
 /// Frees the vectors.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_sparse_vectors_free(vectors: *mut ember_sparse_vectors) {
     handle::free::<Vec<Sparse>>(vectors)
+}
+
+/// A vector for each token of each of `count` texts, to compare token by token with
+/// ember_token_vectors_max_sim (ColBERT): what sentence-transformers' MultiVectorEncoder computes for the
+/// same folder. Text i is `lengths[i]` bytes long; `lengths` may be NULL when each is ended by a NUL.
+/// `role`, ended by a NUL, is `query` for what is searched for and `document` for what is found: the two
+/// are marked and cut differently. `options` may be NULL.
+///
+/// Errors: EMBER_ERROR_MISSING without a tokenizer, or for a folder that does not say how token vectors
+/// are made; EMBER_ERROR_ARGUMENT for another role or an option out of range; EMBER_ERROR_CANCELLED;
+/// EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_embed_tokens(
+    model: *const ember_model,
+    texts: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    role: *const c_char,
+    options: *const ember_run_options,
+    vectors_out: *mut *mut ember_token_vectors,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(model, error, |opened: Arc<Opened>| {
+        let texts = raw::texts("texts", texts, lengths, count)?;
+        let role: TextRole = raw::string("role", role)?.parse()?;
+        let options = run(options)?;
+        let out = raw::out("vectors_out", vectors_out)?;
+        handle::give(out, opened.model.embed_tokens(&texts, role, &options)?)
+    })
+}
+
+/// The vectors of text number `index`; EMBER_DONE after the last. Their arrays live as long as `vectors`.
+/// `rows_size` is `sizeof(ember_token_rows)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_token_vectors_get(
+    vectors: *const ember_token_vectors,
+    index: usize,
+    rows_out: *mut ember_token_rows,
+    rows_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(vectors, error, |vectors: Arc<Vec<TokenVectors>>| {
+        item("rows_out", (rows_out, rows_size), &vectors, index, |rows: &TokenVectors| {
+            ember_token_rows {
+                values: rows.as_slice().as_ptr(),
+                ids: rows.ids().as_ptr(),
+                len: rows.len(),
+                width: rows.width(),
+                cut: rows.cut(),
+            }
+        })
+    })
+}
+
+/// How well text number `document` of `documents` answers text number `query` of `queries`: the sum, over
+/// the query's vectors, of the largest product with one of the document's (MaxSim). 0 for a document
+/// without a vector, or vectors of another width.
+///
+/// Errors: EMBER_ERROR_ARGUMENT when there is no such text.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_token_vectors_max_sim(
+    queries: *const ember_token_vectors,
+    query: usize,
+    documents: *const ember_token_vectors,
+    document: usize,
+    score_out: *mut f32,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(queries, error, |queries: Arc<Vec<TokenVectors>>| {
+        let documents: Arc<Vec<TokenVectors>> = handle::get("documents", documents)?;
+        let out = raw::out("score_out", score_out)?;
+        out.set(at("query", &queries, query)?.max_sim(at("document", &documents, document)?));
+        Ok(())
+    })
+}
+
+/// Frees the vectors.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_token_vectors_free(vectors: *mut ember_token_vectors) {
+    handle::free::<Vec<TokenVectors>>(vectors)
 }
 
 /// The probability that the second text of each of `count` pairs follows the first: BERT's next

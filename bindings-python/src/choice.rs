@@ -34,9 +34,11 @@ macro_rules! choices {
 
 choices! {
     AggregationName: emberform::Aggregation = "none" | "simple" | "first" | "average" | "max";
+    EarlyStoppingName: emberform::EarlyStopping = "full" | "likely" | "never";
     PoolingName: emberform::Pooling =
         "mean" | "cls" | "lasttoken" | "max" | "mean_sqrt_len_tokens" | "weightedmean";
     PrecisionName: emberform::Precision = "stored" | "f32" | "int8";
+    RoleName: emberform::TextRole = "query" | "document";
     ScoringName: emberform::Scoring = "softmax" | "sigmoid" | "none";
     UnknownName: emberform::Unknown = "error" | "skip" | "zero" | "subwords";
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use emberform::{CancelToken, Error, GenerateOptions, Generation, Result};
+use emberform::{BeamOptions, CancelToken, Error, GenerateOptions, Generation, Result};
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -12,9 +12,10 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use pyo3::{PyTypeInfo, type_hint_identifier, type_hint_subscript};
 
 use crate::chat::{Chat, Messages, Variables};
+use crate::choice::EarlyStoppingName;
 use crate::error::raise;
 use crate::model::Model;
-use crate::numpy::{Array, Count, Given, Ids, Texts, word};
+use crate::numpy::{Array, Count, Given, Ids, Several, Texts, word};
 use crate::run::{is_long, run};
 
 /// Writes methods that take the options of a generation as keyword arguments: a block of
@@ -25,7 +26,7 @@ use crate::run::{is_long, run};
 /// methods! {
 ///     impl Class {
 ///         /// What it does.
-///         fn name(argument: Type, ...; keyword: Type, ...) = work;
+///         fn name(argument: Type, ...; keyword: Type, ...) -> Result = work;
 ///     }
 /// }
 /// ```
@@ -35,7 +36,8 @@ macro_rules! methods {
     (impl $class:ident {
         $(
             $(#[doc = $doc:tt])*
-            fn $name:ident($($given:ident: $kind:ident),* $(; $($word:ident: $sort:ident),*)?) = $work:ident;
+            fn $name:ident($($given:ident: $kind:ident),* $(; $($word:ident: $sort:ident),*)?)
+                -> $result:ty = $work:ident;
         )*
     }) => {
         #[pymethods]
@@ -46,7 +48,9 @@ macro_rules! methods {
                     $($given,)* *, $($($word=None,)*)? max_tokens=None, temperature=None,
                     top_k=None, top_p=None, min_p=None, repetition_penalty=None,
                     frequency_penalty=None, presence_penalty=None, penalty_window=None, seed=None,
-                    stop=None, stop_ids=None, logprobs=None, prefill_chunk=None, ignore_eos=false
+                    stop=None, stop_ids=None, logprobs=None, prefill_chunk=None, ignore_eos=false,
+                    min_tokens=None, no_repeat_ngram=None, bad_words=None, suppress=None,
+                    first_token=None
                 ))]
                 fn $name(
                     &self,
@@ -68,7 +72,12 @@ macro_rules! methods {
                     logprobs: Option<Count>,
                     prefill_chunk: Option<Count>,
                     ignore_eos: bool,
-                ) -> PyResult<Stream> {
+                    min_tokens: Option<Count>,
+                    no_repeat_ngram: Option<Count>,
+                    bad_words: Option<Several<Ids>>,
+                    suppress: Option<Ids>,
+                    first_token: Option<Count>,
+                ) -> PyResult<$result> {
                     let mut options = GenerateOptions::default();
                     options.max_tokens = max_tokens.given(py, "max_tokens")?;
                     options.temperature = temperature;
@@ -85,6 +94,12 @@ macro_rules! methods {
                     options.logprobs = logprobs.given(py, "logprobs")?;
                     options.prefill_chunk = prefill_chunk.given(py, "prefill_chunk")?;
                     options.ignore_eos = ignore_eos;
+                    options.min_tokens = min_tokens.given(py, "min_tokens")?;
+                    options.no_repeat_ngram = no_repeat_ngram.given(py, "no_repeat_ngram")?;
+                    options.bad_words =
+                        bad_words.map(|words| words.0.into_iter().map(|word| word.0).collect());
+                    options.suppress = suppress.map(|ids| ids.0);
+                    options.first_token = first_token.given(py, "first_token")?;
                     self.$work(py, $($given,)* $($($word,)*)? &options)
                 }
             )*
@@ -94,7 +109,8 @@ macro_rules! methods {
 
 methods! {
     impl Model {
-        /// Continues a text: a stream of pieces, each made when it is asked for.
+        /// Continues a text, or answers the source of an encoder-decoder: a stream of pieces, each
+        /// made when it is asked for.
         ///
         /// What is not given comes from the model's `generation_config.json`, then from the library:
         /// greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
@@ -111,11 +127,36 @@ methods! {
         /// `logprobs`: give this many of the likeliest tokens with each token.
         /// `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
         /// `ignore_eos`: go on past the model's end-of-text tokens.
+        /// `min_tokens`: tokens to generate before one that ends the text may come.
+        /// `no_repeat_ngram`: no row of so many tokens comes twice, the prompt's among them; 0 is off.
+        /// `bad_words`: rows of token ids that never come. Default: the file's.
+        /// `suppress`: tokens that never come. Default: the file's.
+        /// `first_token`: the first token of an encoder-decoder's target, such as the language to
+        /// translate to.
         ///
         /// Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
         /// than the window, ValueError for an option out of range. What goes wrong later is raised by
         /// the stream.
-        fn generate(prompt: PyBackedStr) = continue_text;
+        fn generate(prompt: PyBackedStr) -> Stream = continue_text;
+
+        /// The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
+        /// first: beam search.
+        ///
+        /// `beams`: rows that are followed at once, 1 to 1024. Default: the file's, else 4.
+        /// `sequences`: rows that are given back, at most `beams`. Default: 1.
+        /// `length_penalty`: power of a row's length that the sum of its log-probabilities is divided
+        /// by: above 0 favours long rows, below 0 short ones. Default: the file's, else 1.
+        /// `early_stopping`: when to stop. "full": as soon as there are as many ended rows as beams;
+        /// "likely": when the best row that goes on, at its present length, is worse than all ended
+        /// ones; "never": when it would be worse at any length. Default: the file's, else "likely".
+        /// The other options are those of `generate`; what is for drawing does nothing.
+        ///
+        /// Raises as `generate`, ValueError for a temperature above 0 and for `stop`, CancelledError,
+        /// DeviceError, NotFiniteError.
+        fn beams(
+            prompt: PyBackedStr;
+            beams: Count, sequences: Count, length_penalty: f32, early_stopping: EarlyStoppingName
+        ) -> Vec<Beam> = search;
 
         /// Answers messages: a stream of pieces, each made when it is asked for. For a conversation
         /// of several turns, `chat` keeps what was read.
@@ -125,7 +166,7 @@ methods! {
         /// The other options are those of `generate`.
         ///
         /// Raises as `generate` and as `chat_prompt`.
-        fn generate_chat(messages: Messages; variables: Variables) = reply;
+        fn generate_chat(messages: Messages; variables: Variables) -> Stream = reply;
     }
 }
 
@@ -134,7 +175,16 @@ methods! {
         /// Generates from where the sequence stands; the tokens made join it.
         ///
         /// Options and errors are those of `Model.generate`; ValueError also before anything was fed.
-        fn generate() = go_on;
+        fn generate() -> Stream = go_on;
+
+        /// The likeliest continuations from where the sequence stands, which is left there, best
+        /// first: beam search. When blocks with a sliding window have let go of what they held, the
+        /// session is empty after.
+        ///
+        /// Options and errors are those of `Model.beams`; ValueError also before anything was fed.
+        fn beams(;
+            beams: Count, sequences: Count, length_penalty: f32, early_stopping: EarlyStoppingName
+        ) -> Vec<Beam> = search;
     }
 }
 
@@ -152,7 +202,68 @@ methods! {
         /// option out of range or messages that the template refuses, FormatError and
         /// UnsupportedError when the template is not what it should be; the messages are as before
         /// then.
-        fn say(text: PyBackedStr) = speak;
+        fn say(text: PyBackedStr) -> Stream = speak;
+    }
+}
+
+/// The options of a beam search.
+pub fn beam_options(
+    py: Python<'_>,
+    beams: Option<Count>,
+    sequences: Option<Count>,
+    length_penalty: Option<f32>,
+    early_stopping: Option<EarlyStoppingName>,
+) -> PyResult<BeamOptions> {
+    let mut options = BeamOptions::default();
+    options.beams = beams.given(py, "beams")?;
+    options.sequences = sequences.given(py, "sequences")?;
+    options.length_penalty = length_penalty;
+    options.early_stopping = early_stopping.given(py, "early_stopping")?;
+    Ok(options)
+}
+
+/// A row of tokens that beam search found.
+#[pyclass(frozen, module = "emberform")]
+pub struct Beam(emberform::Beam);
+
+#[pymethods]
+impl Beam {
+    /// The tokens after the prompt, with the one that ended the row: uint32 [T].
+    #[getter]
+    fn ids(&self) -> Array<u32> {
+        Array::flat(self.0.ids.clone())
+    }
+
+    /// Their text, without special tokens; empty without a tokenizer.
+    #[getter]
+    fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The sum of the tokens' log-probabilities, divided by their number to the power of the length
+    /// penalty.
+    #[getter]
+    fn score(&self) -> f32 {
+        self.0.score
+    }
+
+    /// The text, so that a row can be printed as it is.
+    fn __str__(&self) -> &str {
+        &self.0.text
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.ids.len()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Beam {:.4} of {} tokens: {:?}>", self.0.score, self.0.ids.len(), self.0.text)
+    }
+}
+
+impl From<emberform::Beam> for Beam {
+    fn from(beam: emberform::Beam) -> Self {
+        Beam(beam)
     }
 }
 
@@ -548,6 +659,21 @@ impl Session {
         Ok(Stream::new(source, lock(&self.cancel).clone(), false))
     }
 
+    fn search(
+        &self,
+        py: Python<'_>,
+        beams: Option<Count>,
+        sequences: Option<Count>,
+        length_penalty: Option<f32>,
+        early_stopping: Option<EarlyStoppingName>,
+        options: &GenerateOptions,
+    ) -> PyResult<Vec<Beam>> {
+        let how = beam_options(py, beams, sequences, length_penalty, early_stopping)?;
+        // How long it takes shows on the way.
+        let found = self.work(py, usize::MAX, |session| session.beams(options, &how))?;
+        Ok(found.into_iter().map(Beam::from).collect())
+    }
+
     fn read<T>(&self, py: Python<'_>, read: impl FnOnce(&emberform::Session) -> T) -> PyResult<T> {
         let session = claim("session", &self.inner).map_err(|error| raise(py, error))?;
         Ok(read(&session))
@@ -573,6 +699,16 @@ impl Session {
         self.work(py, ids.0.len(), |session| session.feed(&ids.0))
     }
 
+    /// Reads the source of an encoder-decoder, [T], once for all that is generated from it, and begins
+    /// the target with the token that the model's files name; where they name none, `feed` begins it.
+    /// What the session held before is forgotten.
+    ///
+    /// Raises MissingError for a model that is no encoder-decoder, ValueError for a source without
+    /// tokens or with one beyond the vocabulary, and as `feed`.
+    fn read_source(&self, py: Python<'_>, ids: Ids) -> PyResult<()> {
+        self.work(py, ids.0.len(), |session| session.read_source(&ids.0))
+    }
+
     /// Reads token ids, [T], and gives the logits after each: float32 [T, V].
     ///
     /// Raises as `feed`, and MemoryError when there is no room for the logits.
@@ -582,7 +718,18 @@ impl Session {
         Ok(Array { values: output.into_vec(), shape: vec![tokens, vocab] })
     }
 
-    /// Forgets all tokens, and that anything was cancelled.
+    /// Goes back to the first `length` tokens, or stays where it is when it has no more. There are no
+    /// logits until the next token is fed. What blocks with a sliding window have let go of does not
+    /// come back: when going back needs it, the session is empty after; `ids` tells.
+    fn truncate(&self, py: Python<'_>, length: Count) -> PyResult<()> {
+        let length = length.given(py, "length")?;
+        self.work(py, 0, |session| {
+            session.truncate(length);
+            Ok(())
+        })
+    }
+
+    /// Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.work(py, 0, |session| {
             session.reset();

@@ -4,6 +4,7 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::{type_hint_identifier, type_hint_subscript};
 
+use crate::error::raise;
 use crate::numpy::word;
 
 /// What a device is, as its word.
@@ -233,6 +234,19 @@ impl Spec {
     #[getter]
     fn has_logits(&self) -> bool {
         self.inner.has_logits()
+    }
+
+    /// The encoder whose states an encoder-decoder's blocks also look at; None for a model of one
+    /// stack. The other numbers are then the decoder's.
+    #[getter]
+    fn encoder(&self) -> Option<Spec> {
+        self.inner.encoder.as_deref().map(Spec::from)
+    }
+
+    /// How many numbers a model of this spec has: weights, biases and norms, each once.
+    #[getter]
+    fn parameters(&self, py: Python<'_>) -> PyResult<u64> {
+        self.inner.parameters().map_err(|error| raise(py, error))
     }
 
     fn __str__(&self) -> String {

@@ -14,6 +14,7 @@ mod info;
 mod log;
 mod model;
 mod numpy;
+mod output;
 mod progress;
 mod run;
 mod task;
@@ -46,13 +47,15 @@ mod _emberform {
     #[pymodule_export]
     use crate::chat::Chat;
     #[pymodule_export]
-    use crate::generate::{Piece, Session, Stats, Stream, Token};
+    use crate::generate::{Beam, Piece, Session, Stats, Stream, Token};
     #[pymodule_export]
     use crate::info::{DeviceInfo, Memory, Spec, Step, TensorInfo, Verification};
     #[pymodule_export]
     use crate::model::{Model, devices, open};
     #[pymodule_export]
-    use crate::task::{Answer, Class, Classes, Entity, Fill, Ranked, Sparse};
+    use crate::output::Output;
+    #[pymodule_export]
+    use crate::task::{Answer, Class, Classes, Entity, Fill, Ranked, Sparse, TokenVectors};
     #[pymodule_export]
     use crate::tokenizer::{DecodeStream, Encoding, Tokenizer};
     #[pymodule_export]

@@ -12,11 +12,12 @@ use pyo3::types::PyDict;
 use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
 use crate::chat::{Chat, Messages, Variables};
-use crate::choice::{PoolingName, PrecisionName};
+use crate::choice::{EarlyStoppingName, PoolingName, PrecisionName};
 use crate::error::{closed, raise};
-use crate::generate::{Session, Stream};
+use crate::generate::{Beam, Session, Stream, beam_options};
 use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
-use crate::numpy::{Array, Count, Given, Rows, STR, Texts, word};
+use crate::numpy::{Array, Count, Given, Rows, STR, Several, Texts, word};
+use crate::output::{Output, array};
 use crate::progress::Progress;
 use crate::run::{Job, is_long, run};
 use crate::tokenizer::Tokenizer;
@@ -128,6 +129,42 @@ impl Model {
         let model = self.get(py)?;
         let stream = py.detach(|| model.generate(&prompt, options));
         stream.map(Stream::of_model).map_err(|error| raise(py, error))
+    }
+
+    pub fn search(
+        &self,
+        py: Python<'_>,
+        prompt: PyBackedStr,
+        beams: Option<Count>,
+        sequences: Option<Count>,
+        length_penalty: Option<f32>,
+        early_stopping: Option<EarlyStoppingName>,
+        options: &GenerateOptions,
+    ) -> PyResult<Vec<Beam>> {
+        let (model, cancel) = (self.get(py)?, CancelToken::new());
+        let how = beam_options(py, beams, sequences, length_penalty, early_stopping)?;
+        let how = how.cancel(cancel.clone());
+        // How long it takes shows on the way.
+        let found = run(py, true, &cancel, || model.beams(&prompt, options, &how))?;
+        Ok(found.into_iter().map(Beam::from).collect())
+    }
+
+    /// A forward pass, and whether it was of a single row.
+    fn pass(
+        &self,
+        py: Python<'_>,
+        ids: Rows,
+        decoder_ids: Option<Rows>,
+        mut options: ForwardOptions,
+    ) -> PyResult<(emberform::Output, bool)> {
+        let (model, cancel) = (self.get(py)?, CancelToken::new());
+        let (rows, single) = ids.all();
+        options.decoder_ids = decoder_ids.map(|rows| rows.all().0);
+        options.cancel = Some(cancel.clone());
+        let all = rows.iter().chain(options.decoder_ids.iter().flatten());
+        let long = is_long(self.size, all.map(Vec::len).sum());
+        let output = run(py, long, &cancel, || model.forward_with(&rows, &options))?;
+        Ok((output, single))
     }
 
     pub fn reply(
@@ -257,30 +294,73 @@ impl Model {
     }
 
     /// The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder
-    /// (D).
+    /// (D), also of one beside a decoder.
     ///
     /// `ids`: one row, [T], or several of any lengths, [B, T]: sequences of int, or arrays of any
     /// integer type.
+    /// `decoder_ids`: of an encoder-decoder, the target's ids for each row, which is then the source's;
+    /// the decoder's logits come out.
     ///
     /// Returns float32, C-contiguous: [T, V] or [T, D] for one row, [B, T, V] or [B, T, D] for B
-    /// rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
+    /// rows, T the longest; with `decoder_ids` the longest of these. Row b has `len(ids[b])` tokens;
+    /// what is beyond is zeros.
     ///
-    /// Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
-    /// window, MemoryError when there is no room for the result, DeviceError.
-    fn forward(&self, py: Python<'_>, ids: Rows) -> PyResult<Array<f32>> {
-        let model = self.get(py)?;
-        let (rows, single) = match ids {
-            Rows::One(row) => (vec![row], true),
-            Rows::Many(rows) => (rows, false),
-        };
-        let tokens = rows.iter().map(Vec::len).sum();
-        let long = is_long(self.size, tokens);
-        let cancel = CancelToken::new();
-        let options = ForwardOptions::default().cancel(cancel.clone());
-        let output = run(py, long, &cancel, || model.forward_with(&rows, &options))?;
-        let shape = output.shape();
-        let shape = if single { shape[1..].to_vec() } else { shape.to_vec() };
-        Ok(Array { values: output.into_vec(), shape })
+    /// Raises ValueError for an id beyond the vocabulary, and for decoder ids that are not as many rows
+    /// or go to no encoder-decoder; TooLongError for a row longer than the window, MemoryError when
+    /// there is no room for the result, DeviceError.
+    #[pyo3(signature = (ids, *, decoder_ids=None))]
+    fn forward(
+        &self,
+        py: Python<'_>,
+        ids: Rows,
+        decoder_ids: Option<Rows>,
+    ) -> PyResult<Array<f32>> {
+        let (output, single) = self.pass(py, ids, decoder_ids, ForwardOptions::default())?;
+        Ok(array(output, single))
+    }
+
+    /// As `forward`, with hidden states and attention maps of chosen layers.
+    ///
+    /// `hidden_states`: layers whose hidden states to keep: 0 are those of the embeddings, i those
+    /// after i blocks; the last ones are taken after the last norm, as transformers'
+    /// `output_hidden_states` does. `range(model.spec.layers + 1)` is all.
+    /// `attentions`: layers whose attention weights to keep, from 0. On the CPU they are computed by a
+    /// slower way that has these weights.
+    ///
+    /// Raises as `forward`, ValueError for a layer that is not there, and for either with
+    /// `decoder_ids`.
+    #[pyo3(signature = (ids, *, decoder_ids=None, hidden_states=None, attentions=None))]
+    fn forward_with(
+        &self,
+        py: Python<'_>,
+        ids: Rows,
+        decoder_ids: Option<Rows>,
+        hidden_states: Option<Several<Count>>,
+        attentions: Option<Several<Count>>,
+    ) -> PyResult<Output> {
+        let states: Vec<usize> = hidden_states.given(py, "hidden_states")?.unwrap_or_default();
+        let maps: Vec<usize> = attentions.given(py, "attentions")?.unwrap_or_default();
+        let options = ForwardOptions::default()
+            .hidden_states(states.iter().copied())
+            .attentions(maps.iter().copied());
+        let (output, single) = self.pass(py, ids, decoder_ids, options)?;
+        Output::new(py, output, single, &states, &maps)
+    }
+
+    /// How often each expert of each block was chosen for the tokens of `ids`, which says whether a
+    /// router keeps its experts evenly busy and which of them a kind of text needs.
+    ///
+    /// `ids`: as in `forward`.
+    ///
+    /// Returns one int64 array a block: a count for each expert, [E], or [0] for a block without
+    /// experts. Those of a block sum to all tokens times the experts that a token goes through.
+    ///
+    /// Raises ValueError for an id beyond the vocabulary, TooLongError, DeviceError.
+    fn expert_load(&self, py: Python<'_>, ids: Rows) -> PyResult<Vec<Array<i64>>> {
+        let (model, (rows, _)) = (self.get(py)?, ids.all());
+        let load = py.detach(|| model.expert_load(&rows)).map_err(|error| raise(py, error))?;
+        let counts = |block: Vec<usize>| block.into_iter().map(|count| count as i64).collect();
+        Ok(load.into_iter().map(|block| Array::flat(counts(block))).collect())
     }
 
     /// Compares this model on its device with the same files on the CPU, on a few tokens: the

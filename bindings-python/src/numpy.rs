@@ -103,6 +103,28 @@ impl<'py, T: Number> IntoPyObject<'py> for Array<T> {
     }
 }
 
+/// An array that is kept to be given out more than once.
+pub struct Held(Py<PyAny>);
+
+impl Array<f32> {
+    /// Gives the numbers to numpy now.
+    pub fn held(self, py: Python<'_>) -> PyResult<Held> {
+        Ok(Held(self.into_pyobject(py)?.unbind()))
+    }
+}
+
+impl<'py> IntoPyObject<'py> for &Held {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = std::convert::Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = Array::<f32>::OUTPUT_TYPE;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Bound<'py, PyAny>, Self::Error> {
+        Ok(self.0.bind(py).clone())
+    }
+}
+
 /// `numpy.asarray`; numpy is imported when it is first needed, not with this package.
 fn as_array<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -211,6 +233,23 @@ impl From<u64> for Count {
     }
 }
 
+/// Several values, as anything that gives one after another.
+pub struct Several<T>(pub Vec<T>);
+
+impl<'py, T> FromPyObject<'_, 'py> for Several<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr =
+        type_hint_subscript!(type_hint_identifier!("collections.abc", "Iterable"), T::INPUT_TYPE);
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        given.try_iter()?.map(|item| item?.extract()).collect::<PyResult<_>>().map(Several)
+    }
+}
+
 /// A vector of numbers, as a list or an array.
 pub struct Vector(pub Vec<f32>);
 
@@ -256,6 +295,12 @@ impl Given<u32> for Count {
 impl<T, G: Given<T>> Given<Option<T>> for Option<G> {
     fn given(self, py: Python<'_>, name: &'static str) -> PyResult<Option<T>> {
         self.map(|value| value.given(py, name)).transpose()
+    }
+}
+
+impl<T, G: Given<T>> Given<Vec<T>> for Several<G> {
+    fn given(self, py: Python<'_>, name: &'static str) -> PyResult<Vec<T>> {
+        self.0.into_iter().map(|value| value.given(py, name)).collect()
     }
 }
 
@@ -323,6 +368,16 @@ impl<'py> FromPyObject<'_, 'py> for Ids {
 pub enum Rows {
     One(Vec<u32>),
     Many(Vec<Vec<u32>>),
+}
+
+impl Rows {
+    /// The rows, and whether a single one was given rather than a list of one.
+    pub fn all(self) -> (Vec<Vec<u32>>, bool) {
+        match self {
+            Rows::One(row) => (vec![row], true),
+            Rows::Many(rows) => (rows, false),
+        }
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Rows {

@@ -6,7 +6,7 @@ use emberform::{
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 
-use crate::choice::{AggregationName, ScoringName};
+use crate::choice::{AggregationName, RoleName, ScoringName};
 use crate::error::raise;
 use crate::model::Model;
 use crate::numpy::{Array, Count, Given, Pairs, Texts};
@@ -194,6 +194,47 @@ impl Sparse {
     }
 }
 
+/// The vectors of a text's tokens, each of length 1; from `Model.embed_tokens()`.
+#[pyclass(frozen, module = "emberform")]
+pub struct TokenVectors(emberform::TokenVectors);
+
+#[pymethods]
+impl TokenVectors {
+    /// The vectors in the order of the tokens: float32 [N, D].
+    #[getter]
+    fn vectors(&self) -> Array<f32> {
+        let shape = vec![self.0.len(), self.0.width()];
+        Array { values: self.0.as_slice().to_vec(), shape }
+    }
+
+    /// The ids of the tokens that have a vector, special ones and markers among them: uint32 [N].
+    #[getter]
+    fn ids(&self) -> Array<u32> {
+        Array::flat(self.0.ids().to_vec())
+    }
+
+    /// Tokens of the text that were left out to keep to the limit.
+    #[getter]
+    fn cut(&self) -> usize {
+        self.0.cut()
+    }
+
+    /// How well a document answers this query: the sum, over the query's vectors, of the largest
+    /// product with one of the document's (MaxSim). 0 for a document without a vector, or vectors of
+    /// another width.
+    fn max_sim(&self, py: Python<'_>, document: &TokenVectors) -> f32 {
+        py.detach(|| self.0.max_sim(&document.0))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<TokenVectors {} of width {}>", self.0.len(), self.0.width())
+    }
+}
+
 /// Bytes of pairs.
 fn size(pairs: &[(&str, &str)]) -> usize {
     pairs.iter().map(|(a, b)| a.len() + b.len()).sum()
@@ -206,18 +247,20 @@ impl Model {
     ///
     /// `top_k`: tokens for a mask. Default: 5.
     /// `targets`: only these tokens, each one token of the vocabulary.
+    /// `max_tokens`: most tokens of the text, special ones included.
     ///
     /// Raises MissingError without a tokenizer, a mask token or a head for it, ValueError for a text
     /// without a mask and for an option out of range, TooLongError for a text beyond the limit.
-    #[pyo3(signature = (text, *, top_k=None, targets=None))]
+    #[pyo3(signature = (text, *, top_k=None, targets=None, max_tokens=None))]
     fn fill_mask(
         &self,
         py: Python<'_>,
         text: PyBackedStr,
         top_k: Option<Count>,
         targets: Option<Texts>,
+        max_tokens: Option<Count>,
     ) -> PyResult<Vec<Vec<Fill>>> {
-        let (model, job) = (self.get(py)?, Job::new(py, None, None, None)?);
+        let (model, job) = (self.get(py)?, Job::new(py, max_tokens, None, None)?);
         let mut options = FillOptions::default().run(job.options.clone());
         options.top_k = top_k.given(py, "top_k")?;
         options.targets = targets.given(py, "targets")?;
@@ -471,6 +514,33 @@ impl Model {
         let bytes = given.iter().map(|text| text.len()).sum();
         let found = job.run(py, self, bytes, || model.sparse(&given, &job.options))?;
         Ok(found.into_iter().map(Sparse).collect())
+    }
+
+    /// A vector for each token of each text, to compare token by token with `TokenVectors.max_sim`
+    /// (ColBERT): what sentence-transformers' `MultiVectorEncoder` computes for the same folder, as
+    /// PyLate or sentence-transformers saved it.
+    ///
+    /// `role`: "query" for what is searched for, "document" for what is found: the two are marked and
+    /// cut differently.
+    /// `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+    ///
+    /// Raises MissingError for a folder that does not say how token vectors are made; else as `embed`.
+    #[pyo3(signature = (texts, role, *, max_tokens=None, batch_tokens=None, progress=None))]
+    fn embed_tokens(
+        &self,
+        py: Python<'_>,
+        texts: Texts,
+        role: RoleName,
+        max_tokens: Option<Count>,
+        batch_tokens: Option<Count>,
+        progress: Option<Progress>,
+    ) -> PyResult<Vec<TokenVectors>> {
+        let (model, job) = (self.get(py)?, Job::new(py, max_tokens, batch_tokens, progress)?);
+        let role = role.given(py, "role")?;
+        let given = texts.all();
+        let bytes = given.iter().map(|text| text.len()).sum();
+        let found = job.run(py, self, bytes, || model.embed_tokens(&given, role, &job.options))?;
+        Ok(found.into_iter().map(TokenVectors).collect())
     }
 
     /// The probability that the second text of each pair follows the first: BERT's next sentence,

@@ -46,6 +46,11 @@ impl AttentionMaps {
     pub fn as_slice(&self) -> &[f32] {
         &self.values
     }
+
+    /// All numbers, row-major, without a copy.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.values
+    }
 }
 
 /// What one pass through the network is asked to keep, by layer; the pass fills it.

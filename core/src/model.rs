@@ -332,6 +332,20 @@ impl Output {
         self.shown.maps.iter().find(|(own, _)| *own == layer).map(|(_, maps)| maps)
     }
 
+    /// Takes out what [`hidden_states`](Self::hidden_states) shows.
+    pub fn take_hidden_states(&mut self, layer: usize) -> Option<Output> {
+        let states = &mut self.shown.states;
+        let place = states.iter().position(|(own, _)| *own == layer)?;
+        Some(states.swap_remove(place).1)
+    }
+
+    /// Takes out what [`attentions`](Self::attentions) shows.
+    pub fn take_attentions(&mut self, layer: usize) -> Option<AttentionMaps> {
+        let maps = &mut self.shown.maps;
+        let place = maps.iter().position(|(own, _)| *own == layer)?;
+        Some(maps.swap_remove(place).1)
+    }
+
     /// All numbers, row-major, without a copy.
     pub fn into_vec(self) -> Vec<f32> {
         self.values
@@ -898,6 +912,9 @@ impl Model {
     ) -> Result<Vec<Beam>> {
         let ids = self.need_tokenizer("beams")?.encode(prompt, true)?.ids;
         let mut session = self.session()?;
+        if let Some(token) = &beams.cancel {
+            session.listen_to(token.clone());
+        }
         match self.seq2seq() {
             Some(_) => {
                 self.check_target("beams", &ids)?;

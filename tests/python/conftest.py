@@ -1,11 +1,15 @@
 """What the tests share: where models are, and models that are opened once."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import emberform
 
@@ -15,6 +19,21 @@ MODELS = ROOT / "models"
 MINILM = MODELS / "minilm"
 GEMMA = MODELS / "gemma3-270m-q4_k_m.gguf"
 QWEN = MODELS / "qwen25-coder-0.5b-q4_k_m.gguf"
+
+
+def recorded(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a recording: a safetensors file of floats and whole numbers."""
+    kinds = {"F32": "<f4", "I64": "<i8", "I32": "<i4"}
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        data = file.read()
+    arrays = {}
+    for key, entry in header.items():
+        if key != "__metadata__":
+            start, end = entry["data_offsets"]
+            array = np.frombuffer(data[start:end], kinds[entry["dtype"]])
+            arrays[key] = array.reshape(entry["shape"])
+    return arrays
 
 
 def run_program(program: str, *arguments: str, timeout: float = 120) -> str:

@@ -15,14 +15,8 @@ from conftest import GOLDEN
 
 Case = dict[str, Any]
 FOLDERS = sorted(folder.name for folder in GOLDEN.iterdir() if (folder / "tasks.json").exists())
-# What only Rust has so far is not asked.
 CASES: dict[str, list[Case]] = {
-    name: [
-        case
-        for case in json.loads((GOLDEN / name / "tasks.json").read_text())
-        if hasattr(emberform.Model, case["call"])
-    ]
-    for name in FOLDERS
+    name: json.loads((GOLDEN / name / "tasks.json").read_text()) for name in FOLDERS
 }
 
 
@@ -116,6 +110,21 @@ def sparse(model: emberform.Model, case: Case) -> None:
     assert found.cut >= 0
 
 
+def embed_tokens(model: emberform.Model, case: Case) -> None:
+    (found,) = model.embed_tokens(case["text"], case["role"])
+    wanted = np.array(case["result"], np.float32)
+    assert found.vectors.dtype == np.float32 and found.vectors.shape == wanted.shape
+    near(found.vectors.ravel().tolist(), wanted.ravel().tolist())
+    assert found.ids.dtype == np.uint32 and len(found.ids) == len(found) == len(wanted)
+
+
+def max_sim(model: emberform.Model, case: Case) -> None:
+    queries = model.embed_tokens(case["queries"], "query")
+    documents = model.embed_tokens(case["documents"], "document")
+    for query, wanted in zip(queries, case["result"], strict=True):
+        near([query.max_sim(document) for document in documents], wanted)
+
+
 def follows(model: emberform.Model, case: Case) -> None:
     near(model.follows([(case["text"], case["pair"])]), [case["result"]])
 
@@ -129,6 +138,8 @@ CALLS: dict[str, Callable[[emberform.Model, Case], None]] = {
     "answer": answer,
     "rerank": rerank,
     "sparse": sparse,
+    "embed_tokens": embed_tokens,
+    "max_sim": max_sim,
     "follows": follows,
 }
 
@@ -138,7 +149,7 @@ def test_the_recorded_cases_are_there() -> None:
     assert len(cases) >= 200 and {case["call"] for case in cases} == set(CALLS)
 
 
-@pytest.mark.parametrize("name", [name for name in FOLDERS if CASES[name]])
+@pytest.mark.parametrize("name", FOLDERS)
 def test_answers_are_those_of_the_pipelines(name: str) -> None:
     model = opened(name)
     for case in CASES[name]:
@@ -192,6 +203,26 @@ def test_sparse_vectors_multiply() -> None:
     assert model.sparse([]) == []
 
 
+def test_token_vectors() -> None:
+    model = opened("task-bert-late")
+    query, *_ = model.embed_tokens(["Where sat the cat?", "it is far"], "query")
+    documents = model.embed_tokens(["The cat sat on the mat.", "", "it is far, too far"], "document", batch_tokens=1)
+    # Sums of 32-bit floats against numpy's.
+    scores = [(query.vectors @ one.vectors.T).max(axis=1).sum() for one in documents if len(one)]
+    near([query.max_sim(one) for one in documents if len(one)], scores)
+    assert np.allclose(np.linalg.norm(query.vectors, axis=1), 1, atol=1e-5)
+    assert repr(query) == f"<TokenVectors {len(query)} of width {query.vectors.shape[1]}>"
+    assert model.embed_tokens([], "query") == []
+    (cut,) = model.embed_tokens("the cat " * 9, "document", max_tokens=6)
+    assert cut.cut > 0 and documents[0].cut == 0
+    # Of another width: nothing in common.
+    other = opened("task-roberta-late").embed_tokens("The cat", "document")[0]
+    assert other.vectors.shape[1] != query.vectors.shape[1] and query.max_sim(other) == 0
+    told: list[tuple[int, int]] = []
+    model.embed_tokens(["a", "b"], "query", batch_tokens=1, progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 2), (2, 2)]
+
+
 def test_progress_and_what_it_raises() -> None:
     model = opened("task-bert-classes")
     texts = ["a cat"] * 5
@@ -234,6 +265,13 @@ WRONG: list[tuple[str, Callable[[emberform.Model], object], type[Exception], str
     ("task-bert-classes", lambda m: m.classify_pairs(["ab"]), TypeError, "item 0 is 'ab', not a tuple"),  # type: ignore[list-item]
     ("task-bert-classes", lambda m: m.classify_pairs([("a", "b"), ("a", 3)]), TypeError, "item 1 is ('a', 3)"),  # type: ignore[list-item]
     ("task-bert-order", lambda m: m.follows([("a", "\ud800")]), UnicodeEncodeError, "surrogates"),
+    ("task-bert-words", lambda m: m.fill_mask("[MASK]", max_tokens=1), emberform.TooLongError, "1"),
+    ("task-bert-classes", lambda m: m.embed_tokens("a", "query"), emberform.MissingError, "MultiVectorMask"),
+    ("task-bert-late", lambda m: m.embed_tokens("a", "question"), ValueError, "`role` is `question`"),  # type: ignore[arg-type]
+    ("task-bert-late", lambda m: m.embed_tokens("a"), TypeError, "role"),  # type: ignore[call-arg]
+    ("task-bert-late", lambda m: m.embed_tokens("a", "query", max_tokens=1), ValueError, "`max_tokens` is 1"),
+    ("task-bert-late", lambda m: m.embed_tokens("a", "query", batch_tokens=0), ValueError, "`batch_tokens` is 0"),
+    ("task-bert-late", lambda m: m.embed_tokens("a", "query")[0].max_sim(3), TypeError, "int"),  # type: ignore[arg-type]
     ("task-bert-classes", lambda m: m.sparse("a"), emberform.MissingError, "words behind masks"),
     ("st-decoder", lambda m: m.classify("a"), emberform.MissingError, "classes of texts"),
 ]

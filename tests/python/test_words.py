@@ -4,44 +4,32 @@ import copy
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import emberform
-from conftest import GOLDEN, run_program
+from conftest import GOLDEN, recorded, run_program
 
 WORDS = GOLDEN / "words"
 
 
-def numbers(name: str) -> dict[str, Any]:
-    with (WORDS / f"{name}.safetensors").open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        data = file.read()
-    arrays = {}
-    for key, entry in header.items():
-        start, end = entry["data_offsets"]
-        arrays[key] = np.frombuffer(data[start:end], np.float32).reshape(entry["shape"])
-    return arrays
-
-
 @pytest.mark.parametrize("file", ["word2vec.bin", "word2vec.txt.gz", "glove.txt"])
 def test_answers_are_those_of_gensim(file: str) -> None:
-    recorded, wanted = json.loads((WORDS / "word2vec.json").read_text()), numbers("word2vec")
+    answers, wanted = json.loads((WORDS / "word2vec.json").read_text()), recorded(WORDS / "word2vec.safetensors")
     words = emberform.open_words(WORDS / file)
-    assert [words.word(i) for i in range(len(words))] == recorded["words"]
-    vectors = np.stack([words.vector(word) for word in recorded["words"]])
+    assert [words.word(i) for i in range(len(words))] == answers["words"]
+    vectors = np.stack([words.vector(word) for word in answers["words"]])
     assert vectors.dtype == np.float32 and np.array_equal(vectors, wanted["vectors"])
-    assert np.abs(words.embed(recorded["texts"]) - wanted["means"]).max() <= 1e-6
-    unit = words.embed(recorded["texts"], unit_words=True)
+    assert np.abs(words.embed(answers["texts"]) - wanted["means"]).max() <= 1e-6
+    unit = words.embed(answers["texts"], unit_words=True)
     assert np.abs(unit - wanted["unit_means"]).max() <= 1e-6
-    for word, names in recorded["nearest"].items():
+    for word, names in answers["nearest"].items():
         found = words.nearest(word, 5)
         assert [near.word for near in found] == names
         assert np.abs([near.cosine for near in found] - wanted[f"nearest.{word}"]).max() <= 1e-6
         assert words.nearest_to(words.vector(word), 6)[1:] == found
-    for i, (a, b, c, names) in enumerate(recorded["analogies"]):
+    for i, (a, b, c, names) in enumerate(answers["analogies"]):
         found = words.analogy(a, b, c, count=4)
         assert [near.word for near in found] == names
         assert np.abs([near.cosine for near in found] - wanted[f"analogy.{i}"]).max() <= 1e-6
@@ -49,17 +37,17 @@ def test_answers_are_those_of_gensim(file: str) -> None:
 
 
 def test_unknown_words_of_fasttext_are_its_own() -> None:
-    recorded, wanted = json.loads((WORDS / "fasttext.json").read_text()), numbers("fasttext")
+    answers, wanted = json.loads((WORDS / "fasttext.json").read_text()), recorded(WORDS / "fasttext.safetensors")
     words = emberform.open_words(WORDS / "fasttext.bin")
     assert words.has_subwords and "walker" not in words
-    assert np.array_equal(np.stack([words.vector(word) for word in recorded["unknown"]]), wanted["unknown"])
+    assert np.array_equal(np.stack([words.vector(word) for word in answers["unknown"]]), wanted["unknown"])
 
 
 @pytest.mark.parametrize("folder", ["model2vec", "model2vec-shared", "static-embedding"])
 def test_folders(folder: str) -> None:
     texts = json.loads((WORDS / f"{folder}.json").read_text())["texts"]
     words = emberform.open_words(WORDS / folder)
-    assert np.abs(words.embed(texts) - numbers(folder)["embeddings"]).max() <= 1e-6
+    assert np.abs(words.embed(texts) - recorded(WORDS / f"{folder}.safetensors")["embeddings"]).max() <= 1e-6
     assert words.embed(texts[0], dimensions=3).shape == (3,)
 
 

@@ -1,7 +1,7 @@
 /* emberform.h - transformers in your program.     Made by bindings-c/header; do not edit.
  *
- * Reading order: status, log, devices, cancel tokens, models, tokenizers, embedding, tasks,
- * generating, sessions, chat, word vectors.
+ * Reading order: status, log, devices, cancel tokens, models, running the network, tokenizers,
+ * embedding, tasks, generating, sessions, beam search, chat, word vectors.
  *
  * Conventions (they hold for every function below)
  *   Errors     Functions that can fail return an ember_status and take an `ember_error *error` last,

@@ -19,11 +19,13 @@ const SECTIONS: &[&str] = &[
     "device",
     "cancel",
     "model",
+    "output",
     "tokenizer",
     "embed",
     "task",
     "generate",
     "session",
+    "beam",
     "chat",
     "words",
 ];
@@ -36,7 +38,7 @@ const STARTS: &[(&str, &str)] = &[
     ),
     (
         "} ember_forward_options;\n",
-        "#define EMBER_FORWARD_OPTIONS_INIT { sizeof(ember_forward_options), NULL }\n",
+        "#define EMBER_FORWARD_OPTIONS_INIT \\\n    { sizeof(ember_forward_options), NULL, NULL, NULL, 0, NULL, 0, NULL, 0 }\n",
     ),
     (
         "} ember_embed_options;\n",
@@ -77,7 +79,12 @@ const STARTS: &[(&str, &str)] = &[
         "} ember_generate_options;\n",
         "#define EMBER_GENERATE_OPTIONS_INIT \\\n    { sizeof(ember_generate_options), (size_t)EMBER_UNSET, EMBER_UNSET, (size_t)EMBER_UNSET, \\\n      \
          EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, 0, 0, (size_t)EMBER_UNSET, \\\n      \
-         (uint64_t)EMBER_UNSET, NULL, 0, NULL, 0, (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, 0 }\n",
+         (uint64_t)EMBER_UNSET, NULL, 0, NULL, 0, (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, 0, \\\n      \
+         (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, 0, NULL, 0, EMBER_UNSET }\n",
+    ),
+    (
+        "} ember_beam_options;\n",
+        "#define EMBER_BEAM_OPTIONS_INIT \\\n    { sizeof(ember_beam_options), (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }\n",
     ),
 ];
 

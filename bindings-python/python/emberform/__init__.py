@@ -2,6 +2,7 @@
 
 from ._emberform import (
     Answer,
+    Beam,
     CancelledError,
     Chat,
     Class,
@@ -21,6 +22,7 @@ from ._emberform import (
     Model,
     Neighbor,
     NotFiniteError,
+    Output,
     Piece,
     Ranked,
     Session,
@@ -31,6 +33,7 @@ from ._emberform import (
     Stream,
     TensorInfo,
     Token,
+    TokenVectors,
     Tokenizer,
     TooLongError,
     UnsupportedError,
@@ -46,6 +49,7 @@ from ._emberform import (
 
 __all__ = [
     "Answer",
+    "Beam",
     "CancelledError",
     "Chat",
     "Class",
@@ -65,6 +69,7 @@ __all__ = [
     "Model",
     "Neighbor",
     "NotFiniteError",
+    "Output",
     "Piece",
     "Ranked",
     "Session",
@@ -75,6 +80,7 @@ __all__ = [
     "Stream",
     "TensorInfo",
     "Token",
+    "TokenVectors",
     "Tokenizer",
     "TooLongError",
     "UnsupportedError",

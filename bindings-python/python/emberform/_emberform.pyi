@@ -40,6 +40,34 @@ class Answer:
         """
 
 @final
+class Beam:
+    """
+    A row of tokens that beam search found.
+    """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str:
+        """
+        The text, so that a row can be printed as it is.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        The tokens after the prompt, with the one that ended the row: uint32 [T].
+        """
+    @property
+    def score(self, /) -> float:
+        """
+        The sum of the tokens' log-probabilities, divided by their number to the power of the length
+        penalty.
+        """
+    @property
+    def text(self, /) -> str:
+        """
+        Their text, without special tokens; empty without a tokenizer.
+        """
+
+@final
 class Chat:
     """
     A conversation with a model: its messages, and the cache of what the model has read; from
@@ -85,7 +113,7 @@ class Chat:
 
         Raises ValueError for an empty role.
         """
-    def say(self, /, text: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+    def say(self, /, text: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
         """
         Says something as the user; the reply comes as a stream of pieces, each made when it is
         asked for. What the model has not read yet is read with the first one.
@@ -414,6 +442,23 @@ class Model:
         Raises as `classify`, ValueError for a passage without a token or a question that leaves no
         room for it.
         """
+    def beams(self, /, prompt: str, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> list[Beam]:
+        """
+        The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
+        first: beam search.
+
+        `beams`: rows that are followed at once, 1 to 1024. Default: the file's, else 4.
+        `sequences`: rows that are given back, at most `beams`. Default: 1.
+        `length_penalty`: power of a row's length that the sum of its log-probabilities is divided
+        by: above 0 favours long rows, below 0 short ones. Default: the file's, else 1.
+        `early_stopping`: when to stop. "full": as soon as there are as many ended rows as beams;
+        "likely": when the best row that goes on, at its present length, is worse than all ended
+        ones; "never": when it would be worse at any length. Default: the file's, else "likely".
+        The other options are those of `generate`; what is for drawing does nothing.
+
+        Raises as `generate`, ValueError for a temperature above 0 and for `stop`, CancelledError,
+        DeviceError, NotFiniteError.
+        """
     def chat(self, /, system: str | None = None, *, variables: Mapping[str, bool | int | str] | None = None) -> Chat:
         """
         A conversation: messages, and a cache that is kept between turns.
@@ -502,18 +547,43 @@ class Model:
         UnsupportedError for a pooling that is not known, MemoryError when there is no room for the
         result, DeviceError, NotFiniteError.
         """
+    def embed_tokens(self, /, texts: str | Iterable[str], role: Literal["query", "document"], *, max_tokens: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> list[TokenVectors]:
+        """
+        A vector for each token of each text, to compare token by token with `TokenVectors.max_sim`
+        (ColBERT): what sentence-transformers' `MultiVectorEncoder` computes for the same folder, as
+        PyLate or sentence-transformers saved it.
+
+        `role`: "query" for what is searched for, "document" for what is found: the two are marked and
+        cut differently.
+        `max_tokens`, `batch_tokens`, `progress`: as in `classify`.
+
+        Raises MissingError for a folder that does not say how token vectors are made; else as `embed`.
+        """
+    def expert_load(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]]) -> list[NDArray[int64]]:
+        """
+        How often each expert of each block was chosen for the tokens of `ids`, which says whether a
+        router keeps its experts evenly busy and which of them a kind of text needs.
+
+        `ids`: as in `forward`.
+
+        Returns one int64 array a block: a count for each expert, [E], or [0] for a block without
+        experts. Those of a block sum to all tokens times the experts that a token goes through.
+
+        Raises ValueError for an id beyond the vocabulary, TooLongError, DeviceError.
+        """
     @property
     def family(self, /) -> str:
         """
         The family: `model_type` of Hugging Face configs.
         """
-    def fill_mask(self, /, text: str, *, top_k: SupportsIndex | None = None, targets: str | Iterable[str] | None = None) -> list[list[Fill]]:
+    def fill_mask(self, /, text: str, *, top_k: SupportsIndex | None = None, targets: str | Iterable[str] | None = None, max_tokens: SupportsIndex | None = None) -> list[list[Fill]]:
         """
         The likeliest tokens for each mask of a text: one list a mask, in their order, likeliest
         first.
 
         `top_k`: tokens for a mask. Default: 5.
         `targets`: only these tokens, each one token of the vocabulary.
+        `max_tokens`: most tokens of the text, special ones included.
 
         Raises MissingError without a tokenizer, a mask token or a head for it, ValueError for a text
         without a mask and for an option out of range, TooLongError for a text beyond the limit.
@@ -527,23 +597,41 @@ class Model:
 
         Raises as `classify`.
         """
-    def forward(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]]) -> NDArray[float32]:
+    def forward(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]], *, decoder_ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]] | None = None) -> NDArray[float32]:
         """
         The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder
-        (D).
+        (D), also of one beside a decoder.
 
         `ids`: one row, [T], or several of any lengths, [B, T]: sequences of int, or arrays of any
         integer type.
+        `decoder_ids`: of an encoder-decoder, the target's ids for each row, which is then the source's;
+        the decoder's logits come out.
 
         Returns float32, C-contiguous: [T, V] or [T, D] for one row, [B, T, V] or [B, T, D] for B
-        rows, T the longest. Row b has `len(ids[b])` tokens; what is beyond is zeros.
+        rows, T the longest; with `decoder_ids` the longest of these. Row b has `len(ids[b])` tokens;
+        what is beyond is zeros.
 
-        Raises ValueError for an id beyond the vocabulary, TooLongError for a row longer than the
-        window, MemoryError when there is no room for the result, DeviceError.
+        Raises ValueError for an id beyond the vocabulary, and for decoder ids that are not as many rows
+        or go to no encoder-decoder; TooLongError for a row longer than the window, MemoryError when
+        there is no room for the result, DeviceError.
         """
-    def generate(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+    def forward_with(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]], *, decoder_ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]] | None = None, hidden_states: Iterable[SupportsIndex] | None = None, attentions: Iterable[SupportsIndex] | None = None) -> Output:
         """
-        Continues a text: a stream of pieces, each made when it is asked for.
+        As `forward`, with hidden states and attention maps of chosen layers.
+
+        `hidden_states`: layers whose hidden states to keep: 0 are those of the embeddings, i those
+        after i blocks; the last ones are taken after the last norm, as transformers'
+        `output_hidden_states` does. `range(model.spec.layers + 1)` is all.
+        `attentions`: layers whose attention weights to keep, from 0. On the CPU they are computed by a
+        slower way that has these weights.
+
+        Raises as `forward`, ValueError for a layer that is not there, and for either with
+        `decoder_ids`.
+        """
+    def generate(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
+        """
+        Continues a text, or answers the source of an encoder-decoder: a stream of pieces, each
+        made when it is asked for.
 
         What is not given comes from the model's `generation_config.json`, then from the library:
         greedy, no penalty, until the window is full. Sampling starts with a temperature above 0.
@@ -560,12 +648,18 @@ class Model:
         `logprobs`: give this many of the likeliest tokens with each token.
         `prefill_chunk`: tokens of the prompt that are processed at once. Default: 512.
         `ignore_eos`: go on past the model's end-of-text tokens.
+        `min_tokens`: tokens to generate before one that ends the text may come.
+        `no_repeat_ngram`: no row of so many tokens comes twice, the prompt's among them; 0 is off.
+        `bad_words`: rows of token ids that never come. Default: the file's.
+        `suppress`: tokens that never come. Default: the file's.
+        `first_token`: the first token of an encoder-decoder's target, such as the language to
+        translate to.
 
         Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
         than the window, ValueError for an option out of range. What goes wrong later is raised by
         the stream.
         """
-    def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+    def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
         """
         Answers messages: a stream of pieces, each made when it is asked for. For a conversation
         of several turns, `chat` keeps what was read.
@@ -716,6 +810,37 @@ class Neighbor:
         """
 
 @final
+class Output:
+    """
+    Numbers for each token of a batch, and what was asked for of the network's inside; from
+    `Model.forward_with()`.
+
+    Where one row of ids was given, the arrays have no B.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def attentions(self, /) -> dict[int, NDArray[float32]]:
+        """
+        The attention weights that were asked for, by layer: float32 [B, H, T, T], of query heads (H),
+        the token that looks and the token that is looked at. Those of a token sum to 1.
+        """
+    @property
+    def hidden_states(self, /) -> dict[int, NDArray[float32]]:
+        """
+        The hidden states that were asked for, by layer: float32 [B, T, D].
+        """
+    @property
+    def lengths(self, /) -> list[int]:
+        """
+        Tokens of each row; what is beyond is zeros.
+        """
+    @property
+    def values(self, /) -> NDArray[float32]:
+        """
+        The numbers that `Model.forward` gives: float32 [B, T, V] or [B, T, D].
+        """
+
+@final
 class Piece:
     """
     A piece of generated text.
@@ -776,6 +901,14 @@ class Session:
         The number of tokens so far.
         """
     def __repr__(self, /) -> str: ...
+    def beams(self, /, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> list[Beam]:
+        """
+        The likeliest continuations from where the sequence stands, which is left there, best
+        first: beam search. When blocks with a sliding window have let go of what they held, the
+        session is empty after.
+
+        Options and errors are those of `Model.beams`; ValueError also before anything was fed.
+        """
     @property
     def cache_bytes(self, /) -> int:
         """
@@ -807,7 +940,7 @@ class Session:
 
         Raises as `feed`, and MemoryError when there is no room for the logits.
         """
-    def generate(self, /, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False) -> Stream:
+    def generate(self, /, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
         """
         Generates from where the sequence stands; the tokens made join it.
 
@@ -823,9 +956,24 @@ class Session:
         """
         The log-odds of each next token after the last one fed: float32 [V]; [0] before the first.
         """
+    def read_source(self, /, ids: Sequence[int] | NDArray[integer[Any]]) -> None:
+        """
+        Reads the source of an encoder-decoder, [T], once for all that is generated from it, and begins
+        the target with the token that the model's files name; where they name none, `feed` begins it.
+        What the session held before is forgotten.
+
+        Raises MissingError for a model that is no encoder-decoder, ValueError for a source without
+        tokens or with one beyond the vocabulary, and as `feed`.
+        """
     def reset(self, /) -> None:
         """
-        Forgets all tokens, and that anything was cancelled.
+        Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
+        """
+    def truncate(self, /, length: SupportsIndex) -> None:
+        """
+        Goes back to the first `length` tokens, or stays where it is when it has no more. There are no
+        logits until the next token is fed. What blocks with a sliding window have let go of does not
+        come back: when going back needs it, the session is empty after; `ids` tells.
         """
 
 @final
@@ -863,6 +1011,12 @@ class Spec:
     def __repr__(self, /) -> str: ...
     def __str__(self, /) -> str: ...
     @property
+    def encoder(self, /) -> Spec | None:
+        """
+        The encoder whose states an encoder-decoder's blocks also look at; None for a model of one
+        stack. The other numbers are then the decoder's.
+        """
+    @property
     def has_logits(self, /) -> bool:
         """
         Whether it gives logits, as a decoder does, rather than hidden states.
@@ -886,6 +1040,11 @@ class Spec:
     def layers(self, /) -> int:
         """
         Number of blocks.
+        """
+    @property
+    def parameters(self, /) -> int:
+        """
+        How many numbers a model of this spec has: weights, biases and norms, each once.
         """
     @property
     def vocab(self, /) -> int:
@@ -1067,6 +1226,35 @@ class Token:
         """
         The most probable tokens, best first, as (id, log-probability): as many as `logprobs` of
         the options asks for.
+        """
+
+@final
+class TokenVectors:
+    """
+    The vectors of a text's tokens, each of length 1; from `Model.embed_tokens()`.
+    """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def cut(self, /) -> int:
+        """
+        Tokens of the text that were left out to keep to the limit.
+        """
+    @property
+    def ids(self, /) -> NDArray[uint32]:
+        """
+        The ids of the tokens that have a vector, special ones and markers among them: uint32 [N].
+        """
+    def max_sim(self, /, document: TokenVectors) -> float:
+        """
+        How well a document answers this query: the sum, over the query's vectors, of the largest
+        product with one of the document's (MaxSim). 0 for a document without a vector, or vectors of
+        another width.
+        """
+    @property
+    def vectors(self, /) -> NDArray[float32]:
+        """
+        The vectors in the order of the tokens: float32 [N, D].
         """
 
 @final

@@ -9,9 +9,11 @@
 //! Source: arXiv:1211.3711 for the search; the lengths, ends and order of transformers'
 //! `_beam_search`, which its users compare with.
 
+use std::str::FromStr;
+
 use super::options::Resolved;
 use super::sampler::Sampler;
-use super::session::{Session, pass};
+use super::session::{CancelToken, Session, pass};
 use crate::error::{Error, Result};
 use crate::reserve::reserved;
 
@@ -29,6 +31,23 @@ pub enum EarlyStopping {
     Never,
 }
 
+impl FromStr for EarlyStopping {
+    type Err = Error;
+
+    /// Reads `full`, `likely` and `never`.
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "full" => EarlyStopping::Full,
+            "likely" => EarlyStopping::Likely,
+            "never" => EarlyStopping::Never,
+            _ => {
+                let problem = format!("is `{name}`, not one of full, likely, never");
+                return Err(Error::argument("early_stopping", problem));
+            }
+        })
+    }
+}
+
 /// What a caller chooses for a beam search. What is not set comes from the model's files, then from
 /// the library.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +63,8 @@ pub struct BeamOptions {
     pub early_stopping: Option<EarlyStopping>,
     /// Rows that are given back, 1 to `beams`. Default: 1.
     pub sequences: Option<usize>,
+    /// Stops the work from another thread, in place of the session's own token.
+    pub cancel: Option<CancelToken>,
 }
 
 impl BeamOptions {
@@ -68,6 +89,12 @@ impl BeamOptions {
     /// Sets [`sequences`](Self#structfield.sequences).
     pub fn sequences(mut self, rows: usize) -> Self {
         self.sequences = Some(rows);
+        self
+    }
+
+    /// Sets [`cancel`](Self#structfield.cancel).
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
         self
     }
 

@@ -459,7 +459,7 @@ impl Defaults {
                 beams: count("num_beams")?,
                 length_penalty: number("length_penalty", Range::ANY)?,
                 early_stopping,
-                sequences: None,
+                ..BeamOptions::default()
             },
         })
     }

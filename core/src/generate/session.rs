@@ -16,9 +16,15 @@ use crate::nn::{Cache, Memory, Run};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
 
-/// Stops work from another thread. Clones stop the same work.
+/// Stops work from another thread. Clones stop the same work, and only they are equal.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
+
+impl PartialEq for CancelToken {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl CancelToken {
     /// A token that nothing has been asked of.
@@ -231,7 +237,17 @@ impl Session {
         self.check_started()?;
         let how = beams.resolve(&self.model.defaults().beams)?;
         let resolved = self.resolve(options)?;
-        beam::search(self, &resolved, how)
+        let own = beams.cancel.clone().map(|token| self.listen_to(token));
+        let found = beam::search(self, &resolved, how);
+        if let Some(own) = own {
+            self.listen_to(own);
+        }
+        found
+    }
+
+    /// Lets another token stop the work; gives the one that did.
+    pub(crate) fn listen_to(&mut self, token: CancelToken) -> CancelToken {
+        std::mem::replace(&mut self.cancel, token)
     }
 
     /// Begins a generation from where the sequence stands, without borrowing the session:

@@ -1,6 +1,8 @@
 //! A vector for each token of a text, compared token by token: late interaction (ColBERT,
 //! arXiv:2004.12832; arXiv:2112.01488).
 
+use std::str::FromStr;
+
 use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::{Map, Value};
 
@@ -18,6 +20,19 @@ pub enum TextRole {
     Query,
     /// What is found. Tokens of the skip list (punctuation, say) have no vector.
     Document,
+}
+
+impl FromStr for TextRole {
+    type Err = Error;
+
+    /// Reads `query` and `document`.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "query" => Ok(TextRole::Query),
+            "document" => Ok(TextRole::Document),
+            _ => Err(Error::argument("role", format!("is `{name}`, not query or document"))),
+        }
+    }
 }
 
 /// The vectors of a text's tokens, each of length 1.
