@@ -275,6 +275,168 @@ static void tasks(const char *golden, ember_model *decoder) {
     ember_model_free(tagger), ember_model_free(answerer);
 }
 
+/* The network by ids, beams, token vectors, saving: models that are another kind, layers that are not there. */
+static void networks(const char *golden, ember_model *encoder, ember_model *decoder) {
+    ember_model *spoken = task_model(golden, "t5"), *plain = task_model(golden, "bert-mlm");
+    ember_model *late = task_model(golden, "task-bert-late"), *sparse_model = task_model(golden, "task-bert-words");
+    ember_forward_options forward = EMBER_FORWARD_OPTIONS_INIT;
+    ember_generate_options generate = EMBER_GENERATE_OPTIONS_INIT;
+    ember_beam_options beam = EMBER_BEAM_OPTIONS_INIT;
+    ember_cancel_token *cancel = NULL;
+    ember_session *session = NULL, *other = NULL;
+    ember_output *output = NULL;
+    ember_beams *beams = NULL;
+    ember_token_vectors *queries = NULL;
+    ember_sparse_vectors *sparse = NULL;
+    ember_expert_load *load = NULL;
+    ember_array array = {NULL, 77, {0}};
+    ember_beam one_beam;
+    ember_token_rows rows_of;
+    const uint32_t ids[3] = {5, 6, 7}, huge[1] = {4000000000u};
+    const uint32_t *rows[2] = {ids, ids}, *bad_rows[2] = {ids, huge}, *null_rows[1] = {NULL};
+    const size_t lengths[2] = {3, 1}, layers[2] = {1, 99};
+    const size_t *counts = NULL;
+    const char *texts[1] = {"a cat"}, *bad[1] = {"a\xff"};
+    const float nan = 0.0f / 0.0f;
+    float out[4096] = {7}, score = 7;
+    size_t len = 77;
+    char path[512];
+
+    ARGUMENT("encoder-decoder", (forward.decoder_ids = rows, forward.decoder_lengths = lengths, forward.decoder_count = 2,
+                                 ember_model_forward_with(decoder, rows, lengths, 2, &forward, out, 4096, &error)));
+    ARGUMENT("decoder_ids", ember_model_forward_with(spoken, rows, lengths, 1, &forward, out, 4096, &error));
+    ARGUMENT("needed", ember_model_forward_with(spoken, rows, lengths, 2, &forward, out, 2 * 3 * 47 - 1, &error));
+    forward.decoder_ids = bad_rows;
+    ARGUMENT("4000000000", ember_model_forward_with(spoken, rows, lengths, 2, &forward, out, 4096, &error));
+    forward.decoder_ids = null_rows, forward.decoder_count = 1;
+    ARGUMENT("decoder_ids[0]", ember_model_forward_with(spoken, rows, lengths, 1, &forward, out, 4096, &error));
+    forward.decoder_ids = NULL;
+    ARGUMENT("decoder_ids", ember_model_forward_with(spoken, rows, lengths, 1, &forward, out, 4096, &error));
+    forward.decoder_ids = rows, forward.decoder_lengths = NULL;
+    ARGUMENT("decoder_lengths", ember_model_forward_with(spoken, rows, lengths, 1, &forward, out, 4096, &error));
+    forward.decoder_lengths = lengths, forward.hidden_states = layers, forward.hidden_state_count = 1;
+    ARGUMENT("decoder_ids", ember_model_forward_output(spoken, rows, lengths, 1, &forward, &output, &error));
+    forward.decoder_ids = NULL, forward.decoder_count = 0;
+    ARGUMENT("ember_model_forward_output", ember_model_forward_with(plain, rows, lengths, 2, &forward, out, 4096, &error));
+    forward.hidden_state_count = 2;
+    ARGUMENT("99", ember_model_forward_output(plain, rows, lengths, 2, &forward, &output, &error));
+    forward.hidden_states = NULL;
+    ARGUMENT("hidden_states", ember_model_forward_output(plain, rows, lengths, 2, &forward, &output, &error));
+    forward.hidden_state_count = 0, forward.attentions = layers, forward.attention_count = 2;
+    ARGUMENT("attentions", ember_model_forward_output(plain, rows, lengths, 2, &forward, &output, &error));
+    forward.attention_count = 1;
+    ARGUMENT("output_out", ember_model_forward_output(plain, rows, lengths, 2, &forward, NULL, &error));
+    ARGUMENT("rows", ember_model_forward_output(plain, NULL, lengths, 2, &forward, &output, &error));
+    must(ember_cancel_token_new(&cancel, &error), &error);
+    ember_cancel_token_cancel(cancel);
+    forward.cancel = cancel;
+    EXPECT(EMBER_ERROR_CANCELLED, "cancelled", ember_model_forward_output(plain, rows, lengths, 2, &forward, &output, &error));
+    forward.cancel = NULL;
+    check(output == NULL && out[0] == 7, "nothing is written on failure", "");
+    must(ember_model_forward_output(plain, rows, lengths, 2, &forward, &output, &error), &error);
+    ARGUMENT("layer", ember_output_attentions(output, 0, &array, sizeof array, &error));
+    ARGUMENT("layer", ember_output_hidden_states(output, 1, &array, sizeof array, &error));
+    ARGUMENT("size", ember_output_values(output, &array, 3, &error));
+    ARGUMENT("array_out", ember_output_values(output, NULL, sizeof array, &error));
+    check(array.rank == 77, "nothing is written on failure", "");
+    must(ember_output_attentions(output, 1, &array, sizeof array, &error), &error);
+    check(array.rank == 4 && array.shape[0] == 2 && array.shape[2] == 3 && array.shape[3] == 3, "maps", "");
+    ember_output_free(NULL), ember_output_free(output), ember_output_free(output);
+    ARGUMENT("freed", ember_output_values(output, &array, sizeof array, &error));
+
+    ARGUMENT("4000000000", ember_model_expert_load(decoder, bad_rows, lengths, 2, &load, &error));
+    ARGUMENT("load_out", ember_model_expert_load(decoder, rows, lengths, 2, NULL, &error));
+    must(ember_model_expert_load(decoder, rows, lengths, 2, &load, &error), &error);
+    ARGUMENT("len_out", ember_expert_load_get(load, 0, &counts, NULL, &error));
+    must(ember_expert_load_get(load, 0, &counts, &len, &error), &error);
+    check(len == 0, "a block without experts", "");
+    check(must(ember_expert_load_get(load, 99, &counts, &len, &error), &error) == EMBER_DONE, "the last block", "");
+    ember_expert_load_free(load), ember_expert_load_free(load);
+
+    EXPECT(EMBER_ERROR_MISSING, "encoder", ember_model_beams(encoder, "a", 1, NULL, NULL, &beams, &error));
+    EXPECT(EMBER_ERROR_MISSING, "tokenizer", ember_model_beams(spoken, "a", 1, NULL, NULL, &beams, &error));
+    ARGUMENT("prompt", ember_model_beams(decoder, NULL, EMBER_NUL, NULL, NULL, &beams, &error));
+    ARGUMENT("beams_out", ember_model_beams(decoder, "a", 1, NULL, NULL, NULL, &error));
+    beam.beams = 0;
+    ARGUMENT("beams", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.beams = 2, beam.sequences = 3;
+    ARGUMENT("sequences", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.sequences = (size_t)EMBER_UNSET, beam.length_penalty = &nan;
+    ARGUMENT("length_penalty", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.length_penalty = NULL, beam.early_stopping = "soon";
+    ARGUMENT("early_stopping", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.early_stopping = NULL, beam.struct_size = 8;
+    ARGUMENT("struct_size", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.struct_size = sizeof beam, beam.cancel = cancel;
+    EXPECT(EMBER_ERROR_CANCELLED, "cancelled", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    ember_cancel_token_free(cancel);
+    ARGUMENT("cancel", ember_model_beams(decoder, "a", 1, NULL, &beam, &beams, &error));
+    beam.cancel = NULL, generate.temperature = 1;
+    ARGUMENT("temperature", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.temperature = EMBER_UNSET, generate.stop = texts, generate.stop_count = 1;
+    ARGUMENT("stop", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.stop_count = 0, generate.suppress = huge, generate.suppress_count = 1;
+    ARGUMENT("suppress", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.suppress = NULL;
+    ARGUMENT("suppress", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.suppress_count = 0, generate.bad_words = bad_rows, generate.bad_word_count = 2;
+    ARGUMENT("bad_word_lengths", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.bad_word_lengths = lengths;
+    ARGUMENT("bad_words", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.bad_word_count = 0, generate.bad_words = NULL, generate.first_token = -7;
+    ARGUMENT("first_token", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.first_token = 4000000000;
+    ARGUMENT("first_token", ember_model_beams(decoder, "a", 1, &generate, &beam, &beams, &error));
+    generate.first_token = EMBER_UNSET, generate.max_tokens = 3;
+    must(ember_model_session(decoder, &session, &error), &error);
+    must(ember_model_session(spoken, &other, &error), &error);
+    ARGUMENT("session", ember_session_beams(session, &generate, &beam, &beams, &error));
+    EXPECT(EMBER_ERROR_MISSING, "encoder-decoder", ember_session_read_source(session, ids, 3, &error));
+    ARGUMENT("source", ember_session_read_source(other, NULL, 0, &error));
+    ARGUMENT("ids", ember_session_read_source(other, NULL, 3, &error));
+    ARGUMENT("4000000000", ember_session_read_source(other, huge, 1, &error));
+    ARGUMENT("read_source", ember_session_feed(other, ids, 3, &error));
+    check(beams == NULL, "nothing is written on failure", "");
+    must(ember_session_read_source(other, ids, 3, &error), &error);
+    must(ember_session_beams(other, &generate, &beam, &beams, &error), &error);
+    ARGUMENT("size", ember_beams_get(beams, 0, &one_beam, 3, &error));
+    must(ember_beams_get(beams, 0, &one_beam, sizeof one_beam, &error), &error);
+    check(one_beam.len > 0 && one_beam.len <= 3 && one_beam.text.len == 0, "a row", "");
+    check(must(ember_beams_get(beams, 1, &one_beam, sizeof one_beam, &error), &error) == EMBER_DONE, "one row", "");
+    ember_beams_free(NULL), ember_beams_free(beams), ember_beams_free(beams);
+    ARGUMENT("freed", ember_beams_get(beams, 0, &one_beam, sizeof one_beam, &error));
+    ember_session_free(session), ember_session_free(other);
+
+    EXPECT(EMBER_ERROR_MISSING, "MultiVectorMask", ember_model_embed_tokens(encoder, texts, NULL, 1, "query", NULL, &queries, &error));
+    ARGUMENT("role", ember_model_embed_tokens(late, texts, NULL, 1, "question", NULL, &queries, &error));
+    ARGUMENT("role", ember_model_embed_tokens(late, texts, NULL, 1, NULL, NULL, &queries, &error));
+    ARGUMENT("UTF-8", ember_model_embed_tokens(late, bad, NULL, 1, "query", NULL, &queries, &error));
+    ARGUMENT("vectors_out", ember_model_embed_tokens(late, texts, NULL, 1, "query", NULL, NULL, &error));
+    check(queries == NULL, "nothing is written on failure", "");
+    must(ember_model_embed_tokens(late, texts, NULL, 1, "query", NULL, &queries, &error), &error);
+    ARGUMENT("size", ember_token_vectors_get(queries, 0, &rows_of, 1, &error));
+    check(must(ember_token_vectors_get(queries, 1, &rows_of, sizeof rows_of, &error), &error) == EMBER_DONE, "one text", "");
+    ARGUMENT("query", ember_token_vectors_max_sim(queries, 1, queries, 0, &score, &error));
+    ARGUMENT("document", ember_token_vectors_max_sim(queries, 0, queries, 1, &score, &error));
+    ARGUMENT("documents", ember_token_vectors_max_sim(queries, 0, NULL, 0, &score, &error));
+    ARGUMENT("score_out", ember_token_vectors_max_sim(queries, 0, queries, 0, NULL, &error));
+    must(ember_model_sparse(sparse_model, texts, NULL, 1, NULL, &sparse, &error), &error);
+    ARGUMENT("other_index", ember_sparse_vectors_dot(sparse, 0, sparse, 1, &score, &error));
+    ARGUMENT("no ember_sparse_vectors", ember_sparse_vectors_dot(sparse, 0, (ember_sparse_vectors *)queries, 0, &score, &error));
+    check(score == 7, "nothing is written on failure", "");
+    ember_sparse_vectors_free(sparse);
+    ember_token_vectors_free(queries), ember_token_vectors_free(queries);
+    ARGUMENT("freed", ember_token_vectors_max_sim(queries, 0, queries, 0, &score, &error));
+
+    ARGUMENT("folder", ember_model_save(spoken, NULL, &error));
+    snprintf(path, sizeof path, "%s/t5", golden);
+    ARGUMENT("folder", ember_model_save(spoken, path, &error));
+    snprintf(path, sizeof path, "%s/README.md/t5", golden);
+    EXPECT(EMBER_ERROR_IO, "README.md", ember_model_save(spoken, path, &error));
+    ember_model_free(spoken), ember_model_free(plain), ember_model_free(late), ember_model_free(sparse_model);
+    ARGUMENT("freed", ember_model_save(spoken, path, &error));
+}
+
 /* Word vectors: files that are none, words that are not there, arrays that are too short. */
 static void vectors(const char *golden) {
     ember_words *words = NULL;
@@ -585,6 +747,7 @@ int main(int count, char **words) {
 
     chats(words[1], encoder, decoder);
     tasks(words[1], decoder);
+    networks(words[1], encoder, decoder);
     vectors(words[1]);
 
     /* Any order of freeing; what was freed is an error ever after. */

@@ -91,6 +91,7 @@ ember_token_options h = EMBER_TOKEN_OPTIONS_INIT;
 ember_answer_options i = EMBER_ANSWER_OPTIONS_INIT;
 ember_zero_shot_options j = EMBER_ZERO_SHOT_OPTIONS_INIT;
 ember_word_options k = EMBER_WORD_OPTIONS_INIT;
+ember_beam_options l = EMBER_BEAM_OPTIONS_INIT;
 C
 printf '#include <emberform.hpp>\n#include <emberform.hpp>\n' >"$work/twice.cpp"
 # shellcheck disable=SC2086 # several words
@@ -123,10 +124,12 @@ libraries() {
 }
 check "what a static link needs" libraries
 
-# Small models for them: an encoder, a decoder, that decoder with a chat template, tasks, word vectors.
+# Small models for them: an encoder, a decoder, that decoder with a chat template, tasks, word vectors, an
+# encoder-decoder, a mixture of experts.
 golden=$work/golden
 mkdir "$golden"
 cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/task-* tests/golden/words tests/golden/README.md "$golden"
+cp -R tests/golden/t5 tests/golden/bert-mlm tests/golden/mixtral "$golden"
 cp -R tests/golden/st-decoder "$golden/chat"
 cat >"$golden/chat/chat_template.jinja" <<'JINJA'
 {%- for m in messages %}{% if m.role == 'critic' %}{{ raise_exception('no critics') }}{% endif %}{{ m.role[0] + m.content + '\n' }}{% endfor %}{{ short if short is defined else '' }}a

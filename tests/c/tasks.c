@@ -9,6 +9,8 @@
  *   tasks answer MODEL TOP_K NO_ANSWER MAX_ANSWER_TOKENS STRIDE TOKENS MAX_TOKENS QUESTION PASSAGE
  *   tasks rerank MODEL QUERY DOCUMENT ...
  *   tasks sparse MODEL TEXT
+ *   tasks embed_tokens MODEL ROLE TEXT
+ *   tasks max_sim MODEL QUERIES TEXT ...       so many queries, then documents
  *   tasks follows MODEL TEXT TEXT
  */
 #include "check.h"
@@ -131,6 +133,25 @@ int main(int count, char **words) {
         for (size_t i = 0; i < one.len; i++) printf("%.9g\t%u\n", one.weights[i], (unsigned)one.ids[i]);
         check(ember_sparse_vectors_get(vectors, 1, &one, sizeof one, &error) == EMBER_DONE, "one vector", "");
         ember_sparse_vectors_free(vectors);
+    } else if (strcmp(call, "embed_tokens") == 0 && left == 2) {
+        ember_token_vectors *vectors;
+        ember_token_rows one;
+        must(ember_model_embed_tokens(model, rest + 1, NULL, 1, rest[0], NULL, &vectors, &error), &error);
+        must(ember_token_vectors_get(vectors, 0, &one, sizeof one, &error), &error);
+        for (size_t i = 0; i < one.len * one.width; i++) printf("%.9g\t%zu\n", one.values[i], i / one.width);
+        ember_token_vectors_free(vectors);
+    } else if (strcmp(call, "max_sim") == 0 && left > 2) {
+        ember_token_vectors *queries, *documents;
+        size_t asked = number(rest[0]), found = left - 1 - asked;
+        float score;
+        must(ember_model_embed_tokens(model, rest + 1, NULL, asked, "query", NULL, &queries, &error), &error);
+        must(ember_model_embed_tokens(model, rest + 1 + asked, NULL, found, "document", NULL, &documents, &error),
+             &error);
+        for (size_t i = 0; i < asked * found; i++) {
+            must(ember_token_vectors_max_sim(queries, i / found, documents, i % found, &score, &error), &error);
+            printf("%.9g\t%zu\n", score, i / found);
+        }
+        ember_token_vectors_free(queries), ember_token_vectors_free(documents);
     } else if (strcmp(call, "follows") == 0 && left == 2) {
         ember_pair pair = {rest[0], EMBER_NUL, rest[1], EMBER_NUL};
         float score;

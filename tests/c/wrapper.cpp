@@ -4,6 +4,7 @@
 
 #include <emberform.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -278,6 +279,95 @@ static void tasks(const std::string &golden) {
     check(follows > 0 && follows < 1, "follows");
 }
 
+// Encoder-decoders, beams, layers, experts, token vectors, saving; the numbers are those of the stories.
+static void networks(const std::string &golden, const Model &decoder) {
+    const auto open = [&](const char *name) { return Model::open(golden + "/" + name, "cpu"); };
+    using Rows = std::vector<std::vector<std::uint32_t>>;
+    Model t5 = open("t5");
+    const Rows sources = {{5, 6, 7}, {8, 9}};
+    ForwardOptions forward;
+    forward.decoder_ids = Rows{{0, 3}, {0, 4, 5}};
+    Output logits = t5.forward(sources, forward);
+    check(logits.tokens() == 3 && logits.width() == t5.info().vocab && logits.lengths()[0] == 2, "decoder ids");
+    check(t5.info().reads_source && t5.info().generates && !decoder.info().reads_source, "what it reads");
+    Session session = t5.session();
+    session.read_source(sources[0]);
+    session.feed(std::vector<std::uint32_t>{3});
+    check(close(session.logits(), logits.at(0, 1)), "a session gives the same");
+    forward.decoder_ids->pop_back();
+    throws(EMBER_ERROR_ARGUMENT, "too few decoder ids", [&] { t5.forward(sources, forward); });
+    forward.decoder_ids.emplace();
+    throws(EMBER_ERROR_ARGUMENT, "no decoder ids", [&] { t5.forward(sources, forward); });
+
+    Model bert = open("bert-mlm");
+    ForwardOptions inside;
+    inside.hidden_states = {0, bert.info().layers};
+    inside.attentions = {1};
+    Output output = bert.forward(sources, inside);
+    States last = output.hidden_states(bert.info().layers);
+    check(close(last.values(), output.values()) && last.width() == bert.info().hidden_width, "hidden states");
+    AttentionMaps maps = output.attentions(1);
+    float sum = 0;
+    for (float weight : maps.at(1, 0, 1)) sum += weight;
+    check(maps.heads() == bert.info().heads && maps.tokens() == 3 && std::fabs(sum - 1) < 1e-5f, "attentions");
+    check(maps.at(1, 0, 1)[2] == 0, "beyond a row is nothing");
+    throws(EMBER_ERROR_ARGUMENT, "a layer that was not asked for", [&] { output.attentions(0); });
+
+    GenerateOptions rules;
+    rules.max_tokens = 4;
+    rules.ignore_eos = true;
+    rules.no_repeat_ngram = 1;
+    rules.bad_words.emplace();
+    rules.suppress.emplace();
+    BeamOptions options;
+    options.beams = 3;
+    options.sequences = 2;
+    options.length_penalty = -1.0f;
+    options.early_stopping = "never";
+    std::vector<Beam> beams = decoder.beams("a cat", rules, options);
+    check(beams.size() == 2 && beams[0].score >= beams[1].score && beams[0].ids.size() == 4, "beams");
+    check(decoder.tokenizer().decode(beams[0].ids) == beams[0].text, "their text");
+    rules.suppress = {beams[0].ids[0], beams[1].ids[0]};
+    rules.bad_words = Rows{{beams[0].ids[1]}};
+    rules.min_tokens = 2;
+    for (const Beam &beam : decoder.beams("a cat", rules, options))
+        check(beam.ids[0] != beams[0].ids[0] && beam.ids[0] != beams[1].ids[0], "suppressed");
+    CancelToken token;
+    token.cancel();
+    options.cancel = &token;
+    throws(EMBER_ERROR_CANCELLED, "a cancelled search", [&] { decoder.beams("a cat", rules, options); });
+    options.cancel = nullptr;
+    options.early_stopping = "soon";
+    throws(EMBER_ERROR_ARGUMENT, "no such stopping", [&] { decoder.beams("a cat", rules, options); });
+
+    auto load = open("mixtral").expert_load(sources);
+    std::size_t chosen = std::accumulate(load[0].begin(), load[0].end(), std::size_t(0));
+    check(!load.empty() && chosen > 0 && chosen % 5 == 0, "expert_load");
+
+    Model late = open("task-bert-late");
+    const std::vector<std::string_view> texts = {"The cat sat on the mat.", "it is far"};
+    std::vector<TokenVectors> queries = late.embed_tokens(texts, "query");
+    std::vector<TokenVectors> documents = late.embed_tokens(texts, "document");
+    check(queries.size() == 2 && queries[0].ids().size() == queries[0].size(), "embed_tokens");
+    check(queries[0][1].size() == queries[0].width() && queries[0].cut() == 0, "their vectors");
+    float score = 0;
+    for (std::size_t i = 0; i < queries[0].size(); i++) {
+        float best = -1;
+        for (std::size_t j = 0; j < documents[1].size(); j++)
+            best = std::max(best, std::inner_product(queries[0][i].begin(), queries[0][i].end(),
+                                                     documents[1][j].begin(), 0.0f));
+        score += best;
+    }
+    check(std::fabs(queries[0].max_sim(documents[1]) - score) < 1e-4f, "max_sim");
+    throws(EMBER_ERROR_ARGUMENT, "no such role", [&] { late.embed_tokens(texts, "question"); });
+    std::vector<Sparse> sparse = open("task-bert-words").sparse(texts);
+    check(std::fabs(sparse[0].dot(sparse[1]) - sparse[1].dot(sparse[0])) < 1e-4f && sparse[0].dot(sparse[0]) > 0, "dot");
+
+    t5.save(golden + "/saved");
+    check(close(Model::open(golden + "/saved", "cpu").forward(sources).values(), t5.forward(sources).values()), "save");
+    throws(EMBER_ERROR_ARGUMENT, "its own folder", [&] { t5.save(golden + "/t5"); });
+}
+
 static void vectors(const std::string &path) {
     WordVectors words = WordVectors::open(path);
     check(words.size() == 30 && words.width() == 17 && !words.has_subwords(), "word vectors");
@@ -315,6 +405,7 @@ int main(int count, char **words) try {
     tokenizes(encoder);
     chats(golden + "/chat");
     tasks(golden);
+    networks(golden, decoder);
     vectors(golden + "/words/word2vec.bin");
     throws(EMBER_ERROR_IO, "no such model", [] { Model::open("no/such", "cpu"); });
     throws(EMBER_ERROR_MISSING, "an encoder talks not", [&] { encoder.chat(); });
