@@ -7,6 +7,13 @@
  *                                                 line of hex: the bytes of the prompt to go on from
  *   stories task MODEL AGGREGATION TEXT ...       a line an entity: label and text in hex, the bits of
  *                                                 its score; after each text an empty line
+ *   stories beams MODEL IDS TOKENS BEAMS SEQUENCES PENALTY EARLY NGRAM   a line a row: ids, then a comma and
+ *                                                 the bits of its score
+ *   stories forward MODEL ROWS ROWS STATES MAPS   rows of ids divided by `;`, and of the target or none; a
+ *                                                 line of bits for the numbers and for each layer
+ *   stories late MODEL QUERIES TEXT ...           so many queries, then documents: a line of bits a text, a
+ *                                                 line a query of what max_sim gives for each document
+ *   stories experts MODEL ROWS                    a line of counts a block
  *   stories words FILE WORD COUNT TEXT ...        as embed, then a line for each of the words nearest
  *                                                 to WORD: the word in hex, the bits of the cosine
  */
@@ -27,6 +34,145 @@ static void rows(const float *out, size_t count, size_t width) {
         bits(out[i]);
         if ((i + 1) % width == 0) printf("\n");
     }
+}
+
+/* Numbers divided by commas; how many. */
+static size_t listed(const char *word, size_t *out) {
+    size_t count = 0;
+    char *end = NULL;
+    for (; *word != '\0' && *word != ';'; word = *end == ',' ? end + 1 : end) out[count++] = strtoul(word, &end, 10);
+    return count;
+}
+
+enum { ROWS = 8, LONGEST = 32 };
+
+/* Rows of ids. */
+struct rows {
+    uint32_t ids[ROWS][LONGEST];
+    const uint32_t *rows[ROWS];
+    size_t lengths[ROWS], count;
+};
+
+static void read_rows(const char *word, struct rows *out) {
+    size_t numbers[LONGEST];
+    out->count = 0;
+    while (*word != '\0') {
+        size_t row = out->count++, length = listed(word, numbers);
+        for (size_t i = 0; i < length; i++) out->ids[row][i] = (uint32_t)numbers[i];
+        out->rows[row] = out->ids[row], out->lengths[row] = length;
+        word += strcspn(word, ";");
+        word += *word == ';';
+    }
+}
+
+static void line(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) bits(values[i]);
+    printf("\n");
+}
+
+static void array(ember_array one) { line(one.data, one.shape[0] * one.shape[1] * one.shape[2] * one.shape[3]); }
+
+/* IDS TOKENS BEAMS SEQUENCES PENALTY EARLY NGRAM */
+static void beams_of(const ember_model *model, char **words) {
+    ember_error error;
+    ember_generate_options options = EMBER_GENERATE_OPTIONS_INIT;
+    ember_beam_options how = EMBER_BEAM_OPTIONS_INIT;
+    ember_model_info info;
+    ember_session *session;
+    ember_beams *beams;
+    ember_beam one;
+    struct rows source;
+    float penalty = strtof(words[4], NULL);
+    read_rows(words[0], &source);
+    options.max_tokens = strtoul(words[1], NULL, 10);
+    options.no_repeat_ngram = strtoul(words[6], NULL, 10);
+    how.beams = strtoul(words[2], NULL, 10);
+    how.sequences = strtoul(words[3], NULL, 10);
+    how.length_penalty = &penalty;
+    how.early_stopping = words[5];
+    must(ember_model_describe(model, &info, sizeof info, &error), &error);
+    must(ember_model_session(model, &session, &error), &error);
+    must((info.reads_source ? ember_session_read_source : ember_session_feed)(session, source.rows[0], source.lengths[0],
+                                                                              &error),
+         &error);
+    must(ember_session_beams(session, &options, &how, &beams, &error), &error);
+    for (size_t i = 0; must(ember_beams_get(beams, i, &one, sizeof one, &error), &error) == EMBER_OK; i++) {
+        for (size_t t = 0; t < one.len; t++) printf("%u ", (unsigned)one.ids[t]);
+        printf(",");
+        line(&one.score, 1);
+    }
+    ember_beams_free(beams);
+    ember_session_free(session);
+}
+
+/* ROWS ROWS STATES MAPS */
+static void forward_of(const ember_model *model, char **words) {
+    ember_error error;
+    ember_forward_options options = EMBER_FORWARD_OPTIONS_INIT;
+    ember_output *output;
+    ember_array one;
+    struct rows ids, targets;
+    size_t states[LONGEST], maps[LONGEST];
+    read_rows(words[0], &ids);
+    read_rows(words[1], &targets);
+    if (targets.count > 0)
+        options.decoder_ids = targets.rows, options.decoder_lengths = targets.lengths, options.decoder_count = targets.count;
+    options.hidden_states = states, options.hidden_state_count = listed(words[2], states);
+    options.attentions = maps, options.attention_count = listed(words[3], maps);
+    must(ember_model_forward_output(model, ids.rows, ids.lengths, ids.count, &options, &output, &error), &error);
+    must(ember_output_values(output, &one, sizeof one, &error), &error);
+    array(one);
+    for (size_t i = 0; i < options.hidden_state_count; i++) {
+        must(ember_output_hidden_states(output, states[i], &one, sizeof one, &error), &error);
+        array(one);
+    }
+    for (size_t i = 0; i < options.attention_count; i++) {
+        must(ember_output_attentions(output, maps[i], &one, sizeof one, &error), &error);
+        array(one);
+    }
+    ember_output_free(output);
+}
+
+static void vectors_of(const ember_token_vectors *vectors) {
+    ember_error error;
+    ember_token_rows one;
+    for (size_t i = 0; must(ember_token_vectors_get(vectors, i, &one, sizeof one, &error), &error) == EMBER_OK; i++)
+        line(one.values, one.len * one.width);
+}
+
+/* QUERIES TEXT ... */
+static void late_of(const ember_model *model, int count, char **words) {
+    ember_error error;
+    ember_token_vectors *queries, *documents;
+    const char *const *texts = (const char *const *)(words + 1);
+    size_t asked = strtoul(words[0], NULL, 10), found = (size_t)count - 1 - asked;
+    float score;
+    must(ember_model_embed_tokens(model, texts, NULL, asked, "query", NULL, &queries, &error), &error);
+    must(ember_model_embed_tokens(model, texts + asked, NULL, found, "document", NULL, &documents, &error), &error);
+    vectors_of(queries);
+    vectors_of(documents);
+    for (size_t i = 0; i < asked * found; i++) {
+        must(ember_token_vectors_max_sim(queries, i / found, documents, i % found, &score, &error), &error);
+        bits(score);
+        if ((i + 1) % found == 0) printf("\n");
+    }
+    ember_token_vectors_free(queries);
+    ember_token_vectors_free(documents);
+}
+
+static void experts_of(const ember_model *model, const char *word) {
+    ember_error error;
+    ember_expert_load *load;
+    struct rows ids;
+    const size_t *counts;
+    size_t len;
+    read_rows(word, &ids);
+    must(ember_model_expert_load(model, ids.rows, ids.lengths, ids.count, &load, &error), &error);
+    for (size_t i = 0; must(ember_expert_load_get(load, i, &counts, &len, &error), &error) == EMBER_OK; i++) {
+        for (size_t e = 0; e < len; e++) printf("%zu ", counts[e]);
+        printf("\n");
+    }
+    ember_expert_load_free(load);
 }
 
 /* A story of word vectors: WORD COUNT TEXT ... */
@@ -115,6 +261,14 @@ int main(int count, char **words) {
             printf("\n");
         }
         ember_entities_free(entities);
+    } else if (strcmp(words[1], "beams") == 0 && count == 10) {
+        beams_of(model, words + 3);
+    } else if (strcmp(words[1], "forward") == 0 && count == 7) {
+        forward_of(model, words + 3);
+    } else if (strcmp(words[1], "late") == 0) {
+        late_of(model, count - 3, words + 3);
+    } else if (strcmp(words[1], "experts") == 0) {
+        experts_of(model, words[3]);
     } else if (strcmp(words[1], "tokenize") == 0) {
         ember_tokenizer *tokenizer;
         must(ember_model_tokenizer(model, &tokenizer, &error), &error);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iostream>
+#include <sstream>
 
 static void bits(float value) {
     std::uint32_t word;
@@ -25,6 +26,28 @@ static void rows(const emberform::Embeddings &embeddings) {
 
 static void line(const std::vector<std::uint32_t> &ids) {
     for (std::uint32_t id : ids) std::printf("%u ", unsigned(id));
+    std::printf("\n");
+}
+
+// Numbers divided by commas, and rows of them by semicolons.
+static std::vector<std::vector<std::uint32_t>> rows_of(const std::string &word) {
+    std::vector<std::vector<std::uint32_t>> rows;
+    std::istringstream all(word);
+    for (std::string row, number; std::getline(all, row, ';');) {
+        rows.emplace_back();
+        std::istringstream numbers(row);
+        while (std::getline(numbers, number, ',')) rows.back().push_back(std::uint32_t(std::stoul(number)));
+    }
+    return rows;
+}
+
+static std::vector<std::size_t> layers_of(const std::string &word) {
+    auto rows = rows_of(word);
+    return rows.empty() ? std::vector<std::size_t>() : std::vector<std::size_t>(rows[0].begin(), rows[0].end());
+}
+
+static void line(emberform::span<const float> values) {
+    for (float value : values) bits(value);
     std::printf("\n");
 }
 
@@ -80,6 +103,49 @@ int main(int count, char **words) try {
                 bits(one.score);
                 std::printf("\n");
             }
+            std::printf("\n");
+        }
+    } else if (kind == "beams" && count == 10) {
+        emberform::GenerateOptions options;
+        options.max_tokens = std::stoul(words[4]);
+        options.no_repeat_ngram = std::stoul(words[9]);
+        emberform::BeamOptions how;
+        how.beams = std::stoul(words[5]);
+        how.sequences = std::stoul(words[6]);
+        how.length_penalty = std::stof(words[7]);
+        how.early_stopping = words[8];
+        auto source = rows_of(words[3])[0];
+        auto session = model.session();
+        if (model.info().reads_source) session.read_source(source);
+        else session.feed(source);
+        for (const emberform::Beam &beam : session.beams(options, how)) {
+            for (std::uint32_t id : beam.ids) std::printf("%u ", unsigned(id));
+            std::printf(",");
+            line({&beam.score, 1});
+        }
+    } else if (kind == "forward" && count == 7) {
+        emberform::ForwardOptions options;
+        auto targets = rows_of(words[4]);
+        if (!targets.empty()) options.decoder_ids = targets;
+        options.hidden_states = layers_of(words[5]);
+        options.attentions = layers_of(words[6]);
+        auto output = model.forward(rows_of(words[3]), options);
+        line(output.values());
+        for (std::size_t layer : options.hidden_states) line(output.hidden_states(layer).values());
+        for (std::size_t layer : options.attentions) line(output.attentions(layer).values());
+    } else if (kind == "late") {
+        std::vector<std::string_view> queries(words + 4, words + 4 + std::stoi(words[3]));
+        std::vector<std::string_view> documents(words + 4 + std::stoi(words[3]), words + count);
+        auto asked = model.embed_tokens(queries, "query"), found = model.embed_tokens(documents, "document");
+        for (const auto *side : {&asked, &found})
+            for (const emberform::TokenVectors &one : *side) line(one.values());
+        for (const emberform::TokenVectors &query : asked) {
+            for (const emberform::TokenVectors &document : found) bits(query.max_sim(document));
+            std::printf("\n");
+        }
+    } else if (kind == "experts") {
+        for (const auto &block : model.expert_load(rows_of(words[3]))) {
+            for (std::size_t times : block) std::printf("%zu ", times);
             std::printf("\n");
         }
     } else if (kind == "tokenize") {

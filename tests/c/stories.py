@@ -20,11 +20,19 @@ def lines(kind: str, story: dict, *words: object) -> list[str]:
     return result.stdout.split("\n")[:-1]
 
 
+def listed(numbers: list[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def rows_of(rows: list[list[int]]) -> str:
+    return ";".join(map(listed, rows))
+
+
 def ids(line: str) -> list[int]:
     return [int(word) for word in line.split()]
 
 
-kinds = ("embed", "tokenize", "generate", "chat", "task", "words")
+kinds = ("embed", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
 results: dict[str, list] = {kind: [] for kind in kinds}
 for story in stories["embed"]:
     choices = [story.get(name, "") for name in ("precision", "prompt_name")]
@@ -55,6 +63,23 @@ for story in stories["task"]:
         else:
             rows.append([])
     results["task"].append({"model": story["model"], "entities": rows[:-1]})
+for story in stories["beams"]:
+    names = ("max_tokens", "beams", "sequences", "length_penalty", "early_stopping", "no_repeat_ngram")
+    found = lines("beams", story, listed(story["source"]), *(story[name] for name in names))
+    beams = [[ids(line.partition(",")[0]), line.partition(",")[2]] for line in found]
+    results["beams"].append({"model": story["model"], "rows": beams})
+for story in stories["forward"]:
+    rows_in = [rows_of(story[name]) for name in ("ids", "decoder_ids")]
+    found = lines("forward", story, *rows_in, listed(story["hidden_states"]), listed(story["attentions"]))
+    results["forward"].append({"model": story["model"], "bits": found})
+for story in stories["late"]:
+    asked = len(story["queries"])
+    found = lines("late", story, asked, *story["queries"], *story["documents"])
+    texts = asked + len(story["documents"])
+    results["late"].append({"model": story["model"], "bits": found[:texts], "scores": found[texts:]})
+for story in stories["experts"]:
+    found = lines("experts", story, rows_of(story["ids"]))
+    results["experts"].append({"model": story["model"], "load": [ids(line) for line in found]})
 for story in stories["words"]:
     found = lines("words", story, story["nearest"], story["count"], *story["texts"])
     vectors, near = found[: len(story["texts"])], found[len(story["texts"]) :]

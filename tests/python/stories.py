@@ -33,7 +33,7 @@ def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
 
 def main(root: Path, out: Path) -> None:
     stories = json.loads((root / "tests" / "stories.json").read_text())
-    kinds = ("embed", "tokenize", "generate", "chat", "task", "words")
+    kinds = ("embed", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
     results: dict[str, list[object]] = {kind: [] for kind in kinds}
     models: dict[tuple[str, str | None], emberform.Model] = {}
 
@@ -71,6 +71,30 @@ def main(root: Path, out: Path) -> None:
             for row in rows
         ]
         results["task"].append({"model": story["model"], "entities": entities})
+    for story in stories["beams"]:
+        session = model(story).session()
+        if model(story).spec.encoder is None:
+            session.feed(story["source"])
+        else:
+            session.read_source(story["source"])
+        names = ("max_tokens", "beams", "sequences", "length_penalty", "early_stopping", "no_repeat_ngram")
+        found = session.beams(**{name: story[name] for name in names})
+        beams = [[beam.ids.tolist(), bits(np.array([beam.score], np.float32))] for beam in found]
+        results["beams"].append({"model": story["model"], "rows": beams})
+    for story in stories["forward"]:
+        layers = {name: story[name] for name in ("hidden_states", "attentions")}
+        output = model(story).forward_with(story["ids"], decoder_ids=story["decoder_ids"] or None, **layers)
+        kept = [output.values, *output.hidden_states.values(), *output.attentions.values()]
+        results["forward"].append({"model": story["model"], "bits": [bits(one) for one in kept]})
+    for story in stories["late"]:
+        queries = model(story).embed_tokens(story["queries"], "query")
+        documents = model(story).embed_tokens(story["documents"], "document")
+        vectors_of = [bits(one.vectors) for one in queries + documents]
+        sums = [bits(np.array([a.max_sim(b) for b in documents], np.float32)) for a in queries]
+        results["late"].append({"model": story["model"], "bits": vectors_of, "scores": sums})
+    for story in stories["experts"]:
+        load = [block.tolist() for block in model(story).expert_load(story["ids"])]
+        results["experts"].append({"model": story["model"], "load": load})
     for story in stories["words"]:
         words = emberform.open_words(root / story["model"])
         rows_of_bits = [bits(row) for row in words.embed(story["texts"])]

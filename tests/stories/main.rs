@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use emberform::{
-    Device, EmbedOptions, Entity, GenerateOptions, Model, Piece, Result, TokenOptions, WordVectors,
+    BeamOptions, Device, EmbedOptions, Entity, ForwardOptions, GenerateOptions, Model, Piece,
+    Result, RunOptions, TextRole, TokenOptions, TokenVectors, WordVectors,
 };
 use serde_json::{Value, json};
 
@@ -72,6 +73,71 @@ fn main() -> Result<()> {
             rows.iter().map(|row| row.iter().map(entity).collect()).collect();
         tasks.push(json!({"model": story["model"], "entities": rows}));
     }
+    let mut beams = vec![];
+    for story in list(&stories["beams"]) {
+        let model = model(story)?;
+        let mut session = model.session()?;
+        match model.seq2seq() {
+            Some(_) => session.read_source(&ids(&story["source"]))?,
+            None => session.feed(&ids(&story["source"]))?,
+        }
+        let options = GenerateOptions::default()
+            .max_tokens(count(&story["max_tokens"]))
+            .no_repeat_ngram(count(&story["no_repeat_ngram"]));
+        let how = BeamOptions::default()
+            .beams(count(&story["beams"]))
+            .sequences(count(&story["sequences"]))
+            .length_penalty(story["length_penalty"].as_f64().expect("a number") as f32)
+            .early_stopping(text(&story["early_stopping"]).parse()?);
+        let found = session.beams(&options, &how)?;
+        let rows: Vec<Value> =
+            found.iter().map(|beam| json!([beam.ids, bits(&[beam.score])])).collect();
+        beams.push(json!({"model": story["model"], "rows": rows}));
+    }
+    let mut forward = vec![];
+    for story in list(&stories["forward"]) {
+        let layers = |name: &str| list(&story[name]).iter().map(count).collect::<Vec<_>>();
+        let (states, maps) = (layers("hidden_states"), layers("attentions"));
+        let targets: Vec<Vec<u32>> = list(&story["decoder_ids"]).iter().map(ids).collect();
+        let rows: Vec<Vec<u32>> = list(&story["ids"]).iter().map(ids).collect();
+        let mut options = ForwardOptions::default()
+            .hidden_states(states.iter().copied())
+            .attentions(maps.iter().copied());
+        if !targets.is_empty() {
+            options = options.decoder_ids(targets);
+        }
+        let output = model(story)?.forward_with(&rows, &options)?;
+        let mut found = vec![bits(output.as_slice())];
+        let kept = |layer: &usize| bits(output.hidden_states(*layer).expect("kept").as_slice());
+        found.extend(states.iter().map(kept));
+        let kept = |layer: &usize| bits(output.attentions(*layer).expect("kept").as_slice());
+        found.extend(maps.iter().map(kept));
+        forward.push(json!({"model": story["model"], "bits": found}));
+    }
+    let mut late = vec![];
+    for story in list(&stories["late"]) {
+        let model = model(story)?;
+        let side = |name: &str, role: TextRole| {
+            let texts: Vec<String> = list(&story[name]).iter().map(text).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            model.embed_tokens(&texts, role, &RunOptions::default())
+        };
+        let queries = side("queries", TextRole::Query)?;
+        let documents = side("documents", TextRole::Document)?;
+        let all = queries.iter().chain(&documents);
+        let rows: Vec<String> = all.map(|one| bits(one.as_slice())).collect();
+        let score = |query: &TokenVectors| {
+            bits(&documents.iter().map(|one| query.max_sim(one)).collect::<Vec<_>>())
+        };
+        let scores: Vec<String> = queries.iter().map(score).collect();
+        late.push(json!({"model": story["model"], "bits": rows, "scores": scores}));
+    }
+    let mut experts = vec![];
+    for story in list(&stories["experts"]) {
+        let rows: Vec<Vec<u32>> = list(&story["ids"]).iter().map(ids).collect();
+        let load = model(story)?.expert_load(&rows)?;
+        experts.push(json!({"model": story["model"], "load": load}));
+    }
     let mut words = vec![];
     for story in list(&stories["words"]) {
         let vectors = WordVectors::open(root.join(text(&story["model"])))?;
@@ -87,7 +153,7 @@ fn main() -> Result<()> {
     }
     let results = json!({
         "embed": embed, "tokenize": tokenize, "generate": generate, "chat": chats, "task": tasks,
-        "words": words,
+        "beams": beams, "forward": forward, "late": late, "experts": experts, "words": words,
     });
     std::fs::write(out, results.to_string()).expect("the results written");
     Ok(())
@@ -110,6 +176,14 @@ fn tokens(stream: impl Iterator<Item = Result<Piece>>) -> Result<(Vec<u32>, Stri
         }
     }
     Ok((ids, bits(&logprobs)))
+}
+
+fn count(value: &Value) -> usize {
+    value.as_u64().expect("a number") as usize
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    list(value).iter().map(|id| count(id) as u32).collect()
 }
 
 fn list(value: &Value) -> &[Value] {
