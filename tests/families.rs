@@ -12,6 +12,7 @@ use emberform::{Code, Device, Model, Precision};
 use emberform_tests::{
     Recorded, Scratch, devices, difference, golden, open, open_exact, recorded, weight_shapes,
 };
+use serde_json::{Value, json};
 
 /// Against the reference, which sums in another order.
 const REFERENCE: f32 = 1e-4;
@@ -476,4 +477,106 @@ fn saving_refuses_what_it_cannot_do() {
     let error = model.save(&file).expect_err("a file");
     assert_eq!(error.to_string(), format!("cannot write `{}`", file.display()));
     assert_eq!(std::fs::read_to_string(&file).expect("a file"), "kept");
+}
+
+/// A copy of a recorded folder.
+fn copy(name: &str) -> Scratch {
+    let folder = Scratch::new().expect("a folder");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(golden(name).join(file), folder.path().join(file)).expect("a copy");
+    }
+    folder
+}
+
+/// What opening says that must fail.
+fn refusal(path: &Path) -> String {
+    match Model::options().device(Device::Cpu).open(path) {
+        Ok(model) => panic!("{} opened as {model}", path.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_a_config_says_and_nobody_knows_is_an_error_with_what_is_known() {
+    let scalings = ["default", "dynamic", "linear", "llama3", "longrope", "yarn"];
+    let warp = json!({"rope_type": "warp", "factor": 2.0});
+    let cases: &[(&str, &str, Value, &str, &[&str])] = &[
+        ("llama-mqa", "model_type", json!("llama9"), "llama9", &["llama", "bert", "jina_bert"]),
+        ("llama-mqa", "rope_scaling", warp.clone(), "warp", &scalings),
+        ("llama-bias", "rope_parameters", warp, "warp", &scalings),
+        ("llama-mqa", "hidden_act", json!("swash"), "swash", &["gelu", "relu", "silu", "tanh"]),
+        ("bert-plain", "hidden_act", json!("swash"), "swash", &["gelu", "relu", "silu", "tanh"]),
+        (
+            "gpt-oss-bf16",
+            "layer_types",
+            json!(["ring_attention", "full_attention"]),
+            "ring_attention",
+            &["full_attention", "sliding_attention"],
+        ),
+        ("bert-plain", "position_embedding_type", json!("relative"), "relative", &["absolute"]),
+        ("jina-bert", "position_embedding_type", json!("relative"), "relative", &["absolute"]),
+        ("jina-bert", "feed_forward_type", json!("reglu"), "reglu", &["geglu"]),
+        ("jina-bert", "attn_implementation", json!("magic"), "magic", &["torch", "sdpa"]),
+        ("jina-bert", "emb_pooler", json!("max"), "max", &["mean"]),
+        ("t5", "feed_forward_proj", json!("gated-swash"), "swash", &["gelu", "relu"]),
+        ("deepseek-v3", "scoring_func", json!("softplus"), "softplus", &["sigmoid"]),
+        ("deepseek-v2-lite", "topk_method", json!("all"), "all", &["group_limited_greedy"]),
+        ("gpt-oss-mxfp4", "quantization_config", json!({"quant_method": "x9"}), "x9", &["mxfp4"]),
+    ];
+    for (name, key, value, said, known) in cases {
+        let folder = copy(name);
+        let path = folder.path().join("config.json");
+        let text = std::fs::read_to_string(&path).expect("a config");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        config[key] = value.clone();
+        std::fs::write(&path, config.to_string()).expect("a config");
+        let error = refusal(folder.path());
+        for word in known.iter().chain([said]) {
+            assert!(error.contains(word), "{name}, {key}: no `{word}` in: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_architecture_that_nobody_knows_is_an_error_with_those_that_are() {
+    let bytes = std::fs::read(golden("llama-mqa.gguf")).expect("a file");
+    let folder = Scratch::new().expect("a folder");
+    let path = folder.path().join("model.gguf");
+    let bent: Vec<u8> = {
+        let mut bent = bytes.clone();
+        let places = bytes.windows(5).enumerate().filter(|(_, part)| *part == b"llama");
+        places.for_each(|(i, _)| bent[i..i + 5].copy_from_slice(b"alpha"));
+        bent
+    };
+    std::fs::write(&path, bent).expect("a file");
+    let error = refusal(&path);
+    for word in ["alpha", "llama", "gemma3", "deepseek2", "t5", "jina-bert-v2"] {
+        assert!(error.contains(word), "no `{word}` in: {error}");
+    }
+}
+
+#[test]
+fn a_tensor_that_nobody_expects_is_an_error_that_names_it() {
+    for (name, tensor) in [
+        ("llama-mqa", "model.layers.0.self_attn.k_gate.weight"),
+        ("jina-bert", "encoder.layer.0.attention.self.layer_norm_q.weight"),
+        ("opt-350m", "model.decoder.project_mid.weight"),
+        ("t5-gguf", "decoder.block.0.layer.1.EncDecAttention.k.bias"),
+    ] {
+        let folder = copy(name);
+        let path = folder.path().join("model.safetensors");
+        let bytes = std::fs::read(&path).expect("weights");
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+        let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
+        let end = bytes.len() - 8 - length;
+        header[tensor] = json!({"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]});
+        let header = header.to_string().into_bytes();
+        let mut bent = (header.len() as u64).to_le_bytes().to_vec();
+        bent.extend(&header);
+        bent.extend(&bytes[8 + length..]);
+        bent.extend(1f32.to_le_bytes());
+        std::fs::write(&path, bent).expect("weights");
+        let error = refusal(folder.path());
+        assert!(error.contains(tensor), "{name}: {error}");
+    }
 }

@@ -88,21 +88,45 @@ fn scale(values: &[f32]) -> f32 {
 
 #[test]
 fn targets_get_the_references_logits() {
-    let mut failed = Vec::new();
+    let (mut failed, mut files) = (Vec::new(), 0);
     for (device_name, device) in devices() {
         for case in Case::all() {
-            let model = open_exact(&case.folder, &device);
-            let found = logits(&model, &case.sources, &case.targets);
-            let worst = (0..found.len())
-                .map(|b| difference(&found[b], &case.wanted(b)))
-                .fold(0.0, f32::max);
-            println!("{:24} {device_name:12} {worst:.1e}", case.name);
-            if !(worst <= REFERENCE) {
-                failed.push(format!("{} on {device_name}: {worst}", case.name));
+            let gguf = case.folder.with_extension("gguf");
+            for path in [&case.folder, &gguf].into_iter().filter(|path| path.exists()) {
+                let kind = if path.is_dir() { "folder" } else { "gguf" };
+                files += usize::from(path.is_file());
+                let model = open_exact(path, &device);
+                let found = logits(&model, &case.sources, &case.targets);
+                let worst = (0..found.len())
+                    .map(|b| difference(&found[b], &case.wanted(b)))
+                    .fold(0.0, f32::max);
+                println!("{:24} {device_name:12} {kind:6} {worst:.1e}", case.name);
+                if !(worst <= REFERENCE) {
+                    failed.push(format!("{} {kind} on {device_name}: {worst}", case.name));
+                }
             }
         }
     }
     assert!(failed.is_empty(), "beyond {REFERENCE}: {failed:#?}");
+    assert!(files >= 4, "only {files} GGUF files");
+}
+
+#[test]
+fn a_file_says_what_a_target_begins_with() {
+    let folder = open_exact(&golden("t5-gated-gguf"), &Device::Cpu);
+    let file = open_exact(&golden("t5-gated-gguf.gguf"), &Device::Cpu);
+    let beams = |model: &Model| {
+        let mut session = model.session().expect("a session");
+        session.read_source(&[5, 6, 7]).expect("a source");
+        let found = session.beams(
+            &GenerateOptions::default().max_tokens(6),
+            &BeamOptions::default().beams(2).sequences(2),
+        );
+        found.expect("sequences").into_iter().map(|beam| beam.ids).collect::<Vec<_>>()
+    };
+    let (folder, file) = (beams(&folder), beams(&file));
+    assert!(folder[0].len() > 1, "{folder:?}");
+    assert_eq!(folder, file);
 }
 
 #[test]

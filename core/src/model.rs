@@ -18,7 +18,7 @@ use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
-use crate::nn::spec::{Head, Span};
+use crate::nn::spec::{Factor, Head, Span};
 use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Seq2Seq, Spec, Transformer};
 use crate::reserve::{reserved, zeros};
 use crate::save::Origin;
@@ -515,6 +515,13 @@ impl Model {
     /// are broken.
     pub fn embed_with(&self, texts: &[&str], options: &EmbedOptions) -> Result<Embeddings> {
         let tokenizer = self.need_tokenizer("embed")?;
+        if let Some(Factor::Tokens { .. }) = self.inner.spec.embed.factor {
+            return Err(Error::Unsupported {
+                what: "an embedding by states that are projected back to the size of a token's"
+                    .to_string(),
+                known: "models whose hidden states come out as they are".to_string(),
+            });
+        }
         let embedder = &self.inner.embedder;
         let width = self.embedding_width(options)?;
         let mut values = zeros("embeddings", &[texts.len(), width])?;

@@ -230,6 +230,49 @@ def record(only=None):
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
 
+# JinaBERT is not in transformers; candle has an implementation of its own, which the program in jina/ runs. Six heads: no power of two.
+JINA = {
+    "jina-bert": dict(model_type="bert", architectures=["JinaBertModel"], vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=6,
+                      intermediate_size=19, hidden_act="gelu", max_position_embeddings=32, type_vocab_size=2, initializer_range=0.02,
+                      layer_norm_eps=1e-12, pad_token_id=0, position_embedding_type="alibi", feed_forward_type="geglu", emb_pooler="mean"),
+}
+
+
+def jina():
+    import json
+    import subprocess
+
+    for name, c in JINA.items():
+        folder, d, f = base.HERE / name, c["hidden_size"], c["intermediate_size"]
+        shapes = {"embeddings.word_embeddings.weight": (c["vocab_size"], d), "embeddings.token_type_embeddings.weight": (2, d)}
+        norms, linears = ["embeddings.LayerNorm"], []
+        for i in range(c["num_hidden_layers"]):
+            at = f"encoder.layer.{i}."
+            linears += [(at + f"attention.self.{side}", (d, d)) for side in ("query", "key", "value")]
+            linears += [(at + "attention.output.dense", (d, d)), (at + "mlp.wo", (d, f))]
+            norms += [at + "attention.output.LayerNorm", at + "mlp.layernorm"]
+            shapes[at + "mlp.gated_layers.weight"] = (2 * f, d)
+        shapes |= {f"{n}.{part}": (d,) for n in norms for part in ("weight", "bias")}
+        shapes |= {f"{n}.weight": shape for n, shape in linears} | {f"{n}.bias": shape[:1] for n, shape in linears}
+        rng = base.generator(name)
+        tensors = {key: torch.from_numpy(base.random_weight(rng, key, shape, "bert")).float() for key, shape in sorted(shapes.items())}
+        shutil.rmtree(folder, ignore_errors=True)
+        base.write_json(folder / "config.json", c)
+        base.save_checkpoint(folder, tensors)
+        ids, mask = inputs(name, c)
+        lines = "".join(json.dumps(ids[i, :n].tolist()) + "\n" for i, n in enumerate(base.LENGTHS))
+        done = subprocess.run(["cargo", "run", "-q", "--manifest-path", str(base.HERE / "jina" / "Cargo.toml"), "--", str(folder)],
+                              input=lines, capture_output=True, text=True, check=True)
+        hidden = torch.zeros(*ids.shape, d)
+        for i, line in enumerate(done.stdout.splitlines()):
+            hidden[i, : base.LENGTHS[i]] = torch.tensor(json.loads(line))
+        spread = hidden[0].std(0).mean().item()
+        assert spread > 0.05, (name, "the positions hardly differ", spread)
+        save_file({"ids": ids, "mask": mask, "hidden": hidden}, folder / "expected.safetensors")
+        write_gguf(base.HERE / f"{name}.gguf", c, tensors, "jina-bert-v2")
+        print(name, sum(v.numel() for v in tensors.values()), "parameters")
+
+
 # Every layer's hidden states and attention weights, of one checkpoint of each kind of attention.
 LAYERS = {"bert-mlm": "BertForMaskedLM", "deberta-words": "DebertaV2ForMaskedLM", "deberta-classes": "DebertaV2ForSequenceClassification",
           "albert-classes": "AlbertForSequenceClassification", "modernbert-tokens": "ModernBertForTokenClassification",
@@ -261,7 +304,8 @@ def layers(only=None):
 
 # --- GGUF: names by gguf-py's table, keys and changes as llama.cpp's converter makes them -----------------------------
 
-ARCH = {"gemma-embedding": gguf.MODEL_ARCH.GEMMA_EMBEDDING, "bert": gguf.MODEL_ARCH.BERT, "modern-bert": gguf.MODEL_ARCH.MODERN_BERT, "nomic-bert": gguf.MODEL_ARCH.NOMIC_BERT}
+ARCH = {"gemma-embedding": gguf.MODEL_ARCH.GEMMA_EMBEDDING, "bert": gguf.MODEL_ARCH.BERT, "modern-bert": gguf.MODEL_ARCH.MODERN_BERT, "nomic-bert": gguf.MODEL_ARCH.NOMIC_BERT,
+        "jina-bert-v2": gguf.MODEL_ARCH.JINA_BERT_V2}
 
 
 def write_gguf(path, c, tensors, arch):
@@ -288,8 +332,11 @@ def write_gguf(path, c, tensors, arch):
     else:
         w.add_layer_norm_eps(get("layer_norm_eps", "norm_eps", default=1e-12))
         w.add_causal_attention(False)
-    if arch == "bert":
+    if arch in ("bert", "jina-bert-v2"):
         w.add_token_type_count(get("type_vocab_size", default=0))
+    if arch == "jina-bert-v2":
+        w.add_vocab_size(c["vocab_size"])
+        w.add_tokenizer_model("none")  # with which llama.cpp takes it
     if arch == "nomic-bert":
         w.add_token_type_count(c["type_vocab_size"])
         w.add_rope_freq_base(c["rope_parameters"]["rope_theta"])

@@ -275,6 +275,11 @@ TINY["gpt-neo"] = dict(cls="GPTNeoForCausalLM", config=dict(
 OPT = dict(hidden_size=20, num_attention_heads=4, ffn_dim=29, activation_function="relu", word_embed_proj_dim=20)
 add("opt", "OPTForCausalLM", "opt", dict(OPT, do_layer_norm_before=True))
 add("opt-after", "OPTForCausalLM", "opt", dict(OPT, do_layer_norm_before=False, activation_function="gelu"), dtype=torch.float16)
+# the 350M's shape: norms after, vectors of tokens that are projected to hidden states, and these back
+add("opt-350m", "OPTForCausalLM", "opt", dict(OPT, do_layer_norm_before=False, word_embed_proj_dim=11))
+add("opt-projected-f16", "OPTForCausalLM", "opt",
+    dict(OPT, do_layer_norm_before=True, _remove_final_layer_norm=True, enable_bias=False, word_embed_proj_dim=27, tie_word_embeddings=False),
+    dtype=torch.float16)
 # six heads: not a power of two
 TINY["bloom"] = dict(cls="BloomForCausalLM", gguf=Q.F32, config=dict(
     without(SMALLEST, "num_hidden_layers", "max_position_embeddings"), model_type="bloom", architectures=["BloomForCausalLM"],
@@ -362,7 +367,7 @@ MLA = dict(RMS, hidden_size=20, num_attention_heads=3, num_key_value_heads=3, kv
 # V2-Lite: no vector for queries, one group
 add("deepseek-v2-lite", "DeepseekV2ForCausalLM", "deepseek_v2",
     dict(MLA, hidden_size=21, q_lora_rank=None, n_routed_experts=5, n_shared_experts=2, num_experts_per_tok=2, topk_method="greedy", n_group=1,
-         topk_group=1, routed_scaling_factor=1.0, scoring_func="softmax", norm_topk_prob=False, rope_scaling=None), experts="proj")
+         topk_group=1, routed_scaling_factor=1.0, scoring_func="softmax", norm_topk_prob=False, rope_scaling=None), experts="proj", gguf=Q.F32)
 # V2: groups, and a rotation stretched by YaRN that also scales scores
 add("deepseek-v2-bf16", "DeepseekV2ForCausalLM", "deepseek_v2",
     dict(MLA, hidden_size=24, q_lora_rank=11, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, topk_method="group_limited_greedy",
@@ -374,7 +379,13 @@ add("deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3",
     dict(MLA, hidden_size=21, q_lora_rank=9, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, topk_method="noaux_tc", n_group=4,
          topk_group=2, routed_scaling_factor=2.5, scoring_func="sigmoid", norm_topk_prob=True, num_hidden_layers=2,
          rope_scaling=dict(type="yarn", factor=4.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0,
-                           original_max_position_embeddings=16)), experts="proj")
+                           original_max_position_embeddings=16)), experts="proj", gguf=Q.F32)
+# V2 as older GGUF files have it: keys and values in one matrix. `mscale` is both, since GGUF has one number for the two
+add("deepseek-v2-gguf", "DeepseekV2ForCausalLM", "deepseek_v2",
+    dict(MLA, hidden_size=21, q_lora_rank=9, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, topk_method="greedy", n_group=1, topk_group=1,
+         routed_scaling_factor=3.0, scoring_func="softmax", norm_topk_prob=False, num_hidden_layers=2, rms_norm_eps=1e-6,
+         rope_scaling=dict(type="yarn", factor=8.0, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707,
+                           original_max_position_embeddings=8)), experts="proj", gguf=Q.F32, older=True)
 add("deepseek-v3-plain-bf16", "DeepseekV3ForCausalLM", "deepseek_v3",
     dict(MLA, q_lora_rank=None, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1, attention_bias=True,
          routed_scaling_factor=1.3, norm_topk_prob=False, first_k_dense_replace=0, num_hidden_layers=1, rope_scaling=None, rope_interleave=False),
@@ -391,6 +402,12 @@ add("llama4", "Llama4ForCausalLM", "llama4_text",
 add("llama4-plain-bf16", "Llama4ForCausalLM", "llama4_text",
     dict(LLAMA4, num_hidden_layers=2, num_experts_per_tok=2, interleave_moe_layer_step=1, no_rope_layer_interval=2, use_qk_norm=False,
          attn_temperature_tuning=False, rope_theta=500.0, rope_scaling=None), dtype=torch.bfloat16)
+# runs and growth as all published ones have them: GGUF has no keys for these
+add("llama4-gguf", "Llama4ForCausalLM", "llama4_text",
+    dict(LLAMA4, num_hidden_layers=4, num_experts_per_tok=1, interleave_moe_layer_step=2, no_rope_layers=[1, 1, 1, 0], use_qk_norm=True,
+         attention_chunk_size=8192, floor_scale=8192, attn_scale=0.1, rope_theta=100.0,
+         rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                           original_max_position_embeddings=16)), gguf=Q.F32)
 LENGTHS = [21, 1, 13]
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
 
@@ -525,7 +542,7 @@ def record_tiny(names=TINY):
         else:
             expected(name, config, model, folder)
         if spec.get("gguf") is not None:
-            write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
+            write_gguf(HERE / f"{name}.gguf", dict(config, older=spec.get("older", False)), canonical(tensors, config), spec["gguf"])
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
 
@@ -626,7 +643,9 @@ ARCH = {"bert": gguf.MODEL_ARCH.BERT, "gpt2": gguf.MODEL_ARCH.GPT2, "llama": ggu
         "cohere2": gguf.MODEL_ARCH.COHERE2, "stablelm": gguf.MODEL_ARCH.STABLELM, "starcoder2": gguf.MODEL_ARCH.STARCODER2,
         "phi": gguf.MODEL_ARCH.PHI2, "phi3": gguf.MODEL_ARCH.PHI3, "gpt_neox": gguf.MODEL_ARCH.GPTNEOX, "bloom": gguf.MODEL_ARCH.BLOOM,
         "falcon": gguf.MODEL_ARCH.FALCON, "mixtral": gguf.MODEL_ARCH.LLAMA, "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
-        "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE, "phimoe": gguf.MODEL_ARCH.PHIMOE, "gpt_oss": gguf.MODEL_ARCH.GPT_OSS}
+        "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE, "phimoe": gguf.MODEL_ARCH.PHIMOE, "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
+        "deepseek_v2": gguf.MODEL_ARCH.DEEPSEEK2, "deepseek_v3": gguf.MODEL_ARCH.DEEPSEEK2, "llama4_text": gguf.MODEL_ARCH.LLAMA4}
+DEEPSEEK = ("deepseek_v2", "deepseek_v3")
 # llama.cpp rotates neighbours in these, so their queries and keys are permuted
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite")
 
@@ -639,6 +658,8 @@ def canonical(tensors, config):
         if key.startswith(("cls.", "pooler.")) or key.endswith((".attn.bias", ".attn.masked_bias", "position_ids")):
             continue
         out[key] = value.float().numpy()
+        if config["model_type"] == "llama4_text" and ".experts." in key:  # turned
+            out[key] = out[key].swapaxes(1, 2)
     return out
 
 
@@ -669,6 +690,13 @@ def gguf_tensors(config, tensors):
             value = value[0]
         if key.endswith(".sinks"):
             key += ".weight"
+        key = key.replace("e_score_correction_bias", "e_score_correction.bias")
+        if key.endswith("kv_b_proj.weight") and not config.get("older"):  # keys and values of each head apart, keys turned
+            rows = value.reshape(heads, -1, value.shape[1])
+            keys, values = np.split(rows, [config["qk_nope_head_dim"]], 1)
+            for side, part in (("k_b_proj", keys.swapaxes(1, 2)), ("v_b_proj", values)):
+                out[names.get_name(key.replace("kv_b_proj", side), (".weight",))] = np.ascontiguousarray(part)
+            continue
         if ".norms." in key:  # one vector a head
             stem, _, number = key.removesuffix(".weight").rpartition(".norms.")
             stacked.setdefault(stem, {})[int(number)] = value
@@ -695,7 +723,7 @@ def gguf_tensors(config, tensors):
     if family == "phi3" and (rope := config["rope_scaling"]):
         out["rope_factors_long.weight"] = np.array(rope["long_factor"], np.float32)
         out["rope_factors_short.weight"] = np.array(rope["short_factor"], np.float32)
-    if family == "llama" and (factors := llama3_factors(config)) is not None:
+    if family in ("llama", "llama4_text") and (factors := llama3_factors(config)) is not None:
         out["rope_freqs.weight"] = factors
     return out
 
@@ -732,6 +760,11 @@ def gguf_metadata(w, c):
         w.add_layer_norm_eps(c["layer_norm_epsilon"])
         return
     heads = c["num_attention_heads"]
+    if family == "llama4_text":  # what is between in a dense block has this name in GGUF
+        c = dict(c, intermediate_size=c["intermediate_size_mlp"], moe_intermediate_size=c["intermediate_size"])
+    if family in DEEPSEEK:
+        rotated, plain = c["qk_rope_head_dim"], c["qk_nope_head_dim"]
+        c = dict(c, num_experts=c["n_routed_experts"], num_key_value_heads=heads if c["older"] else 1)
     width = c.get("hidden_size", c.get("n_embed"))
     w.add_block_count(c.get("num_hidden_layers", c.get("n_layer")))
     w.add_context_length(2048 if family == "falcon" else c.get("max_position_embeddings", c.get("seq_length")))
@@ -777,6 +810,31 @@ def gguf_metadata(w, c):
             w.add_expert_feed_forward_length(size)
         if size := c.get("shared_expert_intermediate_size"):
             w.add_expert_shared_feed_forward_length(size)
+    if family == "llama4_text":
+        w.add_interleave_moe_layer_step(c["interleave_moe_layer_step"])
+        w.add_rope_dimension_count(c["head_dim"])
+    if family in DEEPSEEK:
+        w.add_leading_dense_block_count(c["first_k_dense_replace"])
+        if c["q_lora_rank"]:
+            w.add_q_lora_rank(c["q_lora_rank"])
+        rank = c["kv_lora_rank"]
+        w.add_kv_lora_rank(rank)
+        w.add_key_length(plain + rotated if c["older"] else rank + rotated)
+        w.add_value_length(c["v_head_dim"] if c["older"] else rank)
+        if not c["older"]:
+            w.add_key_length_mla(plain + rotated)
+            w.add_value_length_mla(c["v_head_dim"])
+            w.add_expert_group_count(c["n_group"])
+            w.add_expert_group_used_count(c["topk_group"])
+            sigmoid = c["scoring_func"] == "sigmoid"
+            w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if sigmoid else gguf.ExpertGatingFuncType.SOFTMAX)
+        w.add_expert_shared_count(c["n_shared_experts"])
+        w.add_expert_weights_scale(c["routed_scaling_factor"])
+        if c["norm_topk_prob"]:
+            w.add_expert_weights_norm(True)
+        w.add_rope_dimension_count(rotated)
+        if scaling := c["rope_scaling"]:
+            w.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
     if family in ("phi3", "phimoe"):
         w.add_rope_scaling_orig_ctx_len(c["original_max_position_embeddings"])
         w.add_rope_dimension_count(int(c.get("partial_rotary_factor", 1.0) * width) // heads)
@@ -805,6 +863,9 @@ def gguf_metadata(w, c):
     if "head_dim" in c:
         w.add_key_length(c["head_dim"])
         w.add_value_length(c["head_dim"])
+    if family in ("llama4_text", "gpt_oss", *DEEPSEEK):
+        w.add_vocab_size(c["vocab_size"])
+        w.add_tokenizer_model("none")  # with which llama.cpp takes them
     if family in PERMUTED:
         w.add_vocab_size(c["vocab_size"])
         w.add_rope_dimension_count(c.get("head_dim") or c["hidden_size"] // heads)
@@ -980,11 +1041,20 @@ def main():
             import seq2seq
 
             seq2seq.record()
+        elif what in ("t5-gguf", "t5-gated-gguf", "t5-encoder-gguf"):
+            import seq2seq
+
+            seq2seq.folder(what)
         elif what == "encoders":
             import encoders
 
             encoders.record()
             encoders.layers()
+            encoders.jina()
+        elif what == "jina":
+            import encoders
+
+            encoders.jina()
         elif what == "tasks":
             import tasks
 

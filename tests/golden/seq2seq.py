@@ -4,9 +4,10 @@ import shutil
 
 import record as base
 
+import gguf
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 T5 = dict(model_type="t5", vocab_size=47, d_model=20, d_kv=6, d_ff=27, num_layers=2, num_decoder_layers=3, num_heads=3,
           relative_attention_num_buckets=8, relative_attention_max_distance=10, dropout_rate=0.1, layer_norm_epsilon=1e-6,
@@ -28,6 +29,14 @@ SEQ2SEQ = {
     # version 1.1: gated, a head of its own; files that hold the table three times
     "t5-gated": dict(cls="T5ForConditionalGeneration", own=["lm_head.weight"], twins=True,
                      config=dict(T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False, num_decoder_layers=None, d_model=18, num_heads=5)),
+    # what GGUF can say: distances up to 128. Two depths (llama.cpp wants the longer first), one table, and one that nothing reads
+    "t5-gguf": dict(cls="T5ForConditionalGeneration", cache=False, gguf="t5",
+                    config=dict(T5, relative_attention_max_distance=128, num_layers=3, num_decoder_layers=2)),
+    "t5-gated-gguf": dict(cls="T5ForConditionalGeneration", own=["lm_head.weight"], gguf="t5",
+                          config=dict(T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False, num_decoder_layers=2, d_model=18, num_heads=5,
+                                      relative_attention_max_distance=128)),
+    "t5-encoder-gguf": dict(cls="T5EncoderModel", gguf="t5encoder",
+                            config=dict(T5, feed_forward_proj="gated-gelu", num_decoder_layers=None, relative_attention_max_distance=128)),
     "t5-encoder-f16": dict(cls="T5EncoderModel", dtype=torch.float16, config=dict(T5, feed_forward_proj="gated-gelu", num_layers=3)),
     "bart": dict(cls="BartForConditionalGeneration", config=BART),
     "bart-scaled-bf16": dict(cls="BartForConditionalGeneration", dtype=torch.bfloat16, twins=True,
@@ -83,6 +92,41 @@ def weights(name, spec):
     return model, folder
 
 
+def write_gguf(name, spec, c, tensors):
+    """The twin, with names by gguf-py's table and keys as llama.cpp's converter writes them."""
+    arch = {"t5": gguf.MODEL_ARCH.T5, "t5encoder": gguf.MODEL_ARCH.T5ENCODER}[spec["gguf"]]
+    w = gguf.GGUFWriter(base.HERE / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
+    w.add_type(gguf.GGUFType.MODEL)
+    w.add_name(name)
+    w.add_context_length(c["n_positions"])
+    w.add_embedding_length(c["d_model"])
+    w.add_feed_forward_length(c["d_ff"])
+    w.add_block_count(c["num_layers"])
+    if c["num_decoder_layers"] is not None:
+        w.add_decoder_block_count(c["num_decoder_layers"])
+    w.add_head_count(c["num_heads"])
+    w.add_key_length(c["d_kv"])
+    w.add_value_length(c["d_kv"])
+    w.add_layer_norm_eps(c["layer_norm_epsilon"])
+    w.add_relative_attn_buckets_count(c["relative_attention_num_buckets"])
+    w.add_layer_norm_rms_eps(c["layer_norm_epsilon"])
+    if arch == gguf.MODEL_ARCH.T5:
+        w.add_decoder_start_token_id(c["decoder_start_token_id"])
+    w.add_vocab_size(c["vocab_size"])
+    w.add_tokenizer_model("none")  # with which llama.cpp takes them
+    w.add_eos_token_id(c["eos_token_id"])
+    w.add_file_type(0)
+    w.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    names = gguf.get_tensor_name_map(arch, max(c["num_layers"], c["num_decoder_layers"] or 0))
+    if name == "t5-gguf":  # of an early export
+        tensors["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = torch.ones(c["relative_attention_num_buckets"], c["num_heads"])
+    for key, value in tensors.items():
+        new = names.get_name(key, (".weight",))
+        assert new is not None, key
+        w.add_tensor(new, np.ascontiguousarray(value.float().numpy()))
+    base.finish(w)
+
+
 @torch.no_grad()
 def expected(name, model, folder, config):
     ids, mask = base.inputs(name, config["vocab_size"])
@@ -127,28 +171,39 @@ def beams(model, prompts, name, cache=True):
     return cases
 
 
+def folder(name, found=None):
+    """Record one of SEQ2SEQ; its beams go to `found`."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    spec = SEQ2SEQ[name]
+    model, place = weights(name, spec)
+    if hasattr(model, "lm_head"):
+        # one of the tokens that random weights like is the end, so that rows do end
+        start, source = spec["config"]["decoder_start_token_id"], torch.tensor([[5, 6, 7, 8]])
+        with torch.no_grad():
+            likely = model(source, decoder_input_ids=torch.tensor([[start, 9, 10]])).logits[0].mean(0)
+        likely[[start, 7, *range(11, 14)]] = -1e9
+        config = json.loads((place / "config.json").read_text())
+        config |= {key: int(likely.argmax()) for key in ("eos_token_id", "forced_eos_token_id") if key in config}
+        base.write_json(place / "config.json", config)
+        model, _ = base.load_reference(spec["cls"], place, tuple(spec.get("drop", [])) + ("final_logits_bias",))
+    expected(name, model, place, spec["config"])
+    if "gguf" in spec:
+        write_gguf(name, spec, json.loads((place / "config.json").read_text()), load_file(place / "model.safetensors"))
+    if found is not None and "gguf" not in spec and hasattr(model, "lm_head"):
+        rng = base.generator(name + "/prompts")
+        prompts = [rng.integers(3, spec["config"]["vocab_size"] - 1, n).tolist() for n in (7, 2, 15)]
+        found[name] = beams(model, prompts, name, spec.get("cache", True))
+
+
 def record():
     import transformers
 
     transformers.logging.set_verbosity_error()
     found = {}
-    for name, spec in SEQ2SEQ.items():
-        model, folder = weights(name, spec)
-        if hasattr(model, "lm_head"):
-            # one of the tokens that random weights like is the end, so that rows do end
-            start, source = spec["config"]["decoder_start_token_id"], torch.tensor([[5, 6, 7, 8]])
-            with torch.no_grad():
-                likely = model(source, decoder_input_ids=torch.tensor([[start, 9, 10]])).logits[0].mean(0)
-            likely[[start, 7, *range(11, 14)]] = -1e9
-            config = json.loads((folder / "config.json").read_text())
-            config |= {key: int(likely.argmax()) for key in ("eos_token_id", "forced_eos_token_id") if key in config}
-            base.write_json(folder / "config.json", config)
-            model, _ = base.load_reference(spec["cls"], folder, tuple(spec.get("drop", [])) + ("final_logits_bias",))
-        expected(name, model, folder, spec["config"])
-        if hasattr(model, "lm_head"):
-            rng = base.generator(name + "/prompts")
-            prompts = [rng.integers(3, spec["config"]["vocab_size"] - 1, n).tolist() for n in (7, 2, 15)]
-            found[name] = beams(model, prompts, name, spec.get("cache", True))
+    for name in SEQ2SEQ:
+        folder(name, found)
     for name, cls in DECODERS.items():
         model, _ = base.load_reference(cls, base.HERE / name)
         vocab = model.config.vocab_size

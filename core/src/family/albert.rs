@@ -55,11 +55,12 @@ fn spec(config: &Config) -> Result<Spec> {
         let problem = format!("is `{groups}`, not from 1 to {layers} layers");
         return Err(Error::config("num_hidden_groups", problem));
     }
+    let width = config.usize("embedding_size")?.unwrap_or(128);
     let layer =
         |i: usize| Layer { weights: Some(i * groups / layers), ..Layer::new(Span::Bidirectional) };
     let base = Spec {
         // The projection is there whether or not it changes the size.
-        embed: Embed { factor: Some(config.usize("embedding_size")?.unwrap_or(128)), ..base.embed },
+        embed: Embed { factor: Some(Factor::Sum { width }), ..base.embed },
         layers: (0..layers).map(layer).collect(),
         ..base
     };

@@ -40,7 +40,11 @@ pub(super) const HEADS: Names = &[
 ];
 
 fn spec(config: &Config) -> Result<Spec> {
-    let base = blocks(config)?;
+    headed(config, blocks(config)?)
+}
+
+/// `base` with the heads that the checkpoint has.
+pub(super) fn headed(config: &Config, base: Spec) -> Result<Spec> {
     let head = Heads::new(&base, activation(config, Activation::Gelu)?).of(config, &base)?;
     Ok(Spec { head, ..base })
 }

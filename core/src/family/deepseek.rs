@@ -6,17 +6,18 @@ use super::*;
 /// V2: softmax over all experts, the best of a group its score.
 pub(super) static V2: Family = Family {
     names: &["deepseek_v2"],
-    gguf: &[],
-    spec: v2,
+    gguf: &["deepseek2"],
+    spec: |config| if config.is_gguf() { gguf(config) } else { v2(config) },
     prefixes: llama::FAMILY.prefixes,
     tensors: &[NAMES, experts::NAMES, llama::NAMES],
-    fixups: &[Fixup::SplitLatent, Fixup::Unstack],
+    fixups: &[Fixup::SplitLatent, Fixup::Correction, Fixup::Unstack],
     ignored: llama::FAMILY.ignored,
 };
 
 /// V3: a sigmoid an expert, corrected for the choice; the best two of a group its score.
 pub(super) static V3: Family = Family {
     names: &["deepseek_v3"],
+    gguf: &[],
     spec: v3,
     // The block that foretells a second token stands behind the 61 of the published ones.
     ignored: &["layers.{i}.self_attn.rotary_emb.inv_freq", "layers.61.*"],
@@ -144,4 +145,41 @@ fn v3(config: &Config) -> Result<Spec> {
     };
     let divided = config.bool("norm_topk_prob")?.unwrap_or(true);
     blocks(config, Routing::Sigmoid { corrected: true, divided }, Some(groups))
+}
+
+/// GGUF calls both one architecture; how experts are chosen tells them apart.
+fn gguf(config: &Config) -> Result<Spec> {
+    let rotated = config.need_usize("rotary_dim")?;
+    // Older files give the sizes of a head under the keys where newer ones have the vector's.
+    let sizes = (config.usize("key_length_mla")?, config.usize("value_length_mla")?);
+    let (whole, value) = match sizes {
+        (Some(whole), Some(value)) => (whole, value),
+        _ => (config.need_usize("head_dim")?, config.need_usize("value_head_dim")?),
+    };
+    let Some(plain) = whole.checked_sub(rotated) else {
+        let problem = format!("is `{rotated}`, more than the {whole} of a head");
+        return Err(Error::config("rope.dimension_count", problem));
+    };
+    // Of DeepSeek-V3 and R1, older files leave out the groups.
+    let grouped = config.usize("num_local_experts")? == Some(256);
+    let (count, used) = if grouped { (8, 4) } else { (1, 1) };
+    let config = config
+        .with("qk_rope_head_dim", rotated)
+        .with("qk_nope_head_dim", plain)
+        .with("v_head_dim", value)
+        .with_default("first_k_dense_replace", 0)
+        .with_default("routed_scaling_factor", 1.0)
+        .with_default("norm_topk_prob", false);
+    match config.usize("expert_gating_func")?.unwrap_or(0) {
+        0 | 1 => {
+            let groups = config.usize("n_group")?.unwrap_or(1);
+            let method = if groups > 1 { "group_limited_greedy" } else { "greedy" };
+            v2(&config.with("topk_method", method))
+        }
+        2 => v3(&config.with_default("n_group", count).with_default("topk_group", used)),
+        other => {
+            let known = ["1 (softmax)", "2 (sigmoid)"];
+            Err(unknown("expert_gating_func", &other.to_string(), &known))
+        }
+    }
 }

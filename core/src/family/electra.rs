@@ -27,8 +27,8 @@ const NAMES: Names = &[
 
 fn spec(config: &Config) -> Result<Spec> {
     let base = bert::blocks(config)?;
-    let size = config.usize("embedding_size")?.unwrap_or(128);
-    let factor = (size != base.width).then_some(size);
+    let width = config.usize("embedding_size")?.unwrap_or(128);
+    let factor = (width != base.width).then_some(Factor::Sum { width });
     let base = Spec { embed: Embed { factor, ..base.embed }, ..base };
     let heads = Heads::new(&base, Activation::Gelu).first(&base, Activation::Gelu);
     Ok(Spec { head: heads.of(config, &base)?, ..base })

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::load::{Dtype, Stored, Tensors};
 use crate::nn::Spec;
 use crate::nn::spec::Position;
-use crate::quant::Format;
+use crate::quant::{Format, ggml};
 
 /// A change to weights of certain names: the part after `blocks.{i}.`, or the whole.
 pub(crate) enum Fixup {
@@ -45,9 +45,12 @@ pub(crate) enum Fixup {
     Mxfp4,
     /// Hugging Face only: rows of gate and up take turns in `experts.gate_up`.
     GatherGateUp,
-    /// Hugging Face only: rows of keys and values of one head after another stand in one matrix,
-    /// called `attn.kv`, which [`Latent`](crate::nn::spec::Latent) is for.
+    /// What [`Latent`](crate::nn::spec::Latent) makes keys and values with: rows of both of one
+    /// head after another in one matrix, called `attn.kv`; or, in GGUF, a matrix of values for each
+    /// head, `attn.v_stacked`, and a turned one of keys, `attn.k_turned`.
     SplitLatent,
+    /// GGUF only: what is added to scores when experts are chosen is called a bias.
+    Correction,
     /// Matrices of one row stand as a vector.
     Row(&'static [&'static str]),
     /// The first rows of a matrix are never used.
@@ -103,7 +106,17 @@ impl Fixup {
             Fixup::TurnExperts if !gguf => turn_experts(tensors)?,
             Fixup::Mxfp4 => mxfp4(tensors),
             Fixup::GatherGateUp if !gguf => gather_gate_up(tensors),
-            Fixup::SplitLatent if !gguf => split_latent(tensors, spec),
+            Fixup::SplitLatent => {
+                split_latent(tensors, spec);
+                unturn_keys(tensors);
+            }
+            Fixup::Correction if gguf => {
+                for name in named(tensors, ".mlp.correction.bias") {
+                    if let Some(stored) = tensors.remove(&name) {
+                        tensors.insert(name.replace(".bias", ".weight"), stored);
+                    }
+                }
+            }
             Fixup::Row(names) => row(tensors, names),
             Fixup::Tables => tables(tensors, spec),
             Fixup::EncoderAlone if spec.encoder.is_none() => {
@@ -133,7 +146,7 @@ impl Fixup {
             | Fixup::DropPositions
             | Fixup::TurnExperts
             | Fixup::GatherGateUp
-            | Fixup::SplitLatent
+            | Fixup::Correction
             | Fixup::EncoderAlone => {}
         }
         Ok(())
@@ -439,6 +452,59 @@ fn split_latent(tensors: &mut Tensors, spec: &Spec) {
             tensors.insert(name.replace(".attn.kv.", side), part);
         }
     }
+}
+
+/// Keys and values of one head after another, as one matrix each.
+fn unturn_keys(tensors: &mut Tensors) {
+    for (part, ours) in [(".attn.k_turned.", ".attn.k."), (".attn.v_stacked.", ".attn.v.")] {
+        for name in named(tensors, part) {
+            let Some(stored) = tensors.get(&name) else { continue };
+            // Left in place when it does not fit: the report then names it with its shape.
+            let &[heads, rows, width] = stored.shape.as_slice() else { continue };
+            let all = match stored.dtype {
+                Dtype::Weight(format) if part == ".attn.k_turned." => {
+                    turn_heads(format, &stored.bytes, [heads, rows, width])
+                }
+                _ => heads.checked_mul(rows).map(|all| Stored {
+                    dtype: stored.dtype,
+                    shape: vec![all, width],
+                    bytes: stored.bytes.clone(),
+                }),
+            };
+            if let Some(all) = all {
+                tensors.remove(&name);
+                tensors.insert(name.replace(part, ours), all);
+            }
+        }
+    }
+}
+
+/// Matrices `[heads, rows, width]`, each turned, as `[heads * width, rows]`. Of blocks, whose numbers
+/// stand together along a row, floats are made.
+fn turn_heads(format: Format, bytes: &Bytes, [heads, rows, width]: [usize; 3]) -> Option<Stored> {
+    let all = heads.checked_mul(width)?;
+    if heads == 0 || !bytes.len().is_multiple_of(heads) {
+        return None;
+    }
+    let mut out = Vec::new();
+    let mut dtype = Dtype::Weight(format);
+    for head in bytes.chunks_exact(bytes.len() / heads) {
+        let one = match format.block() {
+            1 => Stored { dtype, shape: vec![rows, width], bytes: Bytes::copy_from_slice(head) },
+            _ => {
+                let count = rows.checked_mul(width)?;
+                if format.row_bytes(count) != Some(head.len()) {
+                    return None;
+                }
+                let mut values = vec![0.0; count];
+                ggml::dequantize(format, head, &mut values);
+                dtype = Dtype::Weight(Format::F32);
+                Stored { shape: vec![rows, width], ..vector(&values) }
+            }
+        };
+        out.extend_from_slice(&transpose(&one)?.bytes);
+    }
+    Some(Stored { dtype, shape: vec![all, rows], bytes: out.into() })
 }
 
 fn unstack(tensors: &mut Tensors) {

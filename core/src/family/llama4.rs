@@ -5,7 +5,7 @@ use super::*;
 
 pub(super) static FAMILY: Family = Family {
     names: &["llama4_text", "llama4"],
-    gguf: &[],
+    gguf: &["llama4"],
     spec,
     prefixes: &["language_model.model.", "model.language_model.", "language_model.", "model."],
     tensors: &[NAMES, llama::NAMES],
@@ -25,7 +25,22 @@ const NAMES: Names = &[
     ("layers.{i}.feed_forward.shared_expert.down_proj", "blocks.{i}.mlp.shared.down"),
 ];
 
+/// GGUF has keys for what the published ones differ in alone; the rest is as they have it.
+fn gguf(config: &Config) -> Result<Config> {
+    if let Some(window) = config.usize("sliding_window")? {
+        return Err(unknown("attention.sliding_window", &window.to_string(), &["none"]));
+    }
+    let own = config.need_usize("moe_intermediate_size")?;
+    // Of the published ones, the larger has no norms on queries and keys.
+    let normed = config.need_usize("num_local_experts")? != 128;
+    Ok(config
+        .with("intermediate_size_mlp", config.need_usize("intermediate_size")?)
+        .with("intermediate_size", own)
+        .with("use_qk_norm", normed))
+}
+
 fn spec(config: &Config) -> Result<Spec> {
+    let config = if config.is_gguf() { &gguf(config)? } else { config };
     let config = &config
         .with_default("head_dim", 128)
         .with_default("intermediate_size", 8192)

@@ -31,6 +31,7 @@ mod gptj;
 mod granite;
 mod gte;
 mod heads;
+mod jina_bert;
 mod llama;
 mod llama4;
 mod marian;
@@ -65,14 +66,15 @@ use names::Names;
 use crate::error::{Error, Result};
 use crate::nn::Spec;
 use crate::nn::spec::{
-    Activation, Attention, Clamp, Embed, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp,
-    Norm, Pairing, Place, Position, QkNorm, Read, Relative, Rope, Routing, Scales, Scaling, Shared,
-    Span, Stretch, Task, TaskKind, Temper,
+    Activation, Attention, Clamp, Embed, Experts, Factor, Groups, Head, Latent, Layer, LayerRope,
+    Mlp, Norm, Pairing, Place, Position, QkNorm, Read, Relative, Rope, Routing, Scales, Scaling,
+    Shared, Span, Stretch, Task, TaskKind, Temper,
 };
 
 /// A line of models that share their blocks and their names.
 pub(crate) struct Family {
-    /// `model_type` of `config.json`; the first is the family's name.
+    /// `model_type` of `config.json`; the first is the family's name. Where two families have one
+    /// type, the one that tells by its `position_embedding_type` has it behind a colon.
     pub names: &'static [&'static str],
     /// `general.architecture` of GGUF files.
     pub gguf: &'static [&'static str],
@@ -113,6 +115,7 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &gptj::FAMILY,
     &granite::FAMILY,
     &gte::FAMILY,
+    &jina_bert::FAMILY,
     &llama::FAMILY,
     &llama4::FAMILY,
     &marian::FAMILY,
@@ -139,10 +142,11 @@ pub(crate) static FAMILIES: &[&Family] = &[
     &t5::FAMILY,
 ];
 
-/// The family of a `model_type`.
-pub(crate) fn by_model_type(name: &str) -> Result<&'static Family> {
-    let mut families = FAMILIES.iter().copied();
-    families.find(|family| family.names.contains(&name)).ok_or_else(|| {
+/// The family of a `model_type`, and of a `position_embedding_type` where the config has one.
+pub(crate) fn by_model_type(name: &str, positions: Option<&str>) -> Result<&'static Family> {
+    let called = |name: &str| FAMILIES.iter().copied().find(|family| family.names.contains(&name));
+    let own = positions.and_then(|positions| called(&format!("{name}:{positions}")));
+    own.or_else(|| called(name)).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.names).copied().collect();
         unknown("model type", name, &known)
     })

@@ -1,5 +1,5 @@
 //! OPT (arXiv:2205.01068): GPT-2's block with ReLU; the table of positions starts with two rows
-//! that are never used.
+//! that are never used. The 350M has its norms after, no last one, and small embeddings.
 
 use super::*;
 
@@ -16,6 +16,8 @@ pub(super) static FAMILY: Family = Family {
 const NAMES: Names = &[
     ("decoder.embed_tokens", "embed.tokens"),
     ("decoder.embed_positions", "embed.positions"),
+    ("decoder.project_in", "embed.proj"),
+    ("decoder.project_out", "out_proj"),
     ("decoder.layers.{i}.self_attn_layer_norm", "blocks.{i}.attn_norm"),
     ("decoder.layers.{i}.self_attn.q_proj", "blocks.{i}.attn.q"),
     ("decoder.layers.{i}.self_attn.k_proj", "blocks.{i}.attn.k"),
@@ -30,12 +32,8 @@ const NAMES: Names = &[
 
 fn spec(config: &Config) -> Result<Spec> {
     let base = gpt2::blocks(config, gpt2::Defaults { window: 2048, activation: Activation::Relu })?;
-    if let Some(inner) = config.usize("word_embed_proj_dim")?
-        && inner != base.width
-    {
-        let wanted = base.width.to_string();
-        return Err(unknown("word_embed_proj_dim", &inner.to_string(), &[&wanted]));
-    }
+    let width = config.usize("word_embed_proj_dim")?.unwrap_or(base.width);
+    let factor = (width != base.width).then_some(Factor::Tokens { width });
     if config.bool("layer_norm_elementwise_affine")? == Some(false) {
         return Err(unknown("layer_norm_elementwise_affine", "false", &["true"]));
     }
@@ -43,6 +41,7 @@ fn spec(config: &Config) -> Result<Spec> {
     let removed = config.bool("_remove_final_layer_norm")?.unwrap_or(false);
     let bias = config.bool("enable_bias")?.unwrap_or(true);
     Ok(Spec {
+        embed: Embed { factor, ..base.embed },
         attention: Attention { qkv_bias: bias, out_bias: bias, ..base.attention },
         mlp: Mlp::Plain {
             ffn: config.need_usize("intermediate_size")?,

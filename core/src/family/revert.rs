@@ -61,7 +61,7 @@ impl Fixup {
                     }
                 }
             }
-            Fixup::EncoderAlone => {}
+            Fixup::EncoderAlone | Fixup::Correction => {}
             Fixup::LogitsBias => {
                 let own = "head.own.weight";
                 put_back(tensors, found, "head.bias", &[own]);

@@ -7,7 +7,7 @@ use super::*;
 
 pub(super) static FAMILY: Family = Family {
     names: &["t5"],
-    gguf: &[],
+    gguf: &["t5", "t5encoder"],
     spec,
     prefixes: &[],
     tensors: &[NAMES],
@@ -58,7 +58,11 @@ const WINDOW: usize = 1 << 14;
 fn spec(config: &Config) -> Result<Spec> {
     let (width, heads) = (config.need_usize("hidden_size")?, head_count(config)?);
     let ffn = config.usize("d_ff")?.map_or_else(|| config.need_usize("intermediate_size"), Ok)?;
-    let kind = config.string("feed_forward_proj")?.unwrap_or("relu");
+    // GGUF has no key for it: T5's, or Flan-T5's where there are gates.
+    let kind = match config.is_gguf() && config.has("encoder.blocks.0.mlp.gate.weight") {
+        true => "gated-gelu",
+        false => config.string("feed_forward_proj")?.unwrap_or("relu"),
+    };
     let mlp = match kind.strip_prefix("gated-") {
         // The name says the exact function, the model was trained with its approximation.
         Some("gelu") => gated(ffn, Activation::GeluTanh),
@@ -105,7 +109,10 @@ fn spec(config: &Config) -> Result<Spec> {
     }
     // The first version trained a head that is the table, and scaled what it reads; the next has a
     // head of its own and scales nothing.
-    let tied = config.bool("tie_word_embeddings")?.unwrap_or(true);
+    let tied = match config.is_gguf() {
+        true => !config.has("head.weight"),
+        false => config.bool("tie_word_embeddings")?.unwrap_or(true),
+    };
     let head = match tied || !config.has("head.weight") {
         true => Head::Tied { bias: false, softcap: None },
         false => Head::Own { bias: false, softcap: None },

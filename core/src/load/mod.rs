@@ -81,8 +81,12 @@ impl Checkpoint {
         if let Some(theirs) = self.theirs.get(ours) {
             return theirs.clone();
         }
-        let tables = if self.gguf { family::gguf::TENSORS } else { self.family.tensors };
-        match names::theirs(tables, ours) {
+        let two_stacks = || self.theirs.values().any(|name| name.starts_with("enc."));
+        let theirs = match self.gguf {
+            true => family::gguf::theirs(ours, two_stacks()),
+            false => names::theirs(self.family.tensors, ours),
+        };
+        match theirs {
             // A head stands beside the prefixed model, not in it.
             Some(theirs) if ours.starts_with("head") => theirs,
             Some(theirs) => format!("{}{theirs}", self.prefix),
@@ -115,7 +119,7 @@ impl Checkpoint {
         gguf: bool,
     ) -> Result<Checkpoint> {
         let (tables, prefixes, ignored) = match gguf {
-            true => (family::gguf::TENSORS, &[][..], &[][..]),
+            true => (family::gguf::TENSORS, &[][..], family::gguf::IGNORED),
             false => (family.tensors, family.prefixes, family.ignored),
         };
         let mut tensors = Tensors::new();
@@ -240,7 +244,8 @@ fn folder(path: &Path) -> Result<Checkpoint> {
         Some(model_type) => model_type.to_string(),
         None => return Err(Error::config("model_type", "is missing")),
     };
-    let family = family::by_model_type(&model_type)?;
+    let positions = values.get("position_embedding_type").and_then(Value::as_str);
+    let family = family::by_model_type(&model_type, positions)?;
     let stored = safetensors::open_folder(&home)?;
     let said = Value::Object(values.clone());
     let window_key = values.get("max_position_embeddings").and_then(Value::as_u64);
@@ -299,6 +304,10 @@ fn file(path: &Path) -> Result<Checkpoint> {
         {
             ends.push(id);
         }
+    }
+    if checkpoint.spec.encoder.is_some() {
+        checkpoint.defaults.start =
+            metadata.u32(&format!("{architecture}.decoder_start_token_id"))?;
     }
     checkpoint.defaults.eos_ids = ends;
     Ok(checkpoint)

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use super::cache::Cache;
 use super::linear::Proj;
 use super::source::{Random, Source};
-use super::spec::{Head, Spec};
+use super::spec::{Factor, Head, Spec};
 use super::transformer::{Run, Transformer, alone};
 use crate::error::{Error, Result};
 
@@ -16,7 +16,10 @@ use crate::error::{Error, Result};
 pub struct GptDecoder {
     /// Embeddings, blocks and last norm.
     pub transformer: Transformer,
-    /// The head's matrix `[V, D]`; `None` when it is the token embedding's.
+    /// From the size of a hidden state back to that of a token's embedding, `[E, D]`, where they
+    /// differ.
+    pub out_proj: Option<Proj>,
+    /// The head's matrix `[V, E]`; `None` when it is the token embedding's.
     pub head: Option<Proj>,
     /// Added to logits by the token embedding's matrix, `[V]`.
     pub head_bias: Option<Param<Tensor<1>>>,
@@ -47,15 +50,20 @@ impl GptDecoder {
                 "lets a token of a decoder see those after it",
             ));
         }
-        let head = match spec.head {
-            Head::Own { bias, .. } => {
-                Some(Proj::build(source, "head", [spec.vocab, spec.width], bias)?)
+        let (out_proj, width) = match spec.embed.factor {
+            Some(Factor::Tokens { width }) => {
+                (Some(Proj::build(source, "out_proj", [width, spec.width], false)?), width)
             }
+            _ => (None, spec.width),
+        };
+        let head = match spec.head {
+            Head::Own { bias, .. } => Some(Proj::build(source, "head", [spec.vocab, width], bias)?),
             _ => None,
         };
         let biased = matches!(spec.head, Head::Tied { bias: true, .. });
         let head_bias = source.optional(biased, "head.bias", spec.vocab)?;
-        Ok(GptDecoder { transformer: Transformer::build(source, spec)?, head, head_bias })
+        let transformer = Transformer::build(source, spec)?;
+        Ok(GptDecoder { transformer, out_proj, head, head_bias })
     }
 
     /// Logits at every token of a batch.
@@ -85,6 +93,10 @@ impl GptDecoder {
     /// # Shapes
     /// `hidden: [B, T, D]` -> `[B, T, V]`
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let hidden = match &self.out_proj {
+            Some(proj) => proj.forward(hidden),
+            None => hidden,
+        };
         let logits = match &self.head {
             Some(head) => head.forward(hidden),
             None => {

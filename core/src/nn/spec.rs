@@ -74,12 +74,37 @@ pub struct Embed {
     pub types: usize,
     /// Whether a norm follows the sum of embeddings.
     pub norm: bool,
-    /// Size of an embedding (E) where it is not a hidden state's: a projection then follows the
-    /// norm (ALBERT, arXiv:1909.11942; ELECTRA, arXiv:2003.10555).
-    pub factor: Option<usize>,
+    /// How embeddings become hidden states where they are of another size.
+    pub factor: Option<Factor>,
     /// Of an encoder beside a decoder: whether the decoder's table of tokens is also its own
     /// (arXiv:1706.03762, section 3.4).
     pub shared: bool,
+}
+
+/// How embeddings of another size (E) than hidden states become such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// The sum of embeddings is projected, after its norm, with a bias (ALBERT, arXiv:1909.11942;
+    /// ELECTRA, arXiv:2003.10555).
+    Sum {
+        /// Size of an embedding.
+        width: usize,
+    },
+    /// A token's vector alone is projected, before its place is added, and what logits are made of
+    /// is projected back; without biases (arXiv:1809.10853, section 3; OPT, arXiv:2205.01068).
+    Tokens {
+        /// Size of a token's vector.
+        width: usize,
+    },
+}
+
+impl Factor {
+    /// Size of a token's vector.
+    pub fn width(self) -> usize {
+        match self {
+            Factor::Sum { width } | Factor::Tokens { width } => width,
+        }
+    }
 }
 
 /// How a token's place in the sequence enters.
@@ -611,7 +636,15 @@ impl Spec {
 
     /// The size of a token's embedding.
     pub fn embed_width(&self) -> usize {
-        self.embed.factor.unwrap_or(self.width)
+        self.embed.factor.map_or(self.width, Factor::width)
+    }
+
+    /// The size of what places, types and norm of the embeddings have.
+    pub(crate) fn sum_width(&self) -> usize {
+        match self.embed.factor {
+            Some(Factor::Sum { width }) => width,
+            Some(Factor::Tokens { .. }) | None => self.width,
+        }
     }
 
     /// How many blocks have weights of their own.
@@ -714,8 +747,22 @@ impl Spec {
         if let Position::Learned { count } = self.position {
             size("max_position_embeddings", count, 1 << 24)?;
         }
-        if let Some(width) = self.embed.factor {
-            size("embedding_size", width, 1 << 20)?;
+        match (self.embed.factor, &self.head) {
+            (None, _) => {}
+            (Some(Factor::Sum { width }), head) => {
+                size("embedding_size", width, 1 << 20)?;
+                if matches!(head, Head::Tied { .. }) {
+                    let problem = "gives logits by a table of another size than hidden states";
+                    return Err(Error::config("embedding_size", problem));
+                }
+            }
+            (Some(Factor::Tokens { width }), Head::Tied { .. } | Head::Own { .. }) => {
+                size("word_embed_proj_dim", width, 1 << 20)?;
+            }
+            (Some(Factor::Tokens { .. }), Head::None | Head::Encoder { .. }) => {
+                let problem = "differs from the size of hidden states without a head over words";
+                return Err(Error::config("word_embed_proj_dim", problem));
+            }
         }
         match attention.relative {
             Some(Relative::Buckets { count, furthest, both }) => {
@@ -990,6 +1037,10 @@ impl fmt::Display for Spec {
         if let Some(scale) = self.embed.scale {
             writeln!(f, "  * {scale:.4}")?;
         }
+        if let Some(Factor::Tokens { .. }) = self.embed.factor {
+            writeln!(f, "embed.proj                           [{d}, {e}]")?;
+        }
+        let e = self.sum_width();
         match &self.position {
             Position::Learned { count } => {
                 writeln!(f, "  + embed.positions                  [{count}, {e}]")?
@@ -1003,7 +1054,7 @@ impl fmt::Display for Spec {
         if self.embed.norm {
             writeln!(f, "  embed.norm                         {}", self.norm)?;
         }
-        if self.embed.factor.is_some() {
+        if let Some(Factor::Sum { .. }) = self.embed.factor {
             writeln!(f, "embed.proj                           [{d}, {e}] + bias")?;
         }
         if let Some(relative) = &a.relative {
@@ -1171,6 +1222,9 @@ impl fmt::Display for Spec {
             }
             Head::Tied { softcap, .. } | Head::Own { softcap, .. } => {
                 let own = matches!(self.head, Head::Own { .. });
+                if let Some(Factor::Tokens { width }) = self.embed.factor {
+                    writeln!(f, "out_proj                             [{width}, {d}]")?;
+                }
                 let name = if own { "head" } else { "embed.tokens" };
                 write!(f, "logits by {name:<27}[B, T, {}]", self.vocab)?;
                 if let Some(scale) = self.scales.logits {

@@ -19,7 +19,7 @@ use super::norm::Norm;
 use super::position::{Angles, alibi, sinusoidal, tempers};
 use super::relative::{Distances, Vectors};
 use super::source::{Random, Source};
-use super::spec::{Layer, Position, Relative, Rope, Span, Spec};
+use super::spec::{Factor, Layer, Position, Relative, Rope, Span, Spec};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::attention::Part;
 
@@ -89,7 +89,7 @@ impl Transformer {
     }
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
-        let width = spec.embed_width();
+        let width = spec.sum_width();
         let positions = match spec.position {
             Position::Learned { count } => {
                 Some(source.matrix("embed.positions.weight", count, width)?)
@@ -107,7 +107,10 @@ impl Transformer {
         let embed_norm = norm(spec.embed.norm, "embed.norm", width)?;
         let last_norm = norm(spec.last_norm, "norm", spec.width)?;
         let embed_proj = match spec.embed.factor {
-            Some(factor) => Some(Proj::build(source, "embed.proj", [spec.width, factor], true)?),
+            Some(factor) => {
+                let bias = matches!(factor, Factor::Sum { .. });
+                Some(Proj::build(source, "embed.proj", [spec.width, factor.width()], bias)?)
+            }
             None => None,
         };
         let relative = match &spec.attention.relative {
@@ -119,7 +122,9 @@ impl Transformer {
         Ok(Transformer {
             tokens: match spec.embed.shared {
                 true => None,
-                false => Some(source.matrix("embed.tokens.weight", spec.vocab, width)?),
+                false => {
+                    Some(source.matrix("embed.tokens.weight", spec.vocab, spec.embed_width())?)
+                }
             },
             positions,
             types,
@@ -325,23 +330,31 @@ impl Transformer {
         at: &[usize],
     ) -> Tensor<3> {
         let [b, t] = ids.dims();
-        let width = self.spec.embed_width();
         let device = ids.device();
         let look_up = |table: &Weight, ids: Tensor<2, Int>| {
             let [b, t] = ids.dims();
-            table.select(ids.reshape([b * t])).reshape([b, t, width])
+            let rows = table.select(ids.reshape([b * t]));
+            let [_, width] = rows.dims();
+            rows.reshape([b, t, width])
         };
+        // [B, T, E] -> [B, T, D]
+        let project = |wanted: bool, x: Tensor<3>| match &self.embed_proj {
+            Some(proj) if wanted => proj.forward(x),
+            _ => x,
+        };
+        let alone = matches!(self.spec.embed.factor, Some(Factor::Tokens { .. }));
         let mut x = look_up(tokens.unwrap_or_else(|| self.table()), ids);
         if let Some(scale) = self.spec.embed.scale {
             x = x * scale;
         }
+        x = project(alone, x);
         if let Some(positions) = &self.positions {
             let places: Vec<i32> = at.iter().map(|place| *place as i32).collect();
             let places = Tensor::from_data(TensorData::new(places, [1, t]), &device);
             x = x + look_up(positions, places);
         }
         if let Position::Sinusoidal { pairing } = self.spec.position {
-            x = x + sinusoidal(at, width, pairing, &device).unsqueeze();
+            x = x + sinusoidal(at, self.spec.sum_width(), pairing, &device).unsqueeze();
         }
         if let Some(table) = &self.types {
             let types = types.unwrap_or_else(|| Tensor::zeros([b, t], &device));
@@ -351,10 +364,7 @@ impl Transformer {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        match &self.embed_proj {
-            Some(proj) => proj.forward(x), // [B, T, E] -> [B, T, D]
-            None => x,
-        }
+        project(!alone, x)
     }
 }
 
