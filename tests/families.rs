@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
+use emberform::nn::Weight;
 use emberform::nn::spec::Scaling;
 use emberform::{Code, Device, Model, Precision};
 use emberform_tests::{
@@ -116,6 +117,61 @@ fn families_give_the_references_numbers() {
         }
     }
     assert!(failed.is_empty(), "beyond {REFERENCE}: {failed:#?}");
+}
+
+/// Where a gradient is wanted every operation is one of tensors, on GPUs too, whose kernels else
+/// compute most of a pass: the reference's numbers as well.
+#[test]
+fn passes_with_a_gradient_give_the_references_numbers() {
+    let mut seen = 0;
+    let mut failed = Vec::new();
+    for (device_name, device) in devices() {
+        for case in Case::open_all() {
+            if !has_weights(&case.folder) {
+                continue;
+            }
+            let model = open_exact(&case.folder, &device);
+            let transformer = match (model.decoder(), model.encoder()) {
+                (Some(decoder), _) => &decoder.transformer,
+                (_, Some(encoder)) => &encoder.transformer,
+                _ => continue,
+            };
+            // What is multiplied as the file has it is not trained.
+            if !matches!(transformer.tokens, Some(Weight::Full(_))) {
+                continue;
+            }
+            let on = transformer.devices()[0].clone().autodiff();
+            let longest = case.rows.iter().map(Vec::len).max().expect("rows");
+            let padded = case
+                .rows
+                .iter()
+                .flat_map(|row| (0..longest).map(|t| row.get(t).map_or(0, |id| *id as i32)));
+            let kept = case.rows.iter().flat_map(|row| (0..longest).map(|t| t < row.len()));
+            let shape = [case.rows.len(), longest];
+            let ids = TensorData::new(padded.collect::<Vec<i32>>(), shape);
+            let ids = Tensor::<2, Int>::from_data(ids, &on);
+            let kept = TensorData::new(kept.collect::<Vec<bool>>(), shape);
+            let kept = Some(Tensor::<2, Bool>::from_data(kept, &on));
+            let output = match (model.decoder(), model.encoder()) {
+                (Some(decoder), _) => decoder.clone().train().forward(ids, kept),
+                (_, Some(encoder)) => encoder.clone().train().forward(ids, None, kept),
+                _ => continue,
+            };
+            assert!(output.is_autodiff(), "{} on {device_name}: no gradient", case.name);
+            seen += 1;
+            let [_, t, d] = output.dims();
+            let values = output.into_data().try_into_vec::<f32>().expect("floats");
+            for (b, row) in case.rows.iter().enumerate() {
+                let found = &values[b * t * d..b * t * d + row.len() * d];
+                let worst = difference(found, &case.row(&case.wanted, b));
+                if !(worst <= REFERENCE) {
+                    failed.push(format!("{} on {device_name}, row {b}: {worst}", case.name));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "beyond {REFERENCE}: {failed:#?}");
+    assert!(seen >= 40, "only {seen} checkpoints of floats");
 }
 
 /// The default on the CPU rounds activations to 16 bits where they meet small integers: next to

@@ -10,9 +10,11 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use crate::chat::{Chat, Message, Prompter, Variable};
 use crate::device::{self, Device, DeviceInfo};
-use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, by_length};
+use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, Row, by_length};
 use crate::error::{Error, Result};
-use crate::generate::{Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, Session, Stream};
+use crate::generate::{
+    Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, PREFILL_CHUNK, Session, Stream,
+};
 use crate::inside::{AttentionMaps, Inside, See, Shown};
 use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
@@ -23,7 +25,7 @@ use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Seq2Seq, Spec, Transf
 use crate::reserve::{reserved, zeros};
 use crate::save::Origin;
 use crate::task::Labels;
-use crate::text::Tokenizer;
+use crate::text::{Encoding, Tokenizer};
 use crate::verify::{self, Verification};
 
 /// An open model: its weights on a device, its tokenizer and its files' settings.
@@ -273,6 +275,10 @@ impl ForwardOptions {
 /// longer: a cancelled call stops after one block at most.
 const FORWARD_TOKENS: usize = 256;
 
+/// Tokens of the batches of a warm-up: as many as products tell apart, which are few, some and many,
+/// whole tiles and others.
+const WARM_TOKENS: [usize; 10] = [1, 2, 7, 9, 20, 64, 100, 256, 512, 515];
+
 /// Products of the head between two looks at a cancel token.
 const HEAD_WORK: usize = 1 << 31;
 
@@ -358,6 +364,8 @@ pub(crate) struct Batch {
     types: Option<Tensor<2, Int>>,
     /// `true` for real tokens; `None` when all are.
     pub kept: Option<Tensor<2, Bool>>,
+    /// Tokens of each row that `kept` keeps.
+    real: Vec<usize>,
     /// Tokens of the longest row (T).
     pub tokens: usize,
     /// Lengths of the sequences in the one row; see [`Run::packed`].
@@ -394,8 +402,9 @@ impl Batch {
         });
         let types = types.filter(|types| types.iter().any(|row| row.iter().any(|kind| *kind != 0)));
         let (ids, types) = (pad(rows), types.map(pad));
-        let lengths = rows.iter().map(|row| row.len()).collect();
-        Batch { ids, types, kept, tokens, packed: None, lengths, beyond: false }
+        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+        let real = lengths.clone();
+        Batch { ids, types, kept, real, tokens, packed: None, lengths, beyond: false }
     }
 
     /// Lets all tokens of a row see its first `seen` alone, and keeps the states of the others.
@@ -407,6 +416,7 @@ impl Batch {
             seen.iter().flat_map(|seen| (0..self.tokens).map(move |t| t < *seen)).collect();
         self.kept =
             Some(Tensor::from_data(TensorData::new(values, [seen.len(), self.tokens]), device));
+        self.real = seen.to_vec();
         self.beyond = true;
     }
 }
@@ -559,16 +569,17 @@ impl Model {
         let types: Vec<&[u32]> =
             batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
         let rows: Vec<_> = batch.iter().map(|i| prepared[*i].row).collect();
-        if self.transformer().packs(&self.inner.device) {
+        let device = &self.inner.device;
+        if self.transformer().packs(device) && self.inner.embedder.packs(device, options) {
             return self.guarded(|| {
                 let lengths = ids.iter().map(|ids| ids.len()).collect();
                 let (ids, types) = (ids.concat(), types.concat());
                 let mut batch = Batch::new(&[&ids], Some(&[&types]), &self.inner.device);
                 batch.packed = Some(lengths);
                 let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
-                let embeddings = self.inner.embedder.finish_packed(hidden, &rows, options);
+                let embeddings = self.inner.embedder.finish_packed(&hidden, &rows, options);
                 let embeddings =
-                    embeddings.unwrap_or_else(|| unreachable!("only the CPU packs sequences"));
+                    embeddings.unwrap_or_else(|| unreachable!("`packs` said that it is known"));
                 finite("embeddings", read(embeddings, &self.inner.info)?)
             });
         }
@@ -883,8 +894,8 @@ impl Model {
         };
         let (packed, maps) = (batch.packed.as_deref(), &mut see.maps[..]);
         let (types, kept, beyond) = (batch.types, batch.kept, batch.beyond);
-        let lengths = batch.lengths;
-        let run = Run { types, kept, packed, cache, maps, beyond, lengths, ..Run::default() };
+        let (lengths, real) = (batch.lengths, Some(batch.real));
+        let run = Run { types, kept, real, packed, cache, maps, beyond, lengths, ..Run::default() };
         let hidden = match &self.inner.net {
             Net::Seq2Seq(net) => net.encode_run(batch.ids, run, &mut go_on),
             Net::Encoder(_) | Net::Decoder(_) => self.transformer().run(batch.ids, run, &mut go_on),
@@ -1002,6 +1013,78 @@ impl Model {
     pub fn session(&self) -> Result<Session> {
         self.need_decoder("session")?;
         Ok(Session::new(self.clone()))
+    }
+
+    /// Does once, on a few tokens, what calls do, so that the first call is as fast as those after
+    /// it: a GPU's driver compiles each kernel when it is first used, which can take seconds.
+    ///
+    /// Warm afterwards are prompts and steps of a decoder's sessions, whatever lengths are met, since
+    /// these are arguments of the kernels; of encoders, [`embed`](Self::embed) and
+    /// [`forward`](Self::forward) but for single kernels that depend on the number of tokens. Where
+    /// attention adds something to scores (ALiBi, learned distances) or keeps sinks, lengths that were
+    /// not met may compile more, and so do tasks, beams and [`forward_with`](Self::forward_with)'s
+    /// options.
+    ///
+    /// What is compiled lasts as long as the process. On the CPU there is little to gain.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails, [`Error::NotFinite`] when the model's numbers are
+    /// broken.
+    pub fn warmup(&self) -> Result<()> {
+        let window = self.inner.spec.window;
+        if self.decoder().is_none() {
+            let window = self.reader().window;
+            for tokens in WARM_TOKENS {
+                // One text, or some, of which the last is shorter.
+                let longest = if tokens > 2 { tokens.div_ceil(2) } else { tokens };
+                let rows: Vec<Vec<u32>> =
+                    vec![0; tokens].chunks(longest.min(window)).map(<[u32]>::to_vec).collect();
+                self.forward(&rows)?;
+                self.warm_embedding(&rows)?;
+            }
+        } else {
+            self.warm_embedding(&[vec![0]])?;
+            self.warm_embedding(&[vec![0], vec![0; 5.min(window)]])?;
+        }
+        if self.encoder().is_some() {
+            return Ok(());
+        }
+        // Prompts of as many tokens as products tell apart, and steps, with so few keys that one part
+        // of the GPU looks at them and with more; where the window is short, as many as it has.
+        for prompt in [1, 2, 5, 9, 20, 40, 70, PREFILL_CHUNK] {
+            let mut session = self.session()?;
+            if self.seq2seq().is_some() {
+                session.read_source(&vec![0; window.min(9)])?;
+            }
+            for length in [prompt, 1, 2, 1] {
+                // A long prompt leaves room for the steps after it.
+                let kept = session.ids().len() + if length > 2 { 4 } else { 0 };
+                let length = length.min(window.saturating_sub(kept));
+                if length > 0 {
+                    session.feed(&vec![0; length])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Embeds rows of ids, where the files have a tokenizer that could have made them.
+    fn warm_embedding(&self, rows: &[Vec<u32>]) -> Result<()> {
+        if self.inner.tokenizer.is_none() {
+            return Ok(());
+        }
+        let prepared = rows.iter().map(|ids| Prepared {
+            row: Row { tokens: ids.len(), skipped: 0 },
+            encoding: Encoding {
+                ids: ids.clone(),
+                type_ids: vec![0; ids.len()],
+                offsets: vec![(0, 0); ids.len()],
+                special: vec![false; ids.len()],
+                cut: 0,
+            },
+        });
+        let all: Vec<usize> = (0..rows.len()).collect();
+        self.embed_batch(&prepared.collect::<Vec<_>>(), &all, &EmbedOptions::default()).map(drop)
     }
 
     /// Compares this model on its device with the same files on the CPU, on a few tokens: the

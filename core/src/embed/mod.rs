@@ -23,7 +23,6 @@ pub use vectors::Embeddings;
 use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::load::aligned_copy;
-use crate::nn::host;
 use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
@@ -342,11 +341,25 @@ impl Embedder {
         rows: &[Row],
         options: &EmbedOptions,
     ) -> Tensor<2> {
-        let own = options.pooling.map(|pooling| vec![pooling]);
-        let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
-        let pooled: Vec<Tensor<2>> =
-            poolings.iter().map(|pooling| pooling.forward(hidden.clone(), rows)).collect();
+        let pooled: Vec<Tensor<2>> = self
+            .poolings(options)
+            .iter()
+            .map(|pooling| pooling.forward(hidden.clone(), rows))
+            .collect();
         self.after_pooling(Tensor::cat(pooled, 1), options)
+    }
+
+    /// How tokens become a vector.
+    fn poolings<'a>(&'a self, options: &'a EmbedOptions) -> &'a [Pooling] {
+        match &options.pooling {
+            Some(pooling) => std::slice::from_ref(pooling),
+            None => &self.recipe.pooling,
+        }
+    }
+
+    /// Whether [`finish_packed`](Self::finish_packed) knows this device.
+    pub(crate) fn packs(&self, device: &burn::tensor::Device, options: &EmbedOptions) -> bool {
+        self.poolings(options).iter().all(|pooling| pooling.packs(device))
     }
 
     /// As [`finish`](Self::finish), of sequences that stand one after another.
@@ -355,19 +368,12 @@ impl Embedder {
     /// `hidden: [1, N, D]`, the tokens of B rows -> `[B, width]`
     pub(crate) fn finish_packed(
         &self,
-        hidden: Tensor<3>,
+        hidden: &Tensor<3>,
         rows: &[Row],
         options: &EmbedOptions,
     ) -> Option<Tensor<2>> {
-        let [_, _, d] = hidden.dims();
-        let hidden = host::floats(&hidden)?;
-        let own = options.pooling.map(|pooling| vec![pooling]);
-        let poolings = own.as_ref().unwrap_or(&self.recipe.pooling);
-        let pooled = poolings
-            .iter()
-            .map(|pooling| host::tensor(pooling.on_host(&hidden, d, rows), [rows.len(), d]))
-            .collect();
-        Some(self.after_pooling(Tensor::cat(pooled, 1), options))
+        let pooled = self.poolings(options).iter().map(|pooling| pooling.packed(hidden, rows));
+        Some(self.after_pooling(Tensor::cat(pooled.collect::<Option<Vec<_>>>()?, 1), options))
     }
 
     /// The dense layers and norms: `[B, D]` -> `[B, width]`

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::nn::{gpu, host};
 
 /// How the hidden states of a text become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,12 +87,43 @@ impl Pooling {
         weights.matmul(hidden).reshape([b, d])
     }
 
-    /// Pools sequences that stand one after another, in plain floats: what
-    /// [`forward`](Self::forward) gives.
+    /// Whether [`packed`](Self::packed) knows this device.
+    pub(crate) fn packs(self, device: &Device) -> bool {
+        host::is_host(device) || (gpu::is_gpu(device) && self != Pooling::Max)
+    }
+
+    /// Pools sequences that stand one after another: what [`forward`](Self::forward) gives. `None`
+    /// where [`packs`](Self::packs) says no.
+    ///
+    /// # Shapes
+    /// `hidden: [1, N, D]`, the tokens of B rows -> `[B, D]`
+    pub(crate) fn packed(self, hidden: &Tensor<3>, rows: &[Row]) -> Option<Tensor<2>> {
+        let [_, n, d] = hidden.dims();
+        if let Some(values) = host::floats(hidden) {
+            return Some(host::tensor(self.on_host(&values, d, rows), [rows.len(), d]));
+        }
+        if self == Pooling::Max {
+            return None;
+        }
+        let mut weights = Vec::with_capacity(n);
+        let mut ranges = Vec::with_capacity(rows.len());
+        for row in rows {
+            let start = weights.len();
+            weights.extend(self.weights(*row, row.tokens));
+            // Of the first or the last token alone, only that one is read.
+            let weighs = |weight: &f32| *weight != 0.0;
+            let from = weights[start..].iter().position(weighs).unwrap_or(0);
+            let to = weights[start..].iter().rposition(weighs).map_or(0, |last| last + 1);
+            ranges.push(start + from..start + to);
+        }
+        gpu::pool(hidden, weights, &ranges)
+    }
+
+    /// As [`packed`](Self::packed), in plain floats.
     ///
     /// # Shapes
     /// `hidden: [N, D]`, the tokens of B rows -> `[B, D]`
-    pub(crate) fn on_host(self, hidden: &[f32], d: usize, rows: &[Row]) -> Vec<f32> {
+    fn on_host(self, hidden: &[f32], d: usize, rows: &[Row]) -> Vec<f32> {
         let mut out = vec![0.0; rows.len() * d];
         let mut rest = hidden;
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(d.max(1))) {

@@ -14,7 +14,7 @@ mod session;
 mod stop;
 
 pub use beam::{Beam, BeamOptions, EarlyStopping};
-pub(crate) use options::Defaults;
 pub use options::GenerateOptions;
+pub(crate) use options::{Defaults, PREFILL_CHUNK};
 pub use session::{CancelToken, Generation, Piece, Session, Stats, Stream, Token};
 pub use stop::FinishReason;

@@ -72,7 +72,7 @@ pub(crate) fn packed(format: Format, rows: usize, width: usize, seed: u64) -> Ve
     bytes
 }
 
-fn floats(count: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn floats(count: usize, seed: u64) -> Vec<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     (0..count).map(|_| number(&mut random)).collect()
 }

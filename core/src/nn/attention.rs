@@ -101,7 +101,7 @@ pub(crate) struct Places<'a> {
     pub temper: Option<&'a Tensor<4>>,
     /// `true` hides a key from a query, `[B or 1, 1, T or 1, S]`.
     pub hidden: Option<&'a Tensor<4, Bool>>,
-    /// The same in numbers, where the pass is on the CPU.
+    /// The same in numbers, where the pass is in kernels of ours.
     pub view: Option<View<'a>>,
     /// Where a block's experts are counted.
     pub load: Option<&'a Load>,
@@ -183,6 +183,17 @@ impl Attention {
         })
     }
 
+    /// Whether kernels of ours know all that goes into the scores: one answer for the CPU and GPUs.
+    pub(crate) fn plain(&self, places: &Places<'_>) -> bool {
+        places.map.is_none()
+            && places.bias.is_none()
+            && places.vectors.is_none()
+            && places.temper.is_none()
+            && self.sinks.is_none()
+            && self.latent.is_none()
+            && !matches!(self.spec.qk_norm, Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }))
+    }
+
     /// What it was built from.
     pub(crate) fn spec(&self) -> &spec::Attention {
         &self.spec
@@ -213,6 +224,9 @@ impl Attention {
             && let Some(y) = self.on_host(&values, places, &mut keys)
         {
             return host::tensor(y, [b, t, self.out.weight.dims()[0]]);
+        }
+        if let Some(y) = self.on_gpu(&x, places, &mut keys) {
+            return y;
         }
         if let (Some(latent), Keys::Own(cache)) = (&self.latent, &mut keys) {
             return self.through_latent(latent, x, places, cache.as_deref_mut());

@@ -97,7 +97,7 @@ impl Block {
         })
     }
 
-    /// Whether the attention can do without a mask and a bias on the CPU.
+    /// Whether the attention can do without a mask and a bias in kernels of ours.
     pub(crate) fn on_host(&self) -> bool {
         use spec::QkNorm::{PerHead, Rotated};
         let spec = self.attn.spec();
@@ -105,6 +105,11 @@ impl Block {
             || spec.sinks
             || spec.latent.is_some()
             || self.biased)
+    }
+
+    /// The same on a GPU.
+    pub(crate) fn on_gpu(&self) -> bool {
+        self.on_host() && self.attn.known_to_gpu()
     }
 
     /// # Shapes
@@ -164,7 +169,7 @@ impl Block {
     fn across(&self, x: &Tensor<3>, places: Places<'_>) -> Option<Tensor<3>> {
         let (cross, across) = (self.cross.as_ref()?, places.across?);
         let ([r, t, d], b) = (x.dims(), across.parts.len().max(1));
-        let view = Some(View { span: Span::Bidirectional, parts: across.parts });
+        let view = Some(View { span: Span::Bidirectional, parts: across.parts, memo: None });
         let places = Places { hidden: across.hidden, view, ..Places::default() };
         let y =
             cross.forward(x.clone().reshape([b, r / b * t, d]), places, Keys::Across(across.seen));

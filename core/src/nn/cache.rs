@@ -2,8 +2,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::host;
 use super::spec::{Span, Spec};
+use super::{gpu, host};
 
 /// The cache of a sequence, or of some that are equally long: a part for each block.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl Cache {
                 LayerCache::Full(full) => full.len = len,
                 LayerCache::Rolling(ring) => ring.seen = len,
                 LayerCache::Host(rows) => rows.iter_mut().for_each(|held| held.truncate(len)),
+                LayerCache::Device(rows) => rows.truncate(len),
             }
         }
         true
@@ -84,6 +85,9 @@ pub(crate) enum LayerCache {
     Rolling(Rolling),
     /// Rows in this program's memory, those of each sequence by themselves.
     Host(Vec<Held>),
+    /// Rows of one sequence on a GPU.
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
+    Device(gpu::Rows),
 }
 
 /// Keys and values of a sequence as rows `[S, K C]`, of all tokens or of the last ones.
@@ -178,6 +182,7 @@ impl LayerCache {
             LayerCache::Host(rows) => {
                 rows.first().map_or(0..t, |held| held.gone..held.seen() + t).collect()
             }
+            LayerCache::Device(rows) => rows.places(t),
         }
     }
 
@@ -189,6 +194,7 @@ impl LayerCache {
         match self {
             LayerCache::Full(full) => full.extend(k, v),
             LayerCache::Rolling(ring) => ring.extend(k, v),
+            LayerCache::Device(rows) => rows.extend(k, v),
             LayerCache::Host(all) => {
                 // On the CPU after all in tensors: rows [S, K C] are [1, S, K, C].
                 let [_, heads, t, c] = k.dims();
@@ -228,18 +234,67 @@ impl LayerCache {
         }
     }
 
+    /// Whether there are no tensors yet that the rows on a GPU would have to begin with.
+    pub(crate) fn fits_gpu(&self) -> bool {
+        match self {
+            LayerCache::Full(full) => full.len == 0,
+            LayerCache::Rolling(ring) => ring.seen == 0,
+            LayerCache::Host(_) => false,
+            LayerCache::Device(_) => true,
+        }
+    }
+
+    /// The rows on a GPU; `None` when there are tensors already.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(crate) fn device(&mut self) -> Option<&mut gpu::Rows> {
+        let window = match self {
+            LayerCache::Full(full) if full.len == 0 => None,
+            LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
+            LayerCache::Device(rows) => return Some(rows),
+            _ => return None,
+        };
+        *self = LayerCache::Device(gpu::Rows::new(window));
+        match self {
+            LayerCache::Device(rows) => Some(rows),
+            _ => None,
+        }
+    }
+
     /// Whether every token that was seen is still held.
     fn holds_all(&self) -> bool {
         match self {
             LayerCache::Full(_) => true,
             LayerCache::Rolling(ring) => ring.seen <= ring.window,
             LayerCache::Host(rows) => rows.iter().all(|held| held.gone == 0),
+            LayerCache::Device(rows) => rows.holds_all(),
+        }
+    }
+
+    /// The same rows as tensor operations hold them.
+    fn in_tensors(rows: &gpu::Rows) -> LayerCache {
+        let (buffer, seen) = (rows.tensors(), rows.seen());
+        match rows.window() {
+            None => LayerCache::Full(Full { len: if buffer.is_some() { seen } else { 0 }, buffer }),
+            Some(window) => {
+                let places = rows.places(0);
+                let ring = Rolling { window, seen, buffer: None };
+                let lay = |all: &Tensor<4>| ring.lay(all, &places, seen);
+                let buffer = buffer.filter(|_| seen > 0).map(|(k, v)| (lay(&k), lay(&v)));
+                LayerCache::Rolling(Rolling { buffer, ..ring })
+            }
         }
     }
 
     fn reorder(&mut self, rows: &[usize]) {
         let stays = |count: usize| rows.len() == count && rows.iter().copied().eq(0..count);
+        if let LayerCache::Device(held) = self
+            && !stays(1)
+        {
+            // More sequences than one are looked at by tensors.
+            *self = LayerCache::in_tensors(held);
+        }
         let buffer = match self {
+            LayerCache::Device(_) => return,
             LayerCache::Full(full) => &mut full.buffer,
             LayerCache::Rolling(ring) => &mut ring.buffer,
             LayerCache::Host(held) => {
@@ -267,6 +322,7 @@ impl LayerCache {
         let buffer = match self {
             LayerCache::Full(full) => &full.buffer,
             LayerCache::Rolling(ring) => &ring.buffer,
+            LayerCache::Device(rows) => return rows.bytes(),
             LayerCache::Host(held) => {
                 let floats = |held: &Held| held.keys.capacity() + held.values.capacity();
                 return 4 * held.iter().map(floats).sum::<usize>();

@@ -15,11 +15,12 @@ use burn_flex::FlexTensor;
 
 use super::attention::{Attention, Keys, Places};
 use super::cross::Seen;
+use super::gpu::Memo;
 use super::linear::{Proj, Weight};
 use super::mlp::Mlp;
 use super::norm::Norm;
 use super::position::Angles;
-use super::spec::{self, Pairing, QkNorm, Span};
+use super::spec::{self, Pairing, Span};
 use crate::kernels::cpu;
 use crate::kernels::cpu::attention::{Attend, Part, attend};
 use crate::kernels::cpu::between;
@@ -77,6 +78,30 @@ pub(crate) struct View<'a> {
     pub span: Span,
     /// The sequences among the rows.
     pub parts: &'a [Part],
+    /// What was made for other blocks of the pass; `None` on the CPU.
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
+    pub memo: Option<&'a Memo>,
+}
+
+/// How far a token sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    /// Tokens back from the query's place, with it; `None`: all.
+    pub window: Option<usize>,
+    /// Tokens after the query's place; `None`: all.
+    pub after: Option<usize>,
+}
+
+/// How far tokens see with this span; `None` where that differs by their place.
+pub(crate) fn sight(span: Span) -> Option<Sight> {
+    let (window, after) = match span {
+        Span::Bidirectional => (None, None),
+        Span::Causal => (None, Some(0)),
+        Span::Sliding { window } => (Some(window), Some(0)),
+        Span::Local { reach } => (Some(reach.saturating_add(1)), Some(reach)),
+        Span::Chunked { .. } => return None,
+    };
+    Some(Sight { window, after })
 }
 
 impl Norm {
@@ -226,21 +251,8 @@ impl Attention {
     ) -> Option<Vec<f32>> {
         let spec = self.spec();
         let view = places.view?;
-        let (window, after) = match view.span {
-            Span::Bidirectional => (None, None),
-            Span::Causal => (None, Some(0)),
-            Span::Sliding { window } => (Some(window), Some(0)),
-            Span::Local { reach } => (Some(reach.saturating_add(1)), Some(reach)),
-            Span::Chunked { .. } => return None,
-        };
-        if places.map.is_some()
-            || places.bias.is_some()
-            || places.vectors.is_some()
-            || places.temper.is_some()
-            || self.sinks.is_some()
-            || self.latent.is_some()
-            || matches!(spec.qk_norm, Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }))
-        {
+        let Sight { window, after } = sight(view.span)?;
+        if !self.plain(&places) {
             return None;
         }
         let (c, q_row, k_row) =

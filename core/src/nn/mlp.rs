@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, activation};
 
-use super::host;
 use super::linear::Proj;
 use super::source::Source;
 use super::spec::{self, Activation, Clamp};
+use super::{gpu, host};
 use crate::error::{Error, Result};
 
 /// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))` where there is a gate.
@@ -85,7 +85,9 @@ impl Mlp {
                 (up + 1.0) * gate * open
             }
             (Some(gate), None) => {
-                activate(self.activation, gate.forward(x.clone())) * self.up.forward(x)
+                let (gate, up) = (gate.forward(x.clone()), self.up.forward(x));
+                gpu::gate(self.activation, &gate, Some(&up))
+                    .unwrap_or_else(|| activate(self.activation, gate) * up)
             }
             (None, _) => activate(self.activation, self.up.forward(x)),
         }; // [B, T, F]
@@ -95,6 +97,9 @@ impl Mlp {
 
 /// Applies an activation to every element.
 pub(crate) fn activate<const N: usize>(kind: Activation, x: Tensor<N>) -> Tensor<N> {
+    if let Some(y) = gpu::gate(kind, &x, None) {
+        return y;
+    }
     match kind {
         Activation::Gelu => activation::gelu(x),
         Activation::GeluTanh => activation::gelu_approximate(x),

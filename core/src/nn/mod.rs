@@ -29,6 +29,7 @@ mod cache;
 mod cross;
 mod decoder;
 mod encoder;
+pub(crate) mod gpu;
 mod heads;
 pub(crate) mod host;
 mod linear;

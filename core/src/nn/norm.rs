@@ -51,6 +51,9 @@ impl Norm {
                 return host::tensor(y, x.dims());
             }
         }
+        if let Some(y) = self.on_gpu(&x) {
+            return y;
+        }
         let gamma = self.gamma.val();
         match self.kind {
             spec::Norm::Layer { eps, .. } => {

@@ -11,6 +11,7 @@ use super::attention::Places;
 use super::block::Block;
 use super::cache::Cache;
 use super::cross::Memory;
+use super::gpu;
 use super::host::{self, View};
 use super::linear::{Proj, Weight};
 use super::mask;
@@ -57,6 +58,8 @@ pub(crate) struct Run<'a> {
     pub types: Option<Tensor<2, Int>>,
     /// `true` for real tokens, `[B, T]`.
     pub kept: Option<Tensor<2, Bool>>,
+    /// How many tokens of each row `kept` keeps, where that is known: else the device is asked.
+    pub real: Option<Vec<usize>>,
     /// Keys and values of the tokens before.
     pub cache: Option<&'a mut Cache>,
     /// Lengths of sequences that stand one after another in the one row, without padding and
@@ -174,8 +177,9 @@ impl Transformer {
         let device = ids.device();
         let start = run.cache.as_ref().map_or(0, |cache| cache.len());
         let in_memory = host::is_host(&device);
-        let parts = match in_memory {
-            true => parts([b, t], run.packed, run.kept.as_ref(), run.beyond),
+        let on_gpu = gpu::is_gpu(&device) && (run.cache.is_none() || b == 1);
+        let parts = match in_memory || on_gpu {
+            true => parts(&run, [b, t]),
             false => vec![],
         };
         let at: Vec<usize> = match run.packed {
@@ -188,7 +192,7 @@ impl Transformer {
         let sources = run.across.map_or(1, |memory| memory.rows().max(1));
         let looks = run.across.map(|memory| memory.parts(b / sources * t)).unwrap_or_default();
 
-        let padding = run.kept.map(mask::padding);
+        let memo = gpu::Memo::default();
         // Angles and masks are made once for all blocks that share them.
         let mut ropes: Vec<(usize, Angles)> = Vec::new();
         let mut masks: Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)> = Vec::new();
@@ -215,12 +219,21 @@ impl Transformer {
             let wanted = run.maps.iter().any(|(own, _)| *own == i);
             // A token beyond the last key may see none of them through a window.
             let blind = run.beyond && span != Span::Bidirectional;
-            if in_memory && block.on_host() && on_host(own) && !wanted && !blind {
-                let view = Some(View { span, parts: &parts });
+            let known = match on_gpu {
+                true => {
+                    gpu::is_plain(&x)
+                        && block.on_gpu()
+                        && layer.as_ref().is_none_or(|layer| layer.fits_gpu())
+                }
+                false => in_memory && block.on_host(),
+            };
+            if known && on_host(own) && !wanted && !blind {
+                let view = Some(View { span, parts: &parts, memo: on_gpu.then_some(&memo) });
                 let places = Places { angles, view, load, across, ..Places::default() };
                 x = block.forward(x, places, layer);
                 continue;
             }
+            debug_assert!(run.packed.is_none(), "`packs` said otherwise");
             let keys = match &layer {
                 Some(layer) => layer.places(t),
                 None => (0..t).collect(),
@@ -240,7 +253,8 @@ impl Transformer {
             let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
             let hidden = known.unwrap_or_else(|| {
                 let own = mask::span(span, start..start + t, &keys, &device);
-                masks.push((span, keys, mask::either(own, padding.clone())));
+                let padding = run.kept.clone().map(mask::padding);
+                masks.push((span, keys, mask::either(own, padding)));
                 masks.len() - 1
             });
             let temper = own.temper.map(|temper| tempers(temper, start..start + t, &device));
@@ -315,9 +329,13 @@ impl Transformer {
 
     /// Whether [`Run::packed`] is understood on this device.
     pub(crate) fn packs(&self, device: &Device) -> bool {
-        host::is_host(device)
-            && !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
-            && self.blocks.iter().all(Block::on_host)
+        let known = match host::is_host(device) {
+            true => Block::on_host,
+            false if gpu::is_gpu(device) => Block::on_gpu,
+            false => return false,
+        };
+        !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
+            && self.blocks.iter().all(known)
             && self.spec.layers.iter().all(on_host)
     }
 
@@ -368,7 +386,7 @@ impl Transformer {
     }
 }
 
-/// Whether a block of this kind may do without a mask on the CPU.
+/// Whether a block of this kind may do without a mask in kernels of ours.
 fn on_host(layer: &Layer) -> bool {
     !matches!(layer.span, Span::Chunked { .. }) && layer.temper.is_none()
 }
@@ -382,18 +400,13 @@ pub(crate) fn alone(spec: &Spec) -> Result<()> {
 }
 
 /// The sequences among the rows of a pass.
-fn parts(
-    [b, t]: [usize; 2],
-    packed: Option<&[usize]>,
-    kept: Option<&Tensor<2, Bool>>,
-    beyond: bool,
-) -> Vec<Part> {
+fn parts(run: &Run<'_>, [b, t]: [usize; 2]) -> Vec<Part> {
     let part = |start: usize, length: usize| {
         let keys = start..start + length;
-        let queries = start..start + if beyond { t } else { length };
+        let queries = start..start + if run.beyond { t } else { length };
         Part { queries, keys, before: 0 }
     };
-    if let Some(lengths) = packed {
+    if let Some(lengths) = run.packed {
         let starts = lengths.iter().scan(0, |next, length| {
             let start = *next;
             *next += length;
@@ -401,13 +414,14 @@ fn parts(
         });
         return starts.zip(lengths).map(|(start, length)| part(start, *length)).collect();
     }
-    let lengths: Vec<usize> = match kept {
-        // Padding stands on the right.
-        Some(kept) => {
+    // Padding stands on the right.
+    let lengths: Vec<usize> = match (&run.real, &run.kept) {
+        (Some(real), Some(_)) if real.len() == b => real.clone(),
+        (_, Some(kept)) => {
             let kept = kept.clone().int().sum_dim(1).into_data();
             kept.iter::<i64>().map(|length| usize::try_from(length).unwrap_or(0)).collect()
         }
-        None => vec![t; b],
+        (_, None) => vec![t; b],
     };
     lengths.into_iter().enumerate().map(|(row, length)| part(row * t, length)).collect()
 }

@@ -1,11 +1,16 @@
 //! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
 //!
-//! [`decode`] unpacks weights in registers, [`matmul`] multiplies, [`rows`] looks rows up. Kernels
+//! [`decode`] unpacks weights in registers, [`matmul`] multiplies, [`rows`] looks rows up; [`between`]
+//! and [`attend`] are what stands between the products, called by `nn/gpu.rs`. Kernels
 //! use 32-bit integers and floats alone and no subgroups, so that they compile to plain WGSL.
 
+pub(crate) mod attend;
+pub(crate) mod between;
 mod decode;
 mod matmul;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{DType, Shape, TensorMetadata};
@@ -146,7 +151,7 @@ fn cubes(count: usize, deep: usize) -> CubeCount {
 }
 
 /// An uninitialized tensor of floats beside `like`.
-fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
+pub(crate) fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
     empty_device_contiguous_dtype(
         like.client.clone(),
         like.device.clone(),

@@ -1,0 +1,368 @@
+//! Attention over rows of keys and values, without a matrix of scores in memory: keys come in
+//! tiles, and each query keeps the largest score, the sum of weights and the weighted sum of
+//! values so far (online softmax, arXiv:1805.02867; FlashAttention, arXiv:2205.14135).
+//!
+//! A cube serves some queries that meet the same keys: the heads of one token that share a head of
+//! keys where tokens are few, some tokens of one head where they are many. Where there are few
+//! cubes, the keys are split among more, and a second kernel joins what each found
+//! (Flash-Decoding).
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::between::tanh;
+use super::empty;
+
+/// Units of a cube, and keys of a tile.
+const UNITS: u32 = 64;
+
+/// Queries of a cube.
+const GROUP: usize = 8;
+
+/// Cubes that keep a GPU busy.
+const BUSY: usize = 256;
+
+/// The most cubes that share the keys of one query.
+const SPLITS: usize = 32;
+
+/// What attends to what.
+pub(crate) struct Attend<'a> {
+    /// `[T, H C]`, contiguous, as the others.
+    pub q: &'a CubeTensor,
+    /// `[S, K C]` or more rows
+    pub k: &'a CubeTensor,
+    /// `[S, K C]` or more rows
+    pub v: &'a CubeTensor,
+    /// Of each query the first row of keys that it sees, and the first after it that it does not.
+    pub ranges: &'a [(u32, u32)],
+    /// The same on the device, `[T, 2]`.
+    pub seen: &'a CubeTensor,
+    /// Heads of the queries (H), a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Heads of keys and values (K).
+    pub kv_heads: usize,
+    /// Size of a head (C).
+    pub dim: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+}
+
+/// The largest head that the shared memory of every device has room for.
+pub(crate) const LARGEST: usize = 256;
+
+/// `[T, H C]`; a query that sees nothing gives zeros.
+pub(crate) fn attend(all: &Attend<'_>) -> CubeTensor {
+    let (tokens, row) = (all.ranges.len(), all.heads * all.dim);
+    let out = empty(all.q, [tokens, row]);
+    if tokens == 0 {
+        return out;
+    }
+    let shared = all.heads / all.kv_heads;
+    // The heads of a token meet the same keys; else the tokens of a head do.
+    let by_heads = tokens < GROUP;
+    let group = match by_heads {
+        true => (1..=GROUP).rev().find(|size| shared.is_multiple_of(*size)).unwrap_or(1),
+        false => GROUP,
+    };
+    let (over, deep) = match by_heads {
+        true => (tokens, all.heads / group),
+        false => (tokens.div_ceil(group), all.heads),
+    };
+    // The keys that the queries of one cube look at, at most.
+    let width = |ranges: &[(u32, u32)]| {
+        let first = ranges.iter().map(|range| range.0).min().unwrap_or(0);
+        let last = ranges.iter().map(|range| range.1).max().unwrap_or(0);
+        last.saturating_sub(first) as usize
+    };
+    let chunks = all.ranges.chunks(if by_heads { 1 } else { group });
+    let keys = chunks.map(width).max().unwrap_or(0).max(1);
+    let tiles = keys.div_ceil(UNITS as usize);
+    let splits = (BUSY / (over * deep)).clamp(1, SPLITS).min(tiles);
+    let tiles = tiles.div_ceil(splits);
+    let found = match splits {
+        1 => out.clone(),
+        _ => empty(all.q, [tokens * all.heads * splits, all.dim + 2]),
+    };
+    let lanes = if all.dim.is_multiple_of(4) { 4 } else { 1 };
+    let client = &all.q.client;
+    // SAFETY: queries are below `tokens` and keys within the ranges, which the caller has kept
+    // below the rows of `k` and `v`; `found` holds what each cube writes.
+    unsafe {
+        look::launch_unchecked(
+            client,
+            CubeCount::Static(splits as u32, over as u32, deep as u32),
+            CubeDim::new_1d(UNITS),
+            lanes,
+            all.q.clone().into_buffer_arg(),
+            all.k.clone().into_buffer_arg(),
+            all.v.clone().into_buffer_arg(),
+            all.seen.clone().into_buffer_arg(),
+            found.clone().into_buffer_arg(),
+            tokens as u32,
+            all.heads as u32,
+            all.kv_heads as u32,
+            splits as u32,
+            tiles as u32,
+            all.scale,
+            all.softcap.unwrap_or(1.0),
+            all.dim as u32,
+            group as u32,
+            by_heads,
+            all.softcap.is_some(),
+            splits > 1,
+        );
+    }
+    if splits > 1 {
+        // SAFETY: as above.
+        unsafe {
+            join::launch_unchecked(
+                client,
+                CubeCount::Static(tokens as u32, all.heads as u32, 1),
+                CubeDim::new_1d(UNITS),
+                found.into_buffer_arg(),
+                out.clone().into_buffer_arg(),
+                all.heads as u32,
+                all.dim as u32,
+                splits as u32,
+            );
+        }
+    }
+    out
+}
+
+/// Below every score: what hides a key.
+const HIDDEN: f32 = -1e30;
+
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn look<N: Size>(
+    q: &[f32],
+    k: &[Vector<f32, N>],
+    v: &[f32],
+    seen: &[i32],
+    out: &mut [f32],
+    tokens: u32,
+    heads: u32,
+    kv_heads: u32,
+    splits: u32,
+    tiles: u32,
+    scale: f32,
+    cap: f32,
+    #[comptime] dim: u32,
+    #[comptime] group: u32,
+    #[comptime] by_heads: bool,
+    #[comptime] capped: bool,
+    #[comptime] split: bool,
+) {
+    let lane = UNIT_POS_X;
+    let share = comptime!(dim.div_ceil(UNITS));
+    let mut first_token = CUBE_POS_Y;
+    let mut first_head = CUBE_POS_Z;
+    if comptime!(by_heads) {
+        first_head = CUBE_POS_Z * group;
+    } else {
+        first_token = CUBE_POS_Y * group;
+    }
+    let kv = first_head / (heads / kv_heads);
+
+    // Queries to shared memory, and the keys that any of them sees.
+    let mut queries = Shared::<[f32]>::new_slice(comptime!((group * dim) as usize));
+    let mut first = 0x7fff_ffffu32;
+    let mut last = 0u32;
+    #[unroll]
+    for r in 0..group {
+        // Those past the end repeat the last one; what they find is not stored.
+        let token = min(first_token + comptime!(if by_heads { 0 } else { r }), tokens - 1u32);
+        let head = first_head + comptime!(if by_heads { r } else { 0 });
+        let mut c = lane;
+        while c < dim {
+            queries[(r * dim + c) as usize] =
+                q[((token * heads + head) * dim + c) as usize] * scale;
+            c += UNITS;
+        }
+        first = min(first, u32::cast_from(seen[(token * 2u32) as usize]));
+        last = max(last, u32::cast_from(seen[(token * 2u32 + 1u32) as usize]));
+    }
+    sync_cube();
+
+    let mut scores = Shared::<[f32]>::new_slice(comptime!((group * UNITS) as usize));
+    let mut peaks = Shared::<[f32]>::new_slice(comptime!((group * UNITS) as usize));
+    let mut most = Array::<f32>::new(comptime!(group as usize));
+    let mut sums = Array::<f32>::new(comptime!(group as usize));
+    let mut values = Array::<f32>::new(comptime!((group * share) as usize));
+    #[unroll]
+    for r in 0..group {
+        most[r as usize] = HIDDEN;
+        sums[r as usize] = 0.0f32;
+        #[unroll]
+        for d in 0..share {
+            values[comptime!(r * share + d) as usize] = 0.0f32;
+        }
+    }
+
+    let start = first + CUBE_POS_X * tiles * UNITS;
+    // As many turns for every cube, since all units must reach the barriers.
+    for tile in 0..tiles {
+        let at = start + tile * UNITS;
+        let key = at + lane;
+        let mut dots = Array::<f32>::new(comptime!(group as usize));
+        #[unroll]
+        for r in 0..group {
+            dots[r as usize] = 0.0f32;
+        }
+        if key < last {
+            let vector = N::value() as u32;
+            let base = (key * kv_heads + kv) * (dim / vector);
+            for part in 0..(dim / vector) {
+                let x = k[(base + part) as usize];
+                #[unroll]
+                for e in 0..N::value() {
+                    let x = x.extract(e);
+                    let c = part * vector + comptime!(e as u32);
+                    #[unroll]
+                    for r in 0..group {
+                        dots[r as usize] += x * queries[(r * dim + c) as usize];
+                    }
+                }
+            }
+        }
+        #[unroll]
+        for r in 0..group {
+            let token = min(first_token + comptime!(if by_heads { 0 } else { r }), tokens - 1u32);
+            let from = u32::cast_from(seen[(token * 2u32) as usize]);
+            let to = u32::cast_from(seen[(token * 2u32 + 1u32) as usize]);
+            let mut score = dots[r as usize];
+            if comptime!(capped) {
+                score = cap * tanh(score / cap);
+            }
+            score = select(key >= from && key < to, score, HIDDEN);
+            scores[(r * UNITS + lane) as usize] = score;
+            peaks[(r * UNITS + lane) as usize] = score;
+        }
+        sync_cube();
+        #[unroll]
+        for level in 0..6u32 {
+            let reach = comptime!(UNITS >> (level + 1));
+            if lane < reach {
+                #[unroll]
+                for r in 0..group {
+                    let slot = r * UNITS + lane;
+                    peaks[slot as usize] =
+                        max(peaks[slot as usize], peaks[(slot + reach) as usize]);
+                }
+            }
+            sync_cube();
+        }
+        #[unroll]
+        for r in 0..group {
+            let peak = max(most[r as usize], peaks[(r * UNITS) as usize]);
+            let shrink = f32::exp(most[r as usize] - peak);
+            let score = scores[(r * UNITS + lane) as usize];
+            let weight = select(score > HIDDEN, f32::exp(score - peak), 0.0f32);
+            scores[(r * UNITS + lane) as usize] = weight;
+            sums[r as usize] = sums[r as usize] * shrink + weight;
+            most[r as usize] = peak;
+            #[unroll]
+            for d in 0..share {
+                values[comptime!(r * share + d) as usize] *= shrink;
+            }
+        }
+        sync_cube();
+        let there = min(max(last, at) - at, UNITS);
+        for j in 0..there {
+            let base = ((at + j) * kv_heads + kv) * dim;
+            #[unroll]
+            for d in 0..share {
+                let c = lane + comptime!(d * UNITS);
+                if c < dim {
+                    let x = v[(base + c) as usize];
+                    #[unroll]
+                    for r in 0..group {
+                        values[comptime!(r * share + d) as usize] +=
+                            x * scores[(r * UNITS + j) as usize];
+                    }
+                }
+            }
+        }
+        sync_cube();
+    }
+
+    // The sums of all units.
+    #[unroll]
+    for r in 0..group {
+        peaks[(r * UNITS + lane) as usize] = sums[r as usize];
+    }
+    sync_cube();
+    #[unroll]
+    for level in 0..6u32 {
+        let reach = comptime!(UNITS >> (level + 1));
+        if lane < reach {
+            #[unroll]
+            for r in 0..group {
+                let slot = r * UNITS + lane;
+                peaks[slot as usize] += peaks[(slot + reach) as usize];
+            }
+        }
+        sync_cube();
+    }
+    #[unroll]
+    for r in 0..group {
+        let token = first_token + comptime!(if by_heads { 0 } else { r });
+        let head = first_head + comptime!(if by_heads { r } else { 0 });
+        if token < tokens {
+            let sum = peaks[(r * UNITS) as usize];
+            let query = token * heads + head;
+            if comptime!(split) {
+                let base = (query * splits + CUBE_POS_X) * comptime!(dim + 2);
+                #[unroll]
+                for d in 0..share {
+                    let c = lane + comptime!(d * UNITS);
+                    if c < dim {
+                        out[(base + c) as usize] = values[comptime!(r * share + d) as usize];
+                    }
+                }
+                if lane == 0u32 {
+                    out[(base + dim) as usize] = most[r as usize];
+                    out[(base + dim + 1u32) as usize] = sum;
+                }
+            } else {
+                let whole = select(sum > 0.0f32, sum, 1.0f32);
+                #[unroll]
+                for d in 0..share {
+                    let c = lane + comptime!(d * UNITS);
+                    if c < dim {
+                        out[(query * dim + c) as usize] =
+                            values[comptime!(r * share + d) as usize] / whole;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Joins what the splits of each query found.
+#[cube(launch_unchecked)]
+fn join(found: &[f32], out: &mut [f32], heads: u32, dim: u32, splits: u32) {
+    let query = CUBE_POS_X * heads + CUBE_POS_Y;
+    let size = dim + 2u32;
+    let base = query * splits * size;
+    let mut peak = found[(base + dim) as usize];
+    for s in 1..splits {
+        peak = max(peak, found[(base + s * size + dim) as usize]);
+    }
+    let mut c = UNIT_POS_X;
+    while c < dim {
+        let mut sum = 0.0f32;
+        let mut value = 0.0f32;
+        for s in 0..splits {
+            let at = base + s * size;
+            let weight = f32::exp(found[(at + dim) as usize] - peak);
+            sum += weight * found[(at + dim + 1u32) as usize];
+            value += weight * found[(at + c) as usize];
+        }
+        out[(query * dim + c) as usize] = value / select(sum > 0.0f32, sum, 1.0f32);
+        c += UNITS;
+    }
+}

@@ -1,0 +1,335 @@
+//! What stands between the products: norms, activations, rotations, pooling, each one launch.
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::{cubes, empty};
+use crate::kernels::cpu::Activation;
+
+/// Units of a cube of [`norm_rows`].
+const UNITS: u32 = 64;
+
+/// Units of a cube of the kernels that compute each number by itself.
+const WIDE: u32 = 256;
+
+/// A normalization of rows.
+pub(crate) struct Norm<'a> {
+    /// Whether the mean is taken away (layer norm) or not (root mean square).
+    pub centered: bool,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Scale, `[D]`.
+    pub gamma: &'a CubeTensor,
+    /// Shift, `[D]`.
+    pub beta: Option<&'a CubeTensor>,
+}
+
+/// Normalizes `x [rows, D]`, contiguous.
+pub(crate) fn norm(norm: &Norm<'_>, x: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
+    let out = empty(x, [rows, width]);
+    if rows * width == 0 {
+        return out;
+    }
+    let beta = norm.beta.unwrap_or(norm.gamma);
+    // SAFETY: rows are below `rows` and columns below `width`, and the buffers hold as many.
+    unsafe {
+        norm_rows::launch_unchecked(
+            &x.client,
+            cubes(rows, 1),
+            CubeDim::new_1d(UNITS),
+            x.clone().into_buffer_arg(),
+            norm.gamma.clone().into_buffer_arg(),
+            beta.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            rows as u32,
+            width as u32,
+            norm.eps,
+            norm.centered,
+            norm.beta.is_some(),
+        );
+    }
+    out
+}
+
+/// `activation(x)`, or `activation(x) * up` of as many numbers.
+pub(crate) fn gate(kind: Activation, x: &CubeTensor, up: Option<&CubeTensor>) -> CubeTensor {
+    let count = x.meta.num_elements();
+    let out = empty(x, [1, count]);
+    if count == 0 {
+        return out;
+    }
+    // SAFETY: each unit reads and writes one number below `count`.
+    unsafe {
+        gated::launch_unchecked(
+            &x.client,
+            cubes(count.div_ceil(WIDE as usize), 1),
+            CubeDim::new_1d(WIDE),
+            x.clone().into_buffer_arg(),
+            up.unwrap_or(x).clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            count as u32,
+            number(kind),
+            up.is_some(),
+        );
+    }
+    out
+}
+
+/// The activation as a kernel is compiled for it.
+fn number(kind: Activation) -> u32 {
+    match kind {
+        Activation::Gelu => 0,
+        Activation::GeluTanh => 1,
+        Activation::Relu => 2,
+        Activation::Silu => 3,
+        Activation::Tanh => 4,
+    }
+}
+
+/// The angles by which heads are rotated.
+pub(crate) struct Rotation<'a> {
+    /// `[T, half]`
+    pub cos: &'a CubeTensor,
+    /// `[T, half]`
+    pub sin: &'a CubeTensor,
+    /// Places (T), or those of all sequences where each has its own; rows beyond start anew.
+    pub tokens: usize,
+    /// Pairs of a head that are rotated.
+    pub half: usize,
+    /// Whether neighbours are a pair, and not halves.
+    pub adjacent: bool,
+}
+
+/// Rotates the heads of rows `x [M, H C]` and writes them to `out` from row `first` on; without a
+/// rotation it copies them.
+pub(crate) fn rotate(
+    rotation: Option<&Rotation<'_>>,
+    x: &CubeTensor,
+    out: &CubeTensor,
+    first: usize,
+    [rows, row, dim]: [usize; 3],
+) {
+    let count = rows * row;
+    if count == 0 {
+        return;
+    }
+    let (cos, sin) = rotation.map_or((x, x), |rotation| (rotation.cos, rotation.sin));
+    // SAFETY: each unit reads and writes one number below `count`, its partner of the same head, and
+    // angles of `tokens` places; the caller has made `out` large enough.
+    unsafe {
+        rotated::launch_unchecked(
+            &x.client,
+            cubes(count.div_ceil(WIDE as usize), 1),
+            CubeDim::new_1d(WIDE),
+            x.clone().into_buffer_arg(),
+            cos.clone().into_buffer_arg(),
+            sin.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            count as u32,
+            row as u32,
+            dim as u32,
+            rotation.map_or(0, |rotation| rotation.half) as u32,
+            rotation.map_or(1, |rotation| rotation.tokens) as u32,
+            (first * row) as u32,
+            rotation.is_some(),
+            rotation.is_some_and(|rotation| rotation.adjacent),
+        );
+    }
+}
+
+/// `[B, D]`: of `x [N, D]`, contiguous, the sum of each range of rows, with weights `[N]`; `ranges [B, 2]`
+/// are first rows and those after the last.
+pub(crate) fn pool(
+    x: &CubeTensor,
+    weights: &CubeTensor,
+    ranges: &CubeTensor,
+    count: usize,
+    width: usize,
+) -> CubeTensor {
+    let out = empty(x, [count, width]);
+    if count * width == 0 {
+        return out;
+    }
+    // SAFETY: each unit writes one number below `count * width` and reads rows of its range, which the
+    // caller has kept below the rows of `x`.
+    unsafe {
+        pooled::launch_unchecked(
+            &x.client,
+            cubes((count * width).div_ceil(WIDE as usize), 1),
+            CubeDim::new_1d(WIDE),
+            x.clone().into_buffer_arg(),
+            weights.clone().into_buffer_arg(),
+            ranges.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            (count * width) as u32,
+            width as u32,
+        );
+    }
+    out
+}
+
+/// The sum over a cube of [`UNITS`] units, in a fixed order; the same for all of them.
+#[cube]
+fn total(value: f32) -> f32 {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
+    shared[UNIT_POS_X as usize] = value;
+    sync_cube();
+    #[unroll]
+    for level in 0..6u32 {
+        let reach = comptime!(UNITS >> (level + 1));
+        if UNIT_POS_X < reach {
+            shared[UNIT_POS_X as usize] += shared[(UNIT_POS_X + reach) as usize];
+        }
+        sync_cube();
+    }
+    shared[0]
+}
+
+/// One cube a row.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn norm_rows(
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    out: &mut [f32],
+    rows: u32,
+    width: u32,
+    eps: f32,
+    #[comptime] centered: bool,
+    #[comptime] shifted: bool,
+) {
+    let row = CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X;
+    // Cubes past the end repeat the last row, since all must reach the barriers.
+    let base = min(row, rows - 1u32) * width;
+    let mut mean = 0.0f32;
+    if comptime!(centered) {
+        let mut sum = 0.0f32;
+        let mut column = UNIT_POS_X;
+        while column < width {
+            sum += x[(base + column) as usize];
+            column += UNITS;
+        }
+        mean = total(sum) / f32::cast_from(width);
+    }
+    let mut sum = 0.0f32;
+    let mut column = UNIT_POS_X;
+    while column < width {
+        let away = x[(base + column) as usize] - mean;
+        sum += away * away;
+        column += UNITS;
+    }
+    let scale = 1.0f32 / f32::sqrt(total(sum) / f32::cast_from(width) + eps);
+    let mut column = UNIT_POS_X;
+    while column < width {
+        let mut value = (x[(base + column) as usize] - mean) * scale * gamma[column as usize];
+        if comptime!(shifted) {
+            value += beta[column as usize];
+        }
+        if row < rows {
+            out[(base + column) as usize] = value;
+        }
+        column += UNITS;
+    }
+}
+
+/// Bent at both ends first: some drivers compute it from powers that overflow.
+#[cube]
+pub(super) fn tanh(x: f32) -> f32 {
+    f32::tanh(max(min(x, 15.0f32), -15.0f32))
+}
+
+/// The activation with this [`number`].
+#[cube]
+fn activated(x: f32, #[comptime] kind: u32) -> f32 {
+    if comptime!(kind == 0) {
+        0.5f32 * x * (1.0f32 + Erf::erf(x * 0.707_106_77f32))
+    } else if comptime!(kind == 1) {
+        0.5f32 * x * (1.0f32 + tanh(0.797_884_6f32 * (x + 0.044_715f32 * x * x * x)))
+    } else if comptime!(kind == 2) {
+        max(x, 0.0f32)
+    } else if comptime!(kind == 3) {
+        x / (1.0f32 + f32::exp(-x))
+    } else {
+        tanh(x)
+    }
+}
+
+/// One unit a number.
+#[cube(launch_unchecked)]
+fn gated(
+    x: &[f32],
+    up: &[f32],
+    out: &mut [f32],
+    count: u32,
+    #[comptime] kind: u32,
+    #[comptime] has_up: bool,
+) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
+    if at < count {
+        let x = x[at as usize];
+        let y = activated(x, kind);
+        out[at as usize] = if comptime!(has_up) { y * up[at as usize] } else { y };
+    }
+}
+
+/// One unit a number.
+#[cube(launch_unchecked)]
+fn pooled(x: &[f32], weights: &[f32], ranges: &[i32], out: &mut [f32], count: u32, width: u32) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
+    if at < count {
+        let row = at / width;
+        let column = at % width;
+        let mut token = u32::cast_from(ranges[(row * 2u32) as usize]);
+        let end = u32::cast_from(ranges[(row * 2u32 + 1u32) as usize]);
+        let mut sum = 0.0f32;
+        while token < end {
+            sum += x[(token * width + column) as usize] * weights[token as usize];
+            token += 1u32;
+        }
+        out[at as usize] = sum;
+    }
+}
+
+/// One unit a number.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn rotated(
+    x: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    out: &mut [f32],
+    count: u32,
+    row: u32,
+    dim: u32,
+    half: u32,
+    tokens: u32,
+    first: u32,
+    #[comptime] rotates: bool,
+    #[comptime] adjacent: bool,
+) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
+    if at < count {
+        let mut value = x[at as usize];
+        if comptime!(rotates) {
+            let c = at % dim;
+            if c < 2u32 * half {
+                let mut left = c < half;
+                let mut pair = c;
+                let mut other = at + half;
+                if comptime!(adjacent) {
+                    left = (c & 1u32) == 0u32;
+                    pair = c >> 1u32;
+                    other = at ^ 1u32;
+                } else if c >= half {
+                    pair = c - half;
+                    other = at - half;
+                }
+                let angle = ((at / row) % tokens * half + pair) as usize;
+                let turned = x[other as usize] * sin[angle];
+                value = value * cos[angle] + select(left, -turned, turned);
+            }
+        }
+        out[(first + at) as usize] = value;
+    }
+}
