@@ -188,7 +188,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 }
 
 /// Added to a float below 2^22 in size, it leaves the nearest integer in the lowest bits.
-const ROUND: f32 = 12_582_912.0;
+pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// `e^x` to within two units in the last place; beyond the range of floats, its ends.
 ///

@@ -36,6 +36,8 @@ mod product;
 mod quantized;
 mod simd;
 #[cfg(target_arch = "x86_64")]
+mod vnni;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use activation::Activation;
@@ -43,10 +45,8 @@ pub use format::Format;
 
 use packed::{Packed, Quants};
 use pool::Pool;
-use product::{
-    FEW_INTS, IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats,
-};
-use quantized::Quantized;
+use product::{IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
+use quantized::{FEW_INTS, Quantized};
 use simd::Level;
 
 /// Bytes of packed weights that a thread takes at a time for few rows of `x`: some 5 us of work.
@@ -552,7 +552,7 @@ mod tests {
                         let largest =
                             x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
                         let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
-                        bound += 0.51 * largest / 32767.0 * weights;
+                        bound += 0.51 * largest / 32512.0 * weights;
                     }
                 }
                 let what = format!("{format} [{m}, {k}, {n}] at [{i}, {j}]");

@@ -7,6 +7,8 @@
 use bytemuck::Pod;
 
 use super::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use super::vnni::Pairs;
 use crate::ggml::{q3_scales, q4_scales};
 
 /// A block format, known when compiled.
@@ -32,8 +34,14 @@ pub(super) trait Packed {
     ) -> S::Group;
 }
 
+/// What formats know of bytes, where nothing multiplies them.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) trait Pairs {}
+#[cfg(not(target_arch = "x86_64"))]
+impl<P: Packed> Pairs for P {}
+
 /// A block format whose weights are small integers times a scale, plus an offset for some.
-pub(super) trait Quants: Packed {
+pub(super) trait Quants: Packed + Pairs {
     /// Whether a group has a scale for each half.
     const HALVES: bool;
     /// Whether weights have an offset. A bias of the integers is none: the words are without it.
@@ -66,7 +74,7 @@ pub(super) trait Quants: Packed {
 ///
 /// `N` is constant; where `at` is too, the check goes away.
 #[inline(always)]
-fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
+pub(super) fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     match block.split_at(at).1.split_first_chunk() {
         Some((part, _)) => part,
         None => &[0; N],

@@ -20,8 +20,10 @@
 use std::marker::PhantomData;
 
 use super::packed::{Packed, Quants};
-use super::quantized::Quantized;
+use super::quantized::{Beside, FEW_INTS, Quantized, beside};
 use super::simd::{Kernel, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::vnni;
 
 /// The longest stretch of a row that is summed in one go.
 const DEPTH: usize = 1024;
@@ -38,11 +40,8 @@ pub(super) const fn few_floats(plain: bool) -> usize {
     if plain { 40 } else { 4 }
 }
 
-/// The same in integers.
-pub(super) const FEW_INTS: usize = 8;
-
 /// How far ahead a token asks for weights: processors look ahead by themselves, but not past a page.
-const AHEAD: usize = 4096;
+pub(super) const AHEAD: usize = 4096;
 
 /// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
 /// cache.
@@ -126,17 +125,19 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
     fn run<S: Simd>(self, s: S) {
         let IntProduct { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x } = self;
         if out.len() <= FEW_INTS {
-            let strip = if out.len() == 1 { w.len() } else { STRIP * row_bytes };
-            for (i, w) in w.chunks(strip).enumerate() {
-                let mut m = 0;
-                while m < out.len() {
-                    let (x, out, first) = (x.from_row(m), &mut out[m..], i * STRIP);
-                    m += match out.len() {
-                        8.. => few_ints::<S, P, 8>(s, w, row_bytes, x, out, first),
-                        4.. => few_ints::<S, P, 4>(s, w, row_bytes, x, out, first),
-                        _ => few_ints::<S, P, 1>(s, w, row_bytes, x, out, first),
-                    };
+            #[cfg(target_arch = "x86_64")]
+            if let Some(s) = s.vnni() {
+                match beside(out.len()) {
+                    1 => vnni::few::<P, 1>(s, w, row_bytes, x.eights, out),
+                    4 => vnni::few::<P, 4>(s, w, row_bytes, x.eights, out),
+                    _ => vnni::few::<P, FEW_INTS>(s, w, row_bytes, x.eights, out),
                 }
+                return add_bias(out, bias);
+            }
+            match beside(out.len()) {
+                1 => few_ints::<S, P, 1>(s, w, row_bytes, x.beside(), out),
+                4 => few_ints::<S, P, 4>(s, w, row_bytes, x.beside(), out),
+                _ => few_ints::<S, P, FEW_INTS>(s, w, row_bytes, x.beside(), out),
             }
             add_bias(out, bias);
         } else {
@@ -208,7 +209,7 @@ fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4]
 
 /// Writes the sums of four rows of `w` from row `first` on.
 #[inline(always)]
-fn put(out: &mut [f32], first: usize, sums: [f32; 4]) {
+pub(super) fn put(out: &mut [f32], first: usize, sums: [f32; 4]) {
     for (out, sum) in out[first..].iter_mut().zip(sums) {
         *out = sum;
     }
@@ -295,17 +296,15 @@ fn dots<S: Simd, const M: usize>(
 }
 
 /// [`few`] in integers: a row of `w` after another, so that the bytes are read in their order, which
-/// is what memory is quickest at. Sums go to `out` from column `to` on.
+/// is what memory is quickest at.
 #[inline(always)]
 fn few_ints<S: Simd, P: Quants, const M: usize>(
     s: S,
     w: &[u8],
     row_bytes: usize,
-    x: Quantized<'_>,
+    x: Beside<'_, M>,
     out: &mut [&mut [f32]],
-    to: usize,
-) -> usize {
-    let x: [Quantized<'_>; M] = std::array::from_fn(|m| x.from_row(m));
+) {
     let mut sums = [[s.splat(0.0); 4]; M];
     let mut offsets = [[0.0; 4]; M];
     let rows = w.len() / row_bytes;
@@ -314,7 +313,7 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
         for r in 0..four {
             let blocks: &[P::Block] =
                 bytemuck::cast_slice(&w[(first + r) * row_bytes..][..row_bytes]);
-            let mut row = Row { sum: [[s.splat(0.0); 2]; M], offsets: [[0.0; 16]; M] };
+            let mut row = Row { sum: [[s.splat(0.0); 2]; M], offsets: [[0.0; M]; 16] };
             let (whole, rest) = blocks.as_chunks::<4>();
             for (i, blocks) in whole.iter().enumerate() {
                 row.add::<P>(s, blocks.each_ref(), 4, x, 4 * i);
@@ -324,9 +323,12 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
                 row.add::<P>(s, blocks, rest.len(), x, 4 * whole.len());
             }
             for m in 0..M {
-                sums[m][r] = s.mul_add(row.sum[m][1], s.splat(1.0), row.sum[m][0]);
+                sums[m][r] = row.sum[m][0];
+                if M <= 2 {
+                    sums[m][r] = s.mul_add(row.sum[m][1], s.splat(1.0), sums[m][r]);
+                }
                 if P::OFFSET {
-                    offsets[m][r] = row.offsets[m].iter().sum();
+                    offsets[m][r] = row.offsets.iter().map(|of| of[m]).sum();
                 }
             }
         }
@@ -335,17 +337,17 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
             if P::OFFSET {
                 sums.iter_mut().zip(offsets).for_each(|(sum, offset)| *sum += offset);
             }
-            put(out, to + first, sums);
+            put(out, first, sums);
         }
     }
-    M
 }
 
 /// Sums of one row of `w` with `M` rows of `x`.
 struct Row<S: Simd, const M: usize> {
-    /// Two for each row of `x`, so that an addition need not wait for the last.
+    /// Where one row of `x` is alone, it has two sums, so that an addition need not wait for the
+    /// last.
     sum: [[S::Floats; 2]; M],
-    offsets: [[f32; 16]; M],
+    offsets: [[f32; M]; 16],
 }
 
 impl<S: Simd, const M: usize> Row<S, M> {
@@ -356,7 +358,7 @@ impl<S: Simd, const M: usize> Row<S, M> {
         s: S,
         blocks: [&P::Block; 4],
         count: usize,
-        x: [Quantized<'_>; M],
+        x: Beside<'_, M>,
         first: usize,
     ) {
         let scales = P::scales(s, blocks);
@@ -365,37 +367,40 @@ impl<S: Simd, const M: usize> Row<S, M> {
             s.prefetch(from.wrapping_add(AHEAD), size_of::<P::Block>() * P::UNIT);
             let [scale, offset] = P::lines(&scales, unit);
             let at = (first + unit) * P::GROUPS;
-            let mut by = [[0.0; 16]; M];
             let groups = P::UNIT.min(count - unit) * P::GROUPS;
-            for m in 0..M {
-                let x_scales = &x[m].scales[at..][..groups];
-                let x_sums = &x[m].sums[at..][..groups];
-                for g in 0..groups {
+            let x_words = &x.words[at..][..groups];
+            let x_scales = &x.scales[at..][..groups];
+            let x_sums = &x.sums[at..][..groups];
+            let mut by = [[0.0; M]; 16];
+            for g in 0..groups {
+                for m in 0..M {
                     if P::HALVES {
-                        by[m][2 * g] = scale[2 * g] * x_scales[g];
-                        by[m][2 * g + 1] = scale[2 * g + 1] * x_scales[g];
+                        by[2 * g][m] = scale[2 * g] * x_scales[g][m];
+                        by[2 * g + 1][m] = scale[2 * g + 1] * x_scales[g][m];
                     } else {
-                        by[m][g] = scale[g] * x_scales[g];
+                        by[g][m] = scale[g] * x_scales[g][m];
                     }
+                }
+                for m in 0..M {
                     if P::OFFSET && P::HALVES {
-                        self.offsets[m][2 * g] += offset[2 * g] * x_sums[g][0];
-                        self.offsets[m][2 * g + 1] += offset[2 * g + 1] * x_sums[g][1];
+                        self.offsets[2 * g][m] += offset[2 * g] * x_sums[g][0][m];
+                        self.offsets[2 * g + 1][m] += offset[2 * g + 1] * x_sums[g][1][m];
                     } else if P::OFFSET {
-                        self.offsets[m][g] += offset[g] * (x_sums[g][0] + x_sums[g][1]);
+                        self.offsets[g][m] += offset[g] * (x_sums[g][0][m] + x_sums[g][1][m]);
                     }
                 }
             }
-            let by = in_memory(by);
+            let by = in_memory(&by);
             for g in 0..groups {
                 let words = P::words(s, blocks[unit + g / P::GROUPS], g % P::GROUPS);
                 for m in 0..M {
-                    let x_words = s.load_words(&x[m].words[at + g]);
+                    let x_words = s.load_words(&x_words[g][m]);
                     let sum = &mut self.sum[m][if M <= 2 { g % 2 } else { 0 }];
                     *sum = if P::HALVES {
-                        let by = [s.splat(by[m][2 * g]), s.splat(by[m][2 * g + 1])];
+                        let by = [s.splat(by[2 * g][m]), s.splat(by[2 * g + 1][m])];
                         s.dot_halves(words, x_words, by, *sum)
                     } else {
-                        s.dot_words(words, x_words, s.splat(by[m][g]), *sum)
+                        s.dot_words(words, x_words, s.splat(by[g][m]), *sum)
                     };
                 }
             }
@@ -601,7 +606,6 @@ fn many_ints<S: Simd, P: Quants>(
     scratch: &mut [Line],
 ) {
     let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
-    let mut squares: [Square; 16] = [[0; 256]; 16];
     let width = w.len() / row_bytes;
     let rows = 2 * S::LANES;
     let depth = stretch(x.groups * 32) / 32;
@@ -617,7 +621,7 @@ fn many_ints<S: Simd, P: Quants>(
                     let row = first + i * rows + v * S::LANES;
                     let blocks = g0 / P::GROUPS..(g0 + groups) / P::GROUPS;
                     let to = &mut to[v * S::LANES..];
-                    fill_ints::<S, P>(s, w, row_bytes, row, blocks, &mut squares, to);
+                    fill_ints::<S, P>(s, w, row_bytes, row, blocks, to);
                 }
             }
             let x = x.from(g0);
@@ -640,7 +644,6 @@ fn fill_ints<S: Simd, P: Quants>(
     row_bytes: usize,
     first: usize,
     blocks: std::ops::Range<usize>,
-    squares: &mut [Square; 16],
     to: &mut [i32],
 ) {
     let stride = 2 * S::LANES;
@@ -648,17 +651,15 @@ fn fill_ints<S: Simd, P: Quants>(
     let factors = if P::HALVES { 2 } else { 1 };
     for (i, block) in blocks.enumerate() {
         let to = &mut to[i * P::GROUPS * size..];
+        let [a, ..] = four::<P>(w, row_bytes, first);
+        let mut rows = [&a[block]; 16];
         for r4 in (0..S::LANES).step_by(4) {
-            let rows = four::<P>(w, row_bytes, first + r4);
-            let blocks = [0, 1, 2, 3].map(|r| &rows[r][block]);
+            let blocks = four::<P>(w, row_bytes, first + r4).map(|row| &row[block]);
+            rows[r4..r4 + 4].copy_from_slice(&blocks);
             next_rows::<S, P>(s, blocks, row_bytes);
             let scales = in_memory(P::scales(s, blocks));
             for g in 0..P::GROUPS {
                 for r in 0..4 {
-                    let mut words = [0; 32];
-                    s.store_words(P::words(s, blocks[r], g), &mut words);
-                    let pairs: &[i32; 16] = bytemuck::cast_ref(&words);
-                    squares[g][(r4 + r) * 16..][..16].copy_from_slice(pairs);
                     let [scale, offset] = P::factors(&scales, r, g);
                     for half in 0..factors {
                         let at = g * size + (16 + half) * stride + r4 + r;
@@ -670,8 +671,12 @@ fn fill_ints<S: Simd, P: Quants>(
                 }
             }
         }
-        for (g, square) in squares[..P::GROUPS].iter().enumerate() {
-            s.transpose(square, &mut to[g * size..], stride);
+        for g in 0..P::GROUPS {
+            let mut words = [P::words(s, rows[0], g); 16];
+            for r in 1..S::LANES {
+                words[r] = P::words(s, rows[r], g);
+            }
+            s.transpose_words(&words, &mut to[g * size..], stride);
         }
     }
 }
@@ -693,8 +698,10 @@ impl<const HALVES: bool, const OFFSET: bool> Kernel for IntTiles<'_, '_, HALVES,
         while m < out.len() {
             let (x, out) = (x.from_row(m), &mut out[m..]);
             m += match out.len().min(S::INT_TILE) {
-                6.. => int_tiles::<S, HALVES, OFFSET, 6>(s, panels, groups, x, out, first),
-                3.. => int_tiles::<S, HALVES, OFFSET, 3>(s, panels, groups, x, out, first),
+                8.. => int_tiles::<S, HALVES, OFFSET, 8>(s, panels, groups, x, out, first),
+                4.. => int_tiles::<S, HALVES, OFFSET, 4>(s, panels, groups, x, out, first),
+                3 => int_tiles::<S, HALVES, OFFSET, 3>(s, panels, groups, x, out, first),
+                2 => int_tiles::<S, HALVES, OFFSET, 2>(s, panels, groups, x, out, first),
                 _ => int_tiles::<S, HALVES, OFFSET, 1>(s, panels, groups, x, out, first),
             };
         }
@@ -760,7 +767,7 @@ fn int_tile<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
                     let by = s.mul(scale, s.splat(x[m].scales[g]));
                     sum[m][v] = s.mul_add(s.to_floats(ints[m][v]), by, sum[m][v]);
                     if OFFSET {
-                        let [low, high] = x[m].sums[g];
+                        let [low, high] = [x[m].sums[2 * g], x[m].sums[2 * g + 1]];
                         let of = if HALVES { [low, high][half] } else { low + high };
                         sum[m][v] = s.mul_add(offset, s.splat(of), sum[m][v]);
                     }

@@ -1,118 +1,232 @@
 //! Activations as 16-bit integers, 32 to a scale.
 
+use super::between::ROUND;
+use super::pool::Pool;
 use super::simd::{Kernel, Level, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::vnni;
+
+/// Rows of `x` that the few-rows loops take.
+pub(super) const FEW_INTS: usize = 8;
 
 /// Rows of `x` in 16 bits: number `i` of a group stands for `words[i] * scale`.
+///
+/// Few rows stand beside each other: first group 0 of each, then group 1 of each, so that a group
+/// of weights finds all that it is multiplied with in one place. Many rows follow each other.
 #[derive(Clone, Copy)]
 pub(super) struct Quantized<'a> {
-    /// `[rows, groups]` of 32.
+    /// `[groups][rows]` of 32 if beside each other, else `[rows][groups]`.
     pub(super) words: &'a [[i16; 32]],
-    /// `[rows, groups]`
+    /// The same.
     pub(super) scales: &'a [f32],
-    /// `[rows, groups]`: the sums of the two halves of a group, as floats.
-    pub(super) sums: &'a [[f32; 2]],
+    /// The sums of the two halves of a group, as floats: `[groups][2][rows]`, else
+    /// `[rows][groups][2]`.
+    pub(super) sums: &'a [f32],
     /// Groups in a row.
     pub(super) groups: usize,
+    /// Few rows in bytes, where the processor multiplies bytes; the others are empty then.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) eights: &'a [vnni::Eight],
 }
 
 impl<'a> Quantized<'a> {
-    /// The rows from row `first` on.
+    /// The rows from row `first` on, of rows that follow each other.
     #[inline(always)]
     pub(super) fn from_row(self, first: usize) -> Quantized<'a> {
         self.from(first * self.groups)
     }
 
-    /// The rows from group `first` of each on.
+    /// The rows from group `first` of each on, of rows that follow each other.
     #[inline(always)]
     pub(super) fn from(self, first: usize) -> Quantized<'a> {
         Quantized {
             words: &self.words[first..],
             scales: &self.scales[first..],
-            sums: &self.sums[first..],
-            groups: self.groups,
+            sums: &self.sums[2 * first..],
+            ..self
+        }
+    }
+
+    /// Rows beside each other.
+    #[inline(always)]
+    pub(super) fn beside<const M: usize>(self) -> Beside<'a, M> {
+        let (sums, _) = self.sums.as_chunks();
+        Beside {
+            words: self.words.as_chunks().0,
+            scales: self.scales.as_chunks().0,
+            sums: sums.as_chunks().0,
         }
     }
 }
+
+/// `M` rows of `x` beside each other, group by group.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a, const M: usize> {
+    pub(super) words: &'a [[[i16; 32]; M]],
+    pub(super) scales: &'a [[f32; M]],
+    /// Of the first halves, then of the second.
+    pub(super) sums: &'a [[[f32; M]; 2]],
+}
+
+/// As how many rows beside each other the loops take `rows`; 1: they follow each other.
+pub(super) fn beside(rows: usize) -> usize {
+    match rows {
+        0 | 1 => 1,
+        2..=4 => 4,
+        5..=FEW_INTS => FEW_INTS,
+        _ => 1,
+    }
+}
+
+/// 32 words, aligned to the widest vectors.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Words([i16; 32]);
 
 /// Memory for [`Quantized`], kept from call to call.
 #[derive(Default)]
 pub(super) struct Buffer {
-    words: Vec<[i16; 32]>,
+    words: Vec<Words>,
     scales: Vec<f32>,
-    sums: Vec<[f32; 2]>,
+    sums: Vec<f32>,
+    #[cfg(target_arch = "x86_64")]
+    eights: Vec<vnni::Eight>,
 }
 
 impl Buffer {
     /// Quantizes rows of `k`, a multiple of 32.
-    pub(super) fn fill(
-        &mut self,
-        level: Level,
-        pool: &super::pool::Pool,
-        x: &[f32],
-        k: usize,
-    ) -> Quantized<'_> {
-        let groups = x.len() / 32;
-        self.words.resize(groups.max(self.words.len()), [0; 32]);
-        self.scales.resize(groups.max(self.scales.len()), 0.0);
-        self.sums.resize(groups.max(self.sums.len()), [0.0; 2]);
+    pub(super) fn fill(&mut self, level: Level, pool: &Pool, x: &[f32], k: usize) -> Quantized<'_> {
+        let (groups, rows) = (k / 32, x.len() / k);
+        let beside = beside(rows);
+        let none = Quantized {
+            words: &[],
+            scales: &[],
+            sums: &[],
+            groups,
+            #[cfg(target_arch = "x86_64")]
+            eights: &[],
+        };
+        #[cfg(target_arch = "x86_64")]
+        if matches!(level, Level::Avx512(_)) && rows <= FEW_INTS {
+            let all = groups.div_ceil(vnni::GROUPS) * beside;
+            self.eights.resize(all.max(self.eights.len()), vnni::Eight::ZERO);
+            let to = &mut self.eights[..all];
+            level.run(Eights { x: x.as_chunks().0, beside, groups, to });
+            return Quantized { eights: to, ..none };
+        }
+        let all = groups * rows.next_multiple_of(beside);
+        self.words.resize(all.max(self.words.len()), Words([0; 32]));
+        self.scales.resize(all.max(self.scales.len()), 0.0);
+        self.sums.resize((2 * all).max(self.sums.len()), 0.0);
+        let words: &mut [[i16; 32]] = bytemuck::cast_slice_mut(&mut self.words[..all]);
         let (x, _) = x.as_chunks();
         let parts = super::Shares::new(
-            x.chunks(SHARE)
-                .zip(self.words.chunks_mut(SHARE))
-                .zip(self.scales.chunks_mut(SHARE).zip(self.sums.chunks_mut(SHARE))),
+            words
+                .chunks_mut(SHARE)
+                .zip(self.scales.chunks_mut(SHARE))
+                .zip(self.sums.chunks_mut(2 * SHARE))
+                .enumerate(),
         );
-        pool.run(groups.div_ceil(SHARE), &|_| {
-            if let Some(((x, words), (scales, sums))) = parts.next() {
-                level.run(Quantize { x, words, scales, sums });
+        pool.run(all.div_ceil(SHARE), &|_| {
+            if let Some((part, ((words, scales), sums))) = parts.next() {
+                let first = part * SHARE;
+                level.run(Quantize { x, first, beside, groups, words, scales, sums });
             }
         });
         Quantized {
-            words: &self.words[..groups],
-            scales: &self.scales[..groups],
-            sums: &self.sums[..groups],
-            groups: k / 32,
+            words: bytemuck::cast_slice(&self.words[..all]),
+            scales: &self.scales[..all],
+            sums: &self.sums[..2 * all],
+            ..none
         }
     }
 }
 
-/// Groups that a thread quantizes at a time: some 10 us of work.
+/// Groups that a thread quantizes at a time: some 10 us of work. A whole number of any rows beside
+/// each other.
 const SHARE: usize = 1024;
+
+#[cfg(target_arch = "x86_64")]
+struct Eights<'a> {
+    x: &'a [[f32; 32]],
+    beside: usize,
+    /// Groups in a row.
+    groups: usize,
+    to: &'a mut [vnni::Eight],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel for Eights<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Eights { x, beside, groups, to } = self;
+        for (i, to) in to.chunks_exact_mut(beside).enumerate() {
+            for (to, x) in to.iter_mut().zip(x.chunks_exact(groups)) {
+                *to = vnni::Eight::new(s, &x[vnni::GROUPS * i..]);
+            }
+        }
+    }
+}
 
 struct Quantize<'a> {
     x: &'a [[f32; 32]],
+    /// Number of the first group to make.
+    first: usize,
+    beside: usize,
+    /// Groups in a row.
+    groups: usize,
     words: &'a mut [[i16; 32]],
     scales: &'a mut [f32],
-    sums: &'a mut [[f32; 2]],
+    sums: &'a mut [f32],
 }
 
 impl Kernel for Quantize<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let to = self.words.iter_mut().zip(self.scales).zip(self.sums);
-        for (x, ((words, scale), sums)) in self.x.iter().zip(to) {
-            one(x, words, scale, sums);
+    fn run<S: Simd>(self, s: S) {
+        let Quantize { x, first, beside, groups, words, scales, sums } = self;
+        for (i, (words, scale)) in words.iter_mut().zip(scales).enumerate() {
+            let (at, row) = ((first + i) / beside, (first + i) % beside);
+            // A row that is not there is zero.
+            let of = if row * groups < x.len() {
+                s.quantize(&x[row * groups + at], words)
+            } else {
+                *words = [0; 32];
+                (0.0, [0.0; 2])
+            };
+            *scale = of.0;
+            let to = (i - row) * 2 + row;
+            [sums[to], sums[to + beside]] = of.1;
         }
     }
 }
 
-/// Added to a float below 2^22 in size, it leaves the nearest integer in the lowest bits.
-const ROUND: f32 = 12_582_912.0;
+/// What the largest number of a group becomes: it fits a signed high byte beside a signed low one.
+const LARGEST: f32 = 32512.0;
 
+/// What the words of a group are multiplied by, and what by it the largest becomes 32767.
 #[inline(always)]
-fn one(x: &[f32; 32], words: &mut [i16; 32], scale: &mut f32, sums: &mut [f32; 2]) {
+pub(super) fn scales(largest: f32) -> [f32; 2] {
+    let some = largest > 1e-30;
+    [
+        if some || largest.is_nan() { largest / LARGEST } else { 0.0 },
+        if some { LARGEST / largest } else { 0.0 },
+    ]
+}
+
+/// [`Simd::quantize`] in plain loops.
+#[inline(always)]
+pub(super) fn quantize(x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) {
     // The largest size, found among the bits: so a NaN is larger than all and is not lost.
     let largest = x.iter().fold(0, |most, x| (x.to_bits() & 0x7fff_ffff).max(most));
-    let largest = f32::from_bits(largest);
-    let by = if largest > 1e-30 { 32767.0 / largest } else { 0.0 };
-    *scale = if largest > 1e-30 || largest.is_nan() { largest / 32767.0 } else { 0.0 };
+    let [scale, by] = scales(f32::from_bits(largest));
     let mut ints = [0_i32; 32];
     for (int, x) in ints.iter_mut().zip(x) {
-        *int = ((x * by + ROUND).to_bits() as i32) - ROUND.to_bits() as i32;
+        *int = ((x * by + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     }
     for (word, int) in words.iter_mut().zip(ints) {
         *word = int as i16;
     }
-    let (halves, _) = ints.as_chunks::<16>();
-    *sums = [halves[0].iter().sum::<i32>() as f32, halves[1].iter().sum::<i32>() as f32]
-        .map(|sum| sum * *scale);
+    let (halves, _) = words.as_chunks::<16>();
+    let sum = |half: &[i16; 16]| half.iter().map(|&word| i32::from(word)).sum::<i32>();
+    (scale, [sum(&halves[0]) as f32 * scale, sum(&halves[1]) as f32 * scale])
 }

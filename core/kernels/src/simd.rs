@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 #[cfg(target_arch = "aarch64")]
 use super::arm::Neon;
+use super::quantized::quantize;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 
@@ -36,6 +37,13 @@ pub(super) trait Simd: Copy {
     type Group: Copy;
     /// 32 bytes.
     type Bytes: Copy;
+
+    /// Itself, where few rows in integers are met in bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vnni(self) -> Option<Avx512> {
+        None
+    }
 
     /// Runs `kernel` with these instructions, as a function of its own.
     fn run<K: Kernel>(self, kernel: K);
@@ -97,6 +105,12 @@ pub(super) trait Simd: Copy {
     /// 16 in byte `i` where bit `i` is set.
     fn sixteens(self, bits: u32) -> Self::Bytes;
     fn load_words(self, from: &[i16; 32]) -> Self::Words;
+    /// Rounds a group to 16 bits, of which the largest is 32767: the scale, and the sums of the
+    /// halves times it.
+    #[inline(always)]
+    fn quantize(self, x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) {
+        quantize(x, words)
+    }
     fn store_words(self, w: Self::Words, to: &mut [i16; 32]);
     /// `sum + scale * (w * x)`, in each lane products of words added. No sum overflows: `w` has
     /// at most 8 bits.
@@ -126,6 +140,16 @@ pub(super) trait Simd: Copy {
     fn to_floats(self, ints: Self::Ints) -> Self::Floats;
     /// `to[j * stride + i] = from[i * 16 + j]` for `i < LANES`, `j < 16`.
     fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize);
+    /// The same of words as pairs, the first `LANES` of `from`.
+    #[inline(always)]
+    fn transpose_words(self, from: &[Self::Words; 16], to: &mut [i32], stride: usize) {
+        let mut square = [0; 256];
+        let (rows, _): (&mut [[i32; 16]], _) = square.as_chunks_mut();
+        for i in 0..Self::LANES {
+            self.store_words(from[i], bytemuck::cast_mut(&mut rows[i]));
+        }
+        self.transpose(&square, to, stride);
+    }
 
     fn bytes(self, from: &[u8; 32]) -> Self::Bytes;
     /// Every byte moved right by `by` bits, less than 8, then `& mask`; moved left by `LEFT` after.

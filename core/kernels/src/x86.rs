@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::quantized::scales;
 use super::simd::{Kernel, Simd, first};
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
@@ -343,6 +344,46 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn quantize(self, x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) {
+        let (x, _): (&[[f32; 8]], _) = x.as_chunks();
+        let (to, _): (&mut [[i16; 16]], _) = words.as_chunks_mut();
+        intrinsics! {
+            let mut v = [_mm256_setzero_ps(); 4];
+            let mut most = _mm256_setzero_si256();
+            for i in 0..4 {
+                v[i] = _mm256_loadu_ps(x[i].as_ptr());
+                let size = _mm256_and_si256(_mm256_castps_si256(v[i]), _mm256_set1_epi32(i32::MAX));
+                most = _mm256_max_epu32(most, size);
+            }
+            let most = _mm_max_epu32(
+                _mm256_castsi256_si128(most),
+                _mm256_extracti128_si256::<1>(most),
+            );
+            let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01_00_11_10>(most));
+            let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b10_11_00_01>(most));
+            let [scale, by] = scales(f32::from_bits(_mm_cvtsi128_si32(most) as u32));
+            let by = _mm256_set1_ps(by);
+            let mut sums = [0.0; 2];
+            for half in 0..2 {
+                let low = _mm256_cvtps_epi32(_mm256_mul_ps(v[2 * half], by));
+                let high = _mm256_cvtps_epi32(_mm256_mul_ps(v[2 * half + 1], by));
+                let words = _mm256_packs_epi32(low, high);
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+                _mm256_storeu_si256(to[half].as_mut_ptr().cast(), words);
+                let sum = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+                let sum = _mm_add_epi32(
+                    _mm256_castsi256_si128(sum),
+                    _mm256_extracti128_si256::<1>(sum),
+                );
+                let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
+                let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
+                sums[half] = _mm_cvtsi128_si32(sum) as f32 * scale;
+            }
+            (scale, sums)
+        }
+    }
+
+    #[inline(always)]
     fn dot_words(self, w: [__m256i; 2], x: [__m256i; 2], scale: __m256, sum: __m256) -> __m256 {
         intrinsics! {
             let both = _mm256_add_epi32(
@@ -399,22 +440,24 @@ impl Simd for Avx2 {
         let (rows, _) = from.as_chunks::<8>();
         for half in 0..2 {
             intrinsics! {
-                let r: [__m256i; 8] = std::array::from_fn(|i| {
-                    _mm256_loadu_si256(rows[2 * i + half].as_ptr().cast())
-                });
+                // Loops, as closures lose the features of the function around them.
+                let mut r = [_mm256_setzero_si256(); 8];
+                for i in 0..8 {
+                    r[i] = _mm256_loadu_si256(rows[2 * i + half].as_ptr().cast());
+                }
                 // Pairs of rows, then fours within each half, then halves.
-                let two: [__m256i; 8] = std::array::from_fn(|i| match i % 2 {
-                    0 => _mm256_unpacklo_epi32(r[i], r[i + 1]),
-                    _ => _mm256_unpackhi_epi32(r[i - 1], r[i]),
-                });
+                let mut two = r;
+                for i in [0, 2, 4, 6] {
+                    two[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+                    two[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+                }
                 // four[4 b + c]: column 4 h + c of rows 4 b.. in half h.
-                let four: [__m256i; 8] = std::array::from_fn(|i| {
-                    let (b, c) = (i / 4 * 4, i % 4);
-                    match c % 2 {
-                        0 => _mm256_unpacklo_epi64(two[b + c / 2], two[b + c / 2 + 2]),
-                        _ => _mm256_unpackhi_epi64(two[b + c / 2], two[b + c / 2 + 2]),
-                    }
-                });
+                let mut four = two;
+                for i in [0, 1, 4, 5] {
+                    let to = i / 4 * 4 + i % 4 * 2;
+                    four[to] = _mm256_unpacklo_epi64(two[i], two[i + 2]);
+                    four[to + 1] = _mm256_unpackhi_epi64(two[i], two[i + 2]);
+                }
                 for c in 0..4 {
                     let columns = [
                         _mm256_permute2x128_si256::<0x20>(four[c], four[c + 4]),
@@ -487,13 +530,18 @@ impl Avx512 {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: usize = 12;
-    const INT_TILE: usize = 6;
+    const INT_TILE: usize = 8;
     const DOTS: usize = 4;
     type Floats = __m512;
     type Ints = __m512i;
     type Words = __m512i;
     type Group = [__m512; 2];
     type Bytes = __m256i;
+
+    #[inline(always)]
+    fn vnni(self) -> Option<Avx512> {
+        Some(self)
+    }
 
     fn run<K: Kernel>(self, kernel: K) {
         #[inline(never)]
@@ -723,6 +771,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn quantize(self, x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) {
+        self.0.quantize(x, words)
+    }
+
+    #[inline(always)]
     fn dot_words(self, w: __m512i, x: __m512i, scale: __m512, sum: __m512) -> __m512 {
         intrinsics! {
             _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), scale, sum)
@@ -767,22 +820,30 @@ impl Simd for Avx512 {
     fn transpose(self, from: &[i32; 256], to: &mut [i32], stride: usize) {
         let (rows, _) = from.as_chunks::<16>();
         intrinsics! {
-            let r: [__m512i; 16] =
-                std::array::from_fn(|i| _mm512_loadu_si512(rows[i].as_ptr().cast()));
+            let mut r = [_mm512_setzero_si512(); 16];
+            for i in 0..16 {
+                r[i] = _mm512_loadu_si512(rows[i].as_ptr().cast());
+            }
+            self.transpose_words(&r, to, stride);
+        }
+    }
+
+    #[inline(always)]
+    fn transpose_words(self, r: &[__m512i; 16], to: &mut [i32], stride: usize) {
+        intrinsics! {
             // Pairs of rows, then fours within each quarter, then quarters.
-            let two: [__m512i; 16] = std::array::from_fn(|i| match i % 2 {
-                0 => _mm512_unpacklo_epi32(r[i], r[i + 1]),
-                _ => _mm512_unpackhi_epi32(r[i - 1], r[i]),
-            });
+            let mut two = *r;
+            for i in [0, 2, 4, 6, 8, 10, 12, 14] {
+                two[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+                two[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+            }
             // four[4 b + c]: column 4 q + c of rows 4 b.. in quarter q.
-            let four: [__m512i; 16] = std::array::from_fn(|i| {
-                let (b, c) = (i / 4 * 4, i % 4);
-                let (low, high) = (two[b + c / 2], two[b + 2 + c / 2]);
-                match c % 2 {
-                    0 => _mm512_unpacklo_epi64(low, high),
-                    _ => _mm512_unpackhi_epi64(low, high),
-                }
-            });
+            let mut four = two;
+            for i in [0, 1, 4, 5, 8, 9, 12, 13] {
+                let to = i / 4 * 4 + i % 4 * 2;
+                four[to] = _mm512_unpacklo_epi64(two[i], two[i + 2]);
+                four[to + 1] = _mm512_unpackhi_epi64(two[i], two[i + 2]);
+            }
             for c in 0..4 {
                 let [a, b, d, e] = [four[c], four[4 + c], four[8 + c], four[12 + c]];
                 let ab_low = _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b); // a0 a1 b0 b1
