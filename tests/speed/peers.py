@@ -10,7 +10,7 @@ does the work once to warm up, and is measured on the second time. Both get two 
 Work, and who else does it:
   gemma, qwen   a prompt of 512 ids, then 128 tokens by arg-max: llama.cpp
   long          the same after 8,000 ids, Gemma: how much slower a token gets
-  minilm        512 texts in batches of 32, and one by one: ONNX Runtime with its fused BERT
+  minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in batches of 32, and one by one: ONNX Runtime with its fused BERT
                 operators, CTranslate2; longest first, cut at 256 tokens, pooled and normalized
   rounded       the same in int8: CTranslate2 in int8, and the least cosine to floats of each
   start         from starting the process to the first token or vector, and the peak memory
@@ -27,7 +27,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CORPUS = os.path.join(ROOT, "tests", "golden", "corpus.txt")
+CORPUS = os.environ.get("CORPUS") or os.path.join(ROOT, "tests", "golden", "corpus.txt")
 MODELS = os.path.join(ROOT, "models")
 MADE = os.path.join(ROOT, "target", "speed")
 GGUF = {

@@ -157,7 +157,7 @@ impl Kernel for Run<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Run { all, mut task, scratch } = self;
         let (count, dim) = (task.out.len(), all.dim);
-        let wide = dim.next_multiple_of(2 * S::LANES);
+        let wide = dim.next_multiple_of(32);
         let (q, scratch) = scratch.split_at_mut(QUERIES * wide);
         let (sums, scratch) = scratch.split_at_mut(QUERIES * wide);
         let (k, scratch) = scratch.split_at_mut(KEYS * wide);
@@ -191,37 +191,46 @@ impl Kernel for Run<'_, '_> {
             let block = KEYS.min(end - first);
             let scores_of = |i: usize| i * KEYS..i * KEYS + KEYS;
             if count <= ALONE {
-                for j in 0..block {
-                    let key = head(all.k, first_key + first + j, k_row, at, dim);
+                let key =
+                    |j: usize| head(all.k, first_key + first + j.min(block - 1), k_row, at, dim);
+                for j in (0..block).step_by(4) {
+                    let keys = [key(j), key(j + 1), key(j + 2), key(j + 3)];
                     for i in 0..count {
-                        scores[i * KEYS + j] = dot(s, &q[i * wide..][..dim], key);
+                        // Those of a key that is not there are not looked at.
+                        scores[i * KEYS + j..][..4].copy_from_slice(&dots(
+                            s,
+                            &q[i * wide..][..dim],
+                            keys,
+                        ));
                     }
                 }
             } else {
                 // [KEYS / 2 LANES][wide][2 LANES]
                 let lanes = 2 * S::LANES;
                 for (p, panel) in k.chunks_exact_mut(wide * lanes).enumerate() {
-                    for j in 0..lanes {
-                        let key = first + p * lanes + j;
-                        if key < first + block {
-                            let key = head(all.k, first_key + key, k_row, at, dim);
-                            for (c, x) in key.iter().enumerate() {
-                                panel[c * lanes + j] = *x;
-                            }
-                        } else {
-                            for c in 0..dim {
-                                panel[c * lanes + j] = 0.0;
+                    for (v, c) in (0..2).flat_map(|v| (0..dim).step_by(16).map(move |c| (v, c))) {
+                        let mut square = [0.0; 256];
+                        for j in 0..S::LANES {
+                            let key = first + p * lanes + v * S::LANES + j;
+                            if key < first + block {
+                                let key = &head(all.k, first_key + key, k_row, at, dim)[c..];
+                                let to = &mut square[j * 16..][..16.min(key.len())];
+                                to.copy_from_slice(&key[..to.len()]);
                             }
                         }
+                        let to = bytemuck::cast_slice_mut(&mut panel[c * lanes + v * S::LANES..]);
+                        s.transpose(bytemuck::cast_ref(&square), to, lanes);
                     }
+                    // Up to a whole group; the queries are zero there.
+                    panel[dim.next_multiple_of(16) * lanes..].fill(0.0);
                     let mut i = 0;
                     while i < count {
                         let x = &q[i * wide..];
                         let to = &mut scores[i * KEYS + p * lanes..];
                         i += match (count - i).min(S::TILE) {
-                            6.. => meet::<S, 6>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
-                            3.. => meet::<S, 3>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
-                            _ => meet::<S, 1>(s, &panel[..dim * lanes], x, wide, to, KEYS, false),
+                            6.. => meet::<S, 6>(s, panel, x, wide, to, KEYS, false),
+                            3.. => meet::<S, 3>(s, panel, x, wide, to, KEYS, false),
+                            _ => meet::<S, 1>(s, panel, x, wide, to, KEYS, false),
                         };
                     }
                 }
@@ -246,7 +255,8 @@ impl Kernel for Run<'_, '_> {
                         *most = if *x > *most { *x } else { *most };
                     }
                 }
-                let most = lanes.into_iter().fold(largest[i], f32::max);
+                let most =
+                    lanes.into_iter().fold(largest[i], |most, x| if x > most { x } else { most });
                 let by = if largest[i] == f32::NEG_INFINITY { 0.0 } else { exp(largest[i] - most) };
                 largest[i] = most;
                 let mut lanes = [0.0; 16];
@@ -262,25 +272,26 @@ impl Kernel for Run<'_, '_> {
             if count <= ALONE {
                 for i in 0..count {
                     let sums = &mut sums[i * wide..][..dim];
-                    for j in 0..block {
-                        let value = head(all.v, first_key + first + j, k_row, at, dim);
-                        let weight = scores[i * KEYS + j];
-                        for (sum, x) in sums.iter_mut().zip(value) {
-                            *sum += weight * x;
-                        }
-                    }
+                    let value = |j: usize| head(all.v, first_key + first + j, k_row, at, dim);
+                    weigh(s, &scores[i * KEYS..][..block], value, sums);
                 }
             } else {
                 // [wide / 2 LANES][KEYS][2 LANES]
                 let lanes = 2 * S::LANES;
+                // Up to a whole group; the scores are zero there.
+                let whole = block.next_multiple_of(32);
                 for (p, panel) in v[..KEYS * wide].chunks_exact_mut(KEYS * lanes).enumerate() {
-                    for (j, to) in panel.chunks_exact_mut(lanes).enumerate().take(block) {
+                    for (j, to) in panel.chunks_exact_mut(lanes).enumerate().take(whole) {
+                        if j >= block {
+                            to.fill(0.0);
+                            continue;
+                        }
                         let value = head(all.v, first_key + first + j, k_row, at, dim);
                         let value = &value[p * lanes..dim.min((p + 1) * lanes)];
                         to[..value.len()].copy_from_slice(value);
                         to[value.len()..].fill(0.0);
                     }
-                    let panel = &panel[..block * lanes];
+                    let panel = &panel[..whole * lanes];
                     let mut i = 0;
                     while i < count {
                         let x = &scores[i * KEYS..];
@@ -329,21 +340,53 @@ fn meet<S: Simd, const M: usize>(
     M
 }
 
-/// The sum of products.
+/// The products of a query with four keys of its size.
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+fn dots<S: Simd>(s: S, query: &[f32], keys: [&[f32]; 4]) -> [f32; 4] {
     let mut sums = [s.splat(0.0); 4];
-    let (a4, b4) = (a.chunks_exact(4 * S::LANES), b.chunks_exact(4 * S::LANES));
-    let (a, b) = (a4.remainder(), b4.remainder());
-    for (a, b) in a4.zip(b4) {
-        for (v, sum) in sums.iter_mut().enumerate() {
-            let at = v * S::LANES;
-            *sum = s.mul_add(s.load_floats(&a[at..]), s.load_floats(&b[at..]), *sum);
+    let whole = query.len() / S::LANES * S::LANES;
+    for c in (0..whole).step_by(S::LANES) {
+        let q = s.load_floats(&query[c..]);
+        for j in 0..4 {
+            sums[j] = s.mul_add(q, s.load_floats(&keys[j][c..]), sums[j]);
         }
     }
-    let rest: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-    let [a, b, c, d] = s.sums(sums);
-    (a + b) + (c + d) + rest
+    let mut out = s.sums(sums);
+    for j in 0..4 {
+        for (q, k) in query[whole..].iter().zip(&keys[j][whole..]) {
+            out[j] += q * k;
+        }
+    }
+    out
+}
+
+/// Adds values times their weights to `sums`, which stay in registers meanwhile.
+#[inline(always)]
+fn weigh<'a, S: Simd>(s: S, weights: &[f32], value: impl Fn(usize) -> &'a [f32], sums: &mut [f32]) {
+    let (four, one) = (4 * S::LANES, S::LANES);
+    let mut c = 0;
+    while c + four <= sums.len() {
+        let to = &mut sums[c..][..four];
+        let mut v = [s.splat(0.0); 4];
+        for i in 0..4 {
+            v[i] = s.load_floats(&to[i * one..]);
+        }
+        for (j, weight) in weights.iter().enumerate() {
+            let (from, weight) = (&value(j)[c..][..four], s.splat(*weight));
+            for i in 0..4 {
+                v[i] = s.mul_add(weight, s.load_floats(&from[i * one..]), v[i]);
+            }
+        }
+        for i in 0..4 {
+            s.store_floats(v[i], &mut to[i * one..]);
+        }
+        c += four;
+    }
+    for (j, weight) in weights.iter().enumerate() {
+        for (sum, x) in sums[c..].iter_mut().zip(&value(j)[c..]) {
+            *sum += weight * x;
+        }
+    }
 }
 
 #[cfg(test)]

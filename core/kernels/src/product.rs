@@ -279,7 +279,10 @@ fn dots<S: Simd, const M: usize>(
                 }
             }
             for v in 0..32 / S::LANES {
-                let weights = rows.map(|row| s.load_bytes(&row[g], v));
+                let mut weights = [s.splat(0.0); 4];
+                for r in 0..4 {
+                    weights[r] = s.load_bytes(&rows[r][g], v);
+                }
                 for m in 0..M {
                     let x = s.load(&x[m][g], v);
                     for r in 0..4 {
@@ -566,7 +569,7 @@ fn add<S: Simd>(s: S, sums: [S::Floats; 2], out: &mut [f32]) {
     }
 }
 
-/// The sums of `M` rows of `x` with a panel.
+/// The sums of `M` rows of `x` with a panel of whole groups.
 #[inline(always)]
 pub(super) fn tile<S: Simd, const M: usize>(
     s: S,
@@ -574,15 +577,20 @@ pub(super) fn tile<S: Simd, const M: usize>(
     x: [&[f32]; M],
 ) -> [[S::Floats; 2]; M] {
     let mut sum = [[s.splat(0.0); 2]; M];
-    // Equal lengths, so that the checks in the loop go away.
-    let k = panel.len() / (2 * S::LANES);
-    let x = x.map(|row| &row[..k]);
-    for (t, w) in panel.chunks_exact(2 * S::LANES).enumerate() {
-        let w = [s.load_floats(w), s.load_floats(&w[S::LANES..])];
+    for (g, panel) in panel.chunks_exact(32 * 2 * S::LANES).enumerate() {
+        // A row is checked once a group, not at every number.
+        let mut group = [&[0.0; 32]; M];
         for i in 0..M {
-            let x = s.splat(x[i][t]);
-            sum[i][0] = s.mul_add(w[0], x, sum[i][0]);
-            sum[i][1] = s.mul_add(w[1], x, sum[i][1]);
+            group[i] = &x[i].as_chunks().0[g];
+        }
+        for t in 0..32 {
+            let w = &panel[t * 2 * S::LANES..][..2 * S::LANES];
+            let w = [s.load_floats(w), s.load_floats(&w[S::LANES..])];
+            for i in 0..M {
+                let x = s.splat(group[i][t]);
+                sum[i][0] = s.mul_add(w[0], x, sum[i][0]);
+                sum[i][1] = s.mul_add(w[1], x, sum[i][1]);
+            }
         }
     }
     sum
