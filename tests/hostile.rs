@@ -1886,7 +1886,8 @@ fn words(cases: &mut Cases) {
     }
 
     cases.class("words-folder");
-    let mut folder = |name: &str, want, bend: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    type Files = BTreeMap<String, Vec<u8>>;
+    let mut folder = |name: &str, want, bend: &dyn Fn(&mut Files)| {
         let mut files = BTreeMap::new();
         for file in ["config.json", "modules.json", "model.safetensors", "tokenizer.json"] {
             files.insert(file.to_string(), read(&format!("model2vec-shared/{file}")));

@@ -78,7 +78,7 @@ fn compare(tokenizer: &Tokenizer, recording: &str) {
 
 #[test]
 fn tokenizer_json_gives_the_references_ids() {
-    let tokenizer = Tokenizer::open(&model("minilm").join("tokenizer.json")).expect("a tokenizer");
+    let tokenizer = Tokenizer::open(model("minilm").join("tokenizer.json")).expect("a tokenizer");
     compare(&tokenizer, "ids-minilm.safetensors");
 }
 

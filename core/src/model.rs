@@ -60,6 +60,7 @@ struct Inner {
 
 /// The network of a model.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a model, and it stays where it is")]
 pub(crate) enum Net {
     Encoder(BertEncoder),
     Decoder(GptDecoder),

@@ -145,6 +145,10 @@ struct Activate<'a> {
 }
 
 impl Kernel for Activate<'_> {
+    #[allow(
+        clippy::excessive_precision,
+        reason = "2 sqrt(2 / pi) to one digit more than a float has"
+    )]
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let x = self.x;
@@ -213,6 +217,7 @@ pub(super) fn exp(x: f32) -> f32 {
 }
 
 /// The error function to within 4e-7: an odd polynomial over an even one, as Eigen has it.
+#[allow(clippy::excessive_precision, reason = "the digits as they were published")]
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let x = if x < -4.0 { -4.0 } else { x };
@@ -298,6 +303,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity, reason = "a table that is read where it stands")]
     fn activations_are_those_of_their_formulas() {
         let formulas: [(Activation, fn(f64) -> f64); 5] = [
             (Activation::Tanh, f64::tanh),

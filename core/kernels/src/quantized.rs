@@ -31,6 +31,7 @@ pub(super) struct Quantized<'a> {
 
 impl<'a> Quantized<'a> {
     /// The rows from row `first` on, of rows that follow each other.
+    #[allow(clippy::wrong_self_convention, reason = "rows from there on, not a conversion")]
     #[inline(always)]
     pub(super) fn from_row(self, first: usize) -> Quantized<'a> {
         self.from(first * self.groups)
