@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use emberform::{CancelToken, Device, EmbedOptions, Error, Model, Pooling};
+use emberform::{CancelToken, Device, EmbedOptions, Error, Model, Pooling, Precision};
 use emberform_tests::{
     devices, difference, golden, model, open, recorded, recorded_json, software_gpu,
 };
@@ -45,6 +45,30 @@ fn minilm_embeds_as_sentence_transformers_does() {
             found.cut().iter().any(|cut| *cut > 200),
             "a long text was cut, and that was counted"
         );
+    }
+}
+
+/// What fewer bits cost, beside sentence-transformers in floats: the least cosine of all texts.
+#[test]
+fn rounded_matrices_give_nearly_the_same_vectors() {
+    let recording = recorded_json(&golden("minilm.json"));
+    let texts = texts(&recording);
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let wanted = recorded(&golden("minilm.safetensors"))["embeddings"].f32();
+    for (precision, bound) in [(Precision::Int8, 0.999), (Precision::Bf16, 0.9998)] {
+        let options = Model::options().device(Device::Cpu).precision(precision);
+        let model = options.open(model("minilm")).expect("a model");
+        let found = model.embed(&texts).expect("embeddings");
+        let cosine = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let least =
+            found.rows().zip(wanted.chunks_exact(384)).map(cosine).fold(f32::INFINITY, f32::min);
+        println!("MiniLM in {precision:?}: least cosine {least:.6}");
+        assert!(least >= bound, "{precision:?}: {least}");
+        for i in [0, texts.len() / 2] {
+            let alone = model.embed(&texts[i..=i]).expect("an embedding");
+            let worst = difference(alone.as_slice(), found.rows().nth(i).expect("a row"));
+            assert!(worst <= 1e-2, "{precision:?}, text {i} alone: {worst}");
+        }
     }
 }
 

@@ -199,6 +199,30 @@ fn activations_in_16_bits_change_next_to_nothing() {
     assert!(seen >= 7, "only {seen} checkpoints of integers");
 }
 
+/// Products in bfloat16, where the processor has them, are as near as eight bits are; elsewhere they
+/// are the same.
+#[test]
+fn matrices_in_bfloat16_are_near() {
+    let mut seen = 0;
+    for case in Case::open_all() {
+        if !has_weights(&case.folder) {
+            continue;
+        }
+        seen += 1;
+        let options = Model::options().device(Device::Cpu).precision(Precision::Bf16);
+        let exact = batch(&open_exact(&case.folder, &Device::Cpu), &case.rows);
+        let rounded = batch(&options.open(&case.folder).expect("a model"), &case.rows);
+        let worst = exact
+            .iter()
+            .zip(&rounded)
+            .map(|(exact, rounded)| difference(rounded, exact) / scale(exact))
+            .fold(0.0, f32::max);
+        println!("{:24} {worst:.1e} of the largest number", case.name);
+        assert!(worst <= 0.05, "{}: {worst}", case.name);
+    }
+    assert!(seen >= 40, "only {seen} checkpoints");
+}
+
 fn kind(path: &Path) -> &'static str {
     if path.is_dir() { "folder" } else { "gguf" }
 }

@@ -30,7 +30,9 @@ pub struct ember_open_options {
     pub device: *const c_char,
     /// How exactly: `stored` computes with the weights as the file has them; `f32` also keeps
     /// activations in floats, slower on the CPU; `int8` rounds matrices of 16 and 32 bits to 8, 32
-    /// to a scale, for less memory and more speed. NULL is `stored`.
+    /// to a scale, for less memory and more speed; `bf16` has matrices of 16 and 32 bits meet many
+    /// rows in bfloat16 where the processor multiplies it (AMX, AVX-512 BF16): up to three times the
+    /// speed of embedding and of reading a prompt. NULL is `stored`.
     pub precision: *const c_char,
     /// Threads that compute on the CPU, the caller's among them. EMBER_UNSET: one a processor,
     /// shared by all models that do not ask for their own.

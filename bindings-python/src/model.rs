@@ -49,7 +49,9 @@ impl<'py> FromPyObject<'_, 'py> for DeviceText {
 /// "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
 /// `precision`: how exactly. "stored" computes with the weights as the file has them; "f32" also
 /// keeps activations in floats, slower on the CPU; "int8" rounds matrices of 16 and 32 bits to 8, 32
-/// to a scale, for less memory and more speed. Default: "stored".
+/// to a scale, for less memory and more speed; "bf16" has matrices of 16 and 32 bits meet many rows
+/// in bfloat16 where the processor multiplies it (AMX, AVX-512 BF16): up to three times the speed of
+/// embedding and of reading a prompt. Default: "stored".
 /// `threads`: threads that compute on the CPU, the caller's among them. Default: one a processor,
 /// shared by all models that do not ask for their own.
 ///

@@ -10,9 +10,10 @@ does the work once to warm up, and is measured on the second time. Both get two 
 Work, and who else does it:
   gemma, qwen   a prompt of 512 ids, then 128 tokens by arg-max: llama.cpp
   long          the same after 8,000 ids, Gemma: how much slower a token gets
-  minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in batches of 32, and one by one: ONNX Runtime with its fused BERT
-                operators, CTranslate2; longest first, cut at 256 tokens, pooled and normalized
-  rounded       the same in int8: CTranslate2 in int8, and the least cosine to floats of each
+  minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in
+                batches of 32, and one by one: ONNX Runtime with its fused BERT operators,
+                CTranslate2; longest first, cut at 256 tokens, pooled and normalized
+  rounded       the same in bf16 and in int8: CTranslate2 in int8, and the least cosine to floats
   start         from starting the process to the first token or vector, and the peak memory
 """
 
@@ -394,17 +395,20 @@ def main():
             }
             in_turn("minilm", words.pairs, sides, [(mine, "texts_s", what, True)])
     if want("rounded"):
-        sides = {
-            "emberform int8": ours(
-                "--model", MINILM, "--inside", "--texts", CORPUS, "--precision", "int8"
-            ),
-            "ctranslate2 int8": peer("embed", "ctranslate2", "int8", 32, "-"),
-        }
-        found = in_turn("minilm rounded", words.pairs, sides, [("texts_s", "texts_s", "texts/s", True)])
+        least = {}
+        for kind in ("bf16", "int8"):
+            options = ["--model", MINILM, "--inside", "--texts", CORPUS, "--precision", kind]
+            sides = {
+                f"emberform {kind}": ours(*options),
+                "ctranslate2 int8": peer("embed", "ctranslate2", "int8", 32, "-"),
+            }
+            rows = [("texts_s", "texts_s", "texts/s", True)]
+            found = in_turn(f"minilm in {kind}", words.pairs, sides, rows)
+            least[f"emberform {kind}"] = found[f"emberform {kind}"][0]["least_cosine"]
         peer("embed", "ctranslate2", "float32", 32, "-")()
-        least = found["emberform int8"][0]["least_cosine"]
-        theirs = cosines(["ctranslate2-int8.npy", "ctranslate2-float32.npy"])
-        print(f"\nleast cosine to floats: emberform {least:.6f}, ctranslate2 {theirs:.6f}\n")
+        least["ctranslate2 int8"] = cosines(["ctranslate2-int8.npy", "ctranslate2-float32.npy"])
+        print("\nleast cosine to floats:", *(f"{who} {cosine:.6f}" for who, cosine in least.items()))
+        print()
     if want("start"):
         rows = [("start_s", "start_s", "seconds to the first", False), ("peak_mib", "peak_mib", "MiB at most", False)]
         model = GGUF["gemma"]

@@ -214,8 +214,12 @@ impl Kernel for Run<'_, '_> {
                             let key = first + p * lanes + v * S::LANES + j;
                             if key < first + block {
                                 let key = &head(all.k, first_key + key, k_row, at, dim)[c..];
-                                let to = &mut square[j * 16..][..16.min(key.len())];
-                                to.copy_from_slice(&key[..to.len()]);
+                                let to = &mut square[j * 16..][..16];
+                                // Of a length that is known: no call.
+                                match key.first_chunk::<16>() {
+                                    Some(key) => to.copy_from_slice(key),
+                                    None => to[..key.len()].copy_from_slice(key),
+                                }
                             }
                         }
                         let to = bytemuck::cast_slice_mut(&mut panel[c * lanes + v * S::LANES..]);
@@ -287,9 +291,13 @@ impl Kernel for Run<'_, '_> {
                             continue;
                         }
                         let value = head(all.v, first_key + first + j, k_row, at, dim);
-                        let value = &value[p * lanes..dim.min((p + 1) * lanes)];
-                        to[..value.len()].copy_from_slice(value);
-                        to[value.len()..].fill(0.0);
+                        let value = &value[p * lanes..];
+                        if value.len() >= lanes {
+                            to[..lanes].copy_from_slice(&value[..lanes]);
+                        } else {
+                            to[..value.len()].copy_from_slice(value);
+                            to[value.len()..].fill(0.0);
+                        }
                     }
                     let panel = &panel[..whole * lanes];
                     let mut i = 0;

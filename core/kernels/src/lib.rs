@@ -8,6 +8,8 @@
 //!   quantized.rs  activations in 16 bits
 //!   product.rs    the loops, once for all formats and processors
 //!   packed.rs     what the bytes of a block mean
+//!   panels.rs     matrices turned once, bf16.rs: products in bfloat16
+//!   vnni.rs       few rows in bytes
 //!   attention.rs  attention, between.rs: norms, activations, rotations
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //! ```
@@ -28,9 +30,12 @@ mod activation;
 mod arm;
 pub mod attention;
 pub mod between;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod format;
 pub mod ggml;
 mod packed;
+mod panels;
 pub mod pool;
 mod product;
 mod quantized;
@@ -42,8 +47,10 @@ mod x86;
 
 pub use activation::Activation;
 pub use format::Format;
+pub use panels::Panels;
 
 use packed::{Packed, Quants};
+use panels::Kind;
 use pool::Pool;
 use product::{IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
 use quantized::{FEW_INTS, Quantized};
@@ -124,7 +131,7 @@ pub fn matmul(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    matmuls(&[Matrix { format, w, n, bias }], x, [m, k], &mut [out]);
+    matmuls(&[Matrix { format, w, n, bias, panels: None }], x, [m, k], &mut [out]);
 }
 
 /// A matrix of packed rows to multiply with, and what is added to the products.
@@ -138,6 +145,8 @@ pub struct Matrix<'a> {
     pub n: usize,
     /// `[n]`, added to each row of the result.
     pub bias: Option<&'a [f32]>,
+    /// The same rows as [`Panels`], for more than a few rows of `x`.
+    pub panels: Option<&'a Panels>,
 }
 
 /// [`matmul`] of the same `x` with several matrices, as one piece of work for the threads:
@@ -190,7 +199,7 @@ fn matmuls_with(
     assert_eq!(m.checked_mul(k), Some(x.len()), "`x` is not [{m}, {k}]");
     assert_eq!(matrices.len(), out.len(), "one result a matrix");
     for (matrix, out) in matrices.iter().zip(&*out) {
-        let Matrix { format, w, n, bias } = *matrix;
+        let Matrix { format, w, n, bias, .. } = *matrix;
         row_bytes(format, w, k, n);
         assert!(bias.is_none_or(|bias| bias.len() == n), "`bias` is not [{n}]");
         assert_eq!(m.checked_mul(n), Some(out.len()), "`out` is not [{m}, {n}]");
@@ -215,7 +224,27 @@ fn matmuls_with(
         }
     };
     let (width, k) = (k, k.next_multiple_of(32));
-    let floats = Activations { floats: &x, ints: None, m, k, width };
+    let floats = Activations { floats: &x, ints: None, halves: &[], m, k, width };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kind) = matrices.iter().find_map(|matrix| rounds(ready(how, matrix, &floats)?)) {
+        thread_local! {
+            static HALVES: RefCell<Vec<half::bf16>> = const { RefCell::new(Vec::new()) };
+        }
+        HALVES.with_borrow_mut(|halves| {
+            let all = m.next_multiple_of(bf16::ROWS) * k;
+            halves.resize(all.max(halves.len()), half::bf16::ZERO);
+            let parts = Shares::new(x.chunks(ROUNDED).zip(halves.chunks_mut(ROUNDED)));
+            how.pool.run(x.len().div_ceil(ROUNDED), &|_| {
+                if let Some((x, to)) = parts.next() {
+                    bf16::round(kind, x, &mut to[..x.len()]);
+                }
+            });
+            let rest = matrices.iter().any(|matrix| in_integers(how, matrix.format));
+            debug_assert!(!rest, "matrices of one product are of one kind");
+            share_out(how, matrices, &Activations { halves: &halves[..all], ..floats }, out);
+        });
+        return;
+    }
     thread_local! {
         static BUFFER: RefCell<quantized::Buffer> = RefCell::default();
     }
@@ -226,6 +255,19 @@ fn matmuls_with(
         });
     } else {
         share_out(how, matrices, &floats, out);
+    }
+}
+
+/// Floats that a thread rounds at a time: some 10 us of work.
+#[cfg(target_arch = "x86_64")]
+const ROUNDED: usize = 64 << 10;
+
+/// How `x` is rounded for these panels.
+#[cfg(target_arch = "x86_64")]
+fn rounds(panels: &Panels) -> Option<bf16::Bf16> {
+    match panels.kind {
+        Kind::Floats(_) => None,
+        Kind::Rounded(how) => Some(how),
     }
 }
 
@@ -247,6 +289,9 @@ struct Activations<'a> {
     floats: &'a [f32],
     /// Where a matrix asks for them.
     ints: Option<Quantized<'a>>,
+    /// Where panels ask for them, with rows of anything up to a whole block.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    halves: &'a [half::bf16],
     m: usize,
     /// A multiple of 32.
     k: usize,
@@ -261,8 +306,8 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     let small = threads == 1 || m.saturating_mul(all).saturating_mul(k) < SMALL;
     // Rows of a share. For many rows of `x`, whole panels.
     let share = |matrix: &Matrix<'_>| {
-        let few = few_rows(how, matrix.format);
-        match m <= few {
+        let few = ready(how, matrix, x).is_none() && m <= few_rows(how, matrix.format);
+        match few {
             _ if small => matrix.n.max(1),
             true => {
                 let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
@@ -334,6 +379,15 @@ impl Columns {
     }
 }
 
+/// Rows of `x` from which on panels that are there are used.
+const READY: usize = 4;
+
+/// The panels that all of `x` is multiplied with.
+fn ready<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Option<&'a Panels> {
+    let fits = |panels: &&Panels| panels.is(how.level, [matrix.n, x.width]);
+    matrix.panels.filter(|_| x.m >= READY).filter(fits)
+}
+
 /// Some rows of a matrix times all of `x`.
 fn multiply(
     how: How<'_>,
@@ -342,6 +396,24 @@ fn multiply(
     rows: Range<usize>,
     out: &mut [&mut [f32]],
 ) {
+    if let Some(held) = ready(how, matrix, x) {
+        let bias = matrix.bias.map(|bias| &bias[rows.clone()]);
+        match held.kind {
+            Kind::Floats(_) => {
+                let (lines, all, first) = (&held.lines[..], matrix.n, rows.start);
+                let (x, k) = (x.floats, x.k);
+                how.level.run(product::Ready { panels: lines, all, first, x, k, bias, out });
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Rounded(how) => {
+                let panel = bf16::panel(x.k) / 16;
+                let panels = rows.start / bf16::ROWS..rows.end.div_ceil(bf16::ROWS);
+                let panels = &held.lines[panels.start * panel..panels.end * panel];
+                bf16::meet(how, bf16::Meet { panels, x: x.halves, k: x.k, bias, out });
+            }
+        }
+        return;
+    }
     let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
     let share = Share { how, matrix, rows, row_bytes };
     match x.ints {
@@ -450,7 +522,7 @@ mod tests {
         bias: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        matmuls_with(how, &[Matrix { format, w, n, bias }], x, [m, k], &mut [out]);
+        matmuls_with(how, &[Matrix { format, w, n, bias, panels: None }], x, [m, k], &mut [out]);
     }
 
     /// Small pseudo-random numbers.
@@ -540,30 +612,40 @@ mod tests {
         // the lanes, the stretches.
         let chain = 2 * (k.min(1024) + 1) + 4 + k.div_ceil(1024);
         let integers = arithmetic == Arithmetic::Integers;
-        for (i, x) in x.chunks_exact(k).enumerate() {
-            for (j, w) in floats.chunks_exact(k).enumerate() {
-                let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
-                let error = (terms().sum::<f64>() - f64::from(out[i * n + j])).abs();
-                let mut bound =
-                    terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
-                if integers && format.block() > 1 {
-                    // Each number of `x` is off by half a step of its group.
-                    for (x, w) in x.chunks(32).zip(w.chunks(32)) {
-                        let largest =
-                            x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
-                        let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
-                        bound += 0.51 * largest / 32512.0 * weights;
+        let within = |out: &[f32]| {
+            for (i, x) in x.chunks_exact(k).enumerate() {
+                for (j, w) in floats.chunks_exact(k).enumerate() {
+                    let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                    let error = (terms().sum::<f64>() - f64::from(out[i * n + j])).abs();
+                    let mut bound =
+                        terms().map(f64::abs).sum::<f64>() * chain as f64 / (1 << 24) as f64;
+                    if integers && format.block() > 1 {
+                        // Each number of `x` is off by half a step of its group.
+                        for (x, w) in x.chunks(32).zip(w.chunks(32)) {
+                            let largest =
+                                x.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+                            let weights: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+                            bound += 0.51 * largest / 32512.0 * weights;
+                        }
                     }
+                    let what = format!("{format} [{m}, {k}, {n}] at [{i}, {j}]");
+                    assert!(error <= bound, "{what}: {error} > {bound}");
                 }
-                let what = format!("{format} [{m}, {k}, {n}] at [{i}, {j}]");
-                assert!(error <= bound, "{what}: {error} > {bound}");
             }
-        }
+        };
+        within(&out);
 
         let mut again = vec![f32::NAN; m * n];
         matmul_with(how(&three, arithmetic), format, w, x, [m, k, n], None, &mut again);
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
         let few = few_rows(how(&alone, arithmetic), format);
+        if let Some(panels) = Panels::at(level, format, w, [n, k]) {
+            let matrix = Matrix { format, w, n, bias: None, panels: Some(&panels) };
+            let mut ready = vec![f32::NAN; m * n];
+            matmuls_with(how(&three, arithmetic), &[matrix], x, [m, k], &mut [&mut ready]);
+            within(&ready);
+            assert!(m <= few || out == ready, "{format} [{m}, {k}, {n}], panels made before");
+        }
         if m > few {
             // The last rows, in tiles of other sizes.
             let rest = &x[(m - few - 1) * k..];
@@ -578,6 +660,43 @@ mod tests {
                 &mut again,
             );
             assert!(out[(m - few - 1) * n..] == again, "{format} [{m}, {k}, {n}], a smaller batch");
+        }
+    }
+
+    /// Products in bfloat16: each number is off by at most half a unit of its eight bits.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn rounded_products_are_near() {
+        let mut random = Random(3);
+        for how_to in bf16::Bf16::detect().into_iter().flatten() {
+            for [m, k, n] in [[4, 32, 7], [17, 96, 33], [33, 640, 100], [70, 1056, 64]] {
+                let w = packed(Format::F32, k, n, &mut random);
+                let x: Vec<f32> = (0..m * k).map(|_| random.float()).collect();
+                let bias: Vec<f32> = (0..n).map(|_| random.float()).collect();
+                let panels = Panels::rounded_for(how_to, Format::F32, &w, [n, k]).expect("floats");
+                let mut out = vec![f32::NAN; m * n];
+                let mut again = out.clone();
+                for (threads, out) in [(1, &mut out), (3, &mut again)] {
+                    let pool = Pool::new(threads);
+                    let how =
+                        How { level: Level::best(), pool: &pool, arithmetic: Arithmetic::Floats };
+                    let (format, bias) = (Format::F32, Some(&bias[..]));
+                    let matrix = Matrix { format, w: &w, n, bias, panels: Some(&panels) };
+                    matmuls_with(how, &[matrix], &x, [m, k], &mut [out]);
+                }
+                assert!(out == again, "[{m}, {k}, {n}] on three threads");
+                let mut floats = vec![0.0; n * k];
+                dequantize(Format::F32, &w, &mut floats);
+                for (i, x) in x.chunks_exact(k).enumerate() {
+                    for (j, w) in floats.chunks_exact(k).enumerate() {
+                        let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                        let sum = terms().sum::<f64>() + f64::from(bias[j]);
+                        let error = (sum - f64::from(out[i * n + j])).abs();
+                        let bound = terms().map(f64::abs).sum::<f64>() / 128.0 + 1e-6;
+                        assert!(error <= bound, "{how_to:?} [{m}, {k}, {n}]: {error} > {bound}");
+                    }
+                }
+            }
         }
     }
 

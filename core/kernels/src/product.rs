@@ -48,7 +48,7 @@ pub(super) const AHEAD: usize = 4096;
 pub(super) const STRIP: usize = 8;
 
 /// Sixteen 32-bit numbers of a thread's scratch memory: aligned to the widest vectors.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Line([i32; 16]);
 
@@ -108,8 +108,7 @@ impl<P: Packed> Kernel for Product<'_, '_, P> {
             }
             add_bias(out, bias);
         } else {
-            start(out, bias);
-            many::<S, P>(s, w, row_bytes, Strip { x, k }, out, scratch);
+            many::<S, P>(s, w, row_bytes, Strip { x, k }, bias, out, scratch);
         }
     }
 }
@@ -141,20 +140,23 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
             }
             add_bias(out, bias);
         } else {
-            start(out, bias);
-            many_ints::<S, P>(s, w, row_bytes, x, out, scratch);
+            many_ints::<S, P>(s, w, row_bytes, x, bias, out, scratch);
         }
     }
 }
 
-/// What sums are added to.
-#[inline(always)]
-fn start(out: &mut [&mut [f32]], bias: Option<&[f32]>) {
-    for row in out {
-        match bias {
-            Some(bias) => row.copy_from_slice(bias),
-            None => row.fill(0.0),
-        }
+/// What sums of a stretch are added to.
+#[derive(Clone, Copy)]
+enum Base<'a> {
+    /// The first stretch: to the bias of the columns, if there is one.
+    Bias(Option<&'a [f32]>),
+    /// To the sums so far.
+    Sums,
+}
+
+impl<'a> Base<'a> {
+    fn new(bias: Option<&'a [f32]>, stretch: usize) -> Base<'a> {
+        if stretch == 0 { Base::Bias(bias) } else { Base::Sums }
     }
 }
 
@@ -428,31 +430,166 @@ fn many<S: Simd, P: Packed>(
     w: &[u8],
     row_bytes: usize,
     x: Strip<'_>,
+    bias: Option<&[f32]>,
     out: &mut [&mut [f32]],
     scratch: &mut [Line],
 ) {
     let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
-    let mut squares: [Square; 16] = [[0; 256]; 16];
     let width = w.len() / row_bytes;
-    let rows = 2 * S::LANES;
-    let depth = stretch(x.k);
-    for k0 in (0..x.k).step_by(depth) {
-        let groups = depth.min(x.k - k0) / 32;
-        let panel = groups * 32 * rows;
-        let most = (PANEL / panel).max(1) * rows;
-        for first in (0..width).step_by(most) {
-            let columns = most.min(width - first);
-            let panels = &mut scratch[..columns.div_ceil(rows) * panel];
-            for (i, to) in panels.chunks_exact_mut(panel).enumerate() {
-                for v in 0..2 {
-                    let row = first + i * rows + v * S::LANES;
-                    let blocks = k0 / 32 / P::GROUPS..(k0 / 32 + groups) / P::GROUPS;
-                    let to = &mut to[v * S::LANES..];
-                    fill::<S, P>(s, w, row_bytes, row, blocks, &mut squares, to);
-                }
-            }
-            let x = Strip { x: &x.x[k0..], k: x.k };
-            s.run(Tiles { panels: bytemuck::cast_slice(panels), groups, x, out: &mut *out, first });
+    for part in Parts::new(x.k, width, 2 * S::LANES) {
+        let panels = &mut scratch[..part.columns.len().div_ceil(2 * S::LANES) * part.panel];
+        fill_panels::<S, P>(s, w, row_bytes, &part, panels);
+        let (first, groups) = (part.columns.start, part.depth.len() / 32);
+        let x = Strip { x: &x.x[part.depth.start..], k: x.k };
+        let base = Base::new(bias, part.depth.start);
+        let panels = bytemuck::cast_slice(panels);
+        s.run(Tiles { panels, groups, x, base, out: &mut *out, first });
+    }
+}
+
+/// What is multiplied in one go: some columns of the result, and a stretch of what is summed.
+struct Part {
+    columns: std::ops::Range<usize>,
+    depth: std::ops::Range<usize>,
+    /// 32-bit numbers in a panel of so many rows.
+    panel: usize,
+}
+
+/// All of a product of rows of `k` that gives `width` columns, with panels of `rows`: as much at a
+/// time as [`PANEL`] holds, stretch after stretch.
+struct Parts {
+    k: usize,
+    width: usize,
+    rows: usize,
+    /// Where the next part begins.
+    at: [usize; 2],
+}
+
+impl Parts {
+    #[inline(always)]
+    fn new(k: usize, width: usize, rows: usize) -> Parts {
+        Parts { k, width, rows, at: [0, 0] }
+    }
+}
+
+impl Iterator for Parts {
+    type Item = Part;
+
+    // By hand: adapters would not be inlined.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Part> {
+        let [from, first] = self.at;
+        if from >= self.k || self.width == 0 {
+            return None;
+        }
+        let depth = from..self.k.min(from + stretch(self.k));
+        let panel = depth.len() * self.rows;
+        let columns = first..self.width.min(first + (PANEL / panel).max(1) * self.rows);
+        self.at = match columns.end < self.width {
+            true => [from, columns.end],
+            false => [depth.end, 0],
+        };
+        Some(Part { columns, depth, panel })
+    }
+}
+
+/// The panels of a part, one after another.
+#[inline(always)]
+fn fill_panels<S: Simd, P: Packed>(
+    s: S,
+    w: &[u8],
+    row_bytes: usize,
+    part: &Part,
+    panels: &mut [i32],
+) {
+    let mut squares: [Square; 16] = [[0; 256]; 16];
+    for (i, to) in panels.chunks_exact_mut(part.panel).enumerate() {
+        for v in 0..2 {
+            let row = part.columns.start + (2 * i + v) * S::LANES;
+            let blocks = part.depth.start / 32 / P::GROUPS..part.depth.end / 32 / P::GROUPS;
+            let to = &mut to[v * S::LANES..];
+            fill::<S, P>(s, w, row_bytes, row, blocks, &mut squares, to);
+        }
+    }
+}
+
+/// Where the panels of a part are among those of all rows: stretch after stretch, those of all
+/// rows one after another. `first` is the row that columns are counted from.
+#[inline(always)]
+fn place(part: &Part, first: usize, all: usize, rows: usize) -> std::ops::Range<usize> {
+    let before = part.depth.start * all.next_multiple_of(rows);
+    let start = before + (first + part.columns.start) / rows * part.panel;
+    start..start + part.columns.len().div_ceil(rows) * part.panel
+}
+
+/// Makes the panels of a stretch of all rows of `w`, or of a share of them.
+pub(super) struct Fill<'a, P> {
+    pub(super) format: PhantomData<P>,
+    pub(super) w: &'a [u8],
+    pub(super) row_bytes: usize,
+    pub(super) k: usize,
+    /// The rows to make panels of, a whole number of panels but at the end.
+    pub(super) rows: std::ops::Range<usize>,
+    pub(super) all: usize,
+    pub(super) to: &'a Shared,
+}
+
+/// Panels that threads write to, each to its own.
+pub(super) struct Shared {
+    to: *mut i32,
+    len: usize,
+}
+
+// SAFETY: `Fill` of disjoint rows writes to disjoint ranges, as its maker sees to.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(super) fn new(lines: &mut [Line]) -> Shared {
+        let to: &mut [i32] = bytemuck::cast_slice_mut(lines);
+        Shared { to: to.as_mut_ptr(), len: to.len() }
+    }
+}
+
+impl<P: Packed> Kernel for Fill<'_, P> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Fill { w, row_bytes, k, rows, all, to, .. } = self;
+        let w = &w[rows.start * row_bytes..rows.end * row_bytes];
+        for part in Parts::new(k, rows.len(), 2 * S::LANES) {
+            let range = place(&part, rows.start, all, 2 * S::LANES);
+            assert!(range.end <= to.len, "panels of all rows");
+            // SAFETY: the range is within the panels, and belongs to these rows alone.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.to.add(range.start), range.len()) };
+            fill_panels::<S, P>(s, w, row_bytes, &part, to);
+        }
+    }
+}
+
+/// Many rows of `x` times rows of `w` that are panels already.
+pub(super) struct Ready<'a, 'out> {
+    /// Those of all rows.
+    pub(super) panels: &'a [Line],
+    pub(super) all: usize,
+    /// The row that is column 0 of `out`, the first of a panel.
+    pub(super) first: usize,
+    pub(super) x: &'a [f32],
+    pub(super) k: usize,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) out: &'a mut [&'out mut [f32]],
+}
+
+impl Kernel for Ready<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Ready { panels, all, first, x, k, bias, out } = self;
+        let panels: &[f32] = bytemuck::cast_slice(panels);
+        let width = out.first().map_or(0, |row| row.len());
+        for part in Parts::new(k, width, 2 * S::LANES) {
+            let panels = &panels[place(&part, first, all, 2 * S::LANES)];
+            let (first, groups) = (part.columns.start, part.depth.len() / 32);
+            let x = Strip { x: &x[part.depth.start..], k };
+            let base = Base::new(bias, part.depth.start);
+            s.run(Tiles { panels, groups, x, base, out: &mut *out, first });
         }
     }
 }
@@ -508,6 +645,7 @@ struct Tiles<'a, 'out> {
     panels: &'a [f32],
     groups: usize,
     x: Strip<'a>,
+    base: Base<'a>,
     out: &'a mut [&'out mut [f32]],
     first: usize,
 }
@@ -515,15 +653,15 @@ struct Tiles<'a, 'out> {
 impl Kernel for Tiles<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tiles { panels, groups, x: Strip { x, k }, out, first } = self;
+        let Tiles { panels, groups, x: Strip { x, k }, base, out, first } = self;
         let mut m = 0;
         while m < out.len() {
             let (x, out) = (Strip { x: &x[m * k..], k }, &mut out[m..]);
             m += match out.len().min(S::TILE) {
-                12.. => tiles::<S, 12>(s, panels, groups, x, out, first),
-                6.. => tiles::<S, 6>(s, panels, groups, x, out, first),
-                3.. => tiles::<S, 3>(s, panels, groups, x, out, first),
-                _ => tiles::<S, 1>(s, panels, groups, x, out, first),
+                12.. => tiles::<S, 12>(s, panels, groups, x, base, out, first),
+                6.. => tiles::<S, 6>(s, panels, groups, x, base, out, first),
+                3.. => tiles::<S, 3>(s, panels, groups, x, base, out, first),
+                _ => tiles::<S, 1>(s, panels, groups, x, base, out, first),
             };
         }
     }
@@ -536,6 +674,7 @@ fn tiles<S: Simd, const M: usize>(
     panels: &[f32],
     groups: usize,
     x: Strip<'_>,
+    base: Base<'_>,
     out: &mut [&mut [f32]],
     first: usize,
 ) -> usize {
@@ -543,28 +682,40 @@ fn tiles<S: Simd, const M: usize>(
     for (j, panel) in panels.chunks_exact(groups * 32 * 2 * S::LANES).enumerate() {
         let sums = tile(s, panel, rows);
         for (out, sums) in out.iter_mut().zip(sums) {
-            add(s, sums, &mut out[first + j * 2 * S::LANES..]);
+            add(s, sums, base, out, first + j * 2 * S::LANES);
         }
     }
     M
 }
 
-/// Adds two vectors to as much of them as `out` is long.
+/// Writes two vectors, on top of their base, to columns of `out` from `first` on, as many as there
+/// are.
 #[inline(always)]
-fn add<S: Simd>(s: S, sums: [S::Floats; 2], out: &mut [f32]) {
+fn add<S: Simd>(s: S, sums: [S::Floats; 2], base: Base<'_>, out: &mut [f32], first: usize) {
     let one = s.splat(1.0);
+    let out = &mut out[first..];
     if out.len() >= 2 * S::LANES {
-        for (v, sum) in sums.into_iter().enumerate() {
+        for v in 0..2 {
             let out = &mut out[v * S::LANES..];
-            s.store_floats(s.mul_add(sum, one, s.load_floats(out)), out);
+            let sum = match base {
+                Base::Bias(None) => sums[v],
+                Base::Bias(Some(bias)) => {
+                    s.mul_add(sums[v], one, s.load_floats(&bias[first + v * S::LANES..]))
+                }
+                Base::Sums => s.mul_add(sums[v], one, s.load_floats(out)),
+            };
+            s.store_floats(sum, out);
         }
     } else {
         let mut all = [0.0; PANEL_ROWS];
-        for (v, sum) in sums.into_iter().enumerate() {
-            s.store_floats(sum, &mut all[v * S::LANES..]);
+        for v in 0..2 {
+            s.store_floats(sums[v], &mut all[v * S::LANES..]);
         }
-        for (out, sum) in out.iter_mut().zip(all) {
-            *out += sum;
+        for (i, (out, sum)) in out.iter_mut().zip(all).enumerate() {
+            *out = match base {
+                Base::Bias(bias) => sum + bias.map_or(0.0, |bias| bias[first + i]),
+                Base::Sums => sum + *out,
+            };
         }
     }
 }
@@ -585,6 +736,7 @@ pub(super) fn tile<S: Simd, const M: usize>(
         }
         for t in 0..32 {
             let w = &panel[t * 2 * S::LANES..][..2 * S::LANES];
+            s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(AHEAD), 8 * S::LANES);
             let w = [s.load_floats(w), s.load_floats(&w[S::LANES..])];
             for i in 0..M {
                 let x = s.splat(group[i][t]);
@@ -610,6 +762,7 @@ fn many_ints<S: Simd, P: Quants>(
     w: &[u8],
     row_bytes: usize,
     x: Quantized<'_>,
+    bias: Option<&[f32]>,
     out: &mut [&mut [f32]],
     scratch: &mut [Line],
 ) {
@@ -632,13 +785,21 @@ fn many_ints<S: Simd, P: Quants>(
                     fill_ints::<S, P>(s, w, row_bytes, row, blocks, to);
                 }
             }
-            let x = x.from(g0);
+            let (x, base) = (x.from(g0), Base::new(bias, g0));
             let out = &mut *out;
             match (P::HALVES, P::OFFSET) {
-                (false, false) => s.run(IntTiles::<false, false> { panels, groups, x, out, first }),
-                (false, true) => s.run(IntTiles::<false, true> { panels, groups, x, out, first }),
-                (true, false) => s.run(IntTiles::<true, false> { panels, groups, x, out, first }),
-                (true, true) => s.run(IntTiles::<true, true> { panels, groups, x, out, first }),
+                (false, false) => {
+                    s.run(IntTiles::<false, false> { panels, groups, x, base, out, first })
+                }
+                (false, true) => {
+                    s.run(IntTiles::<false, true> { panels, groups, x, base, out, first })
+                }
+                (true, false) => {
+                    s.run(IntTiles::<true, false> { panels, groups, x, base, out, first })
+                }
+                (true, true) => {
+                    s.run(IntTiles::<true, true> { panels, groups, x, base, out, first })
+                }
             }
         }
     }
@@ -694,6 +855,7 @@ struct IntTiles<'a, 'out, const HALVES: bool, const OFFSET: bool> {
     panels: &'a [i32],
     groups: usize,
     x: Quantized<'a>,
+    base: Base<'a>,
     out: &'a mut [&'out mut [f32]],
     first: usize,
 }
@@ -701,16 +863,16 @@ struct IntTiles<'a, 'out, const HALVES: bool, const OFFSET: bool> {
 impl<const HALVES: bool, const OFFSET: bool> Kernel for IntTiles<'_, '_, HALVES, OFFSET> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let IntTiles { panels, groups, x, out, first } = self;
+        let IntTiles { panels, groups, x, base, out, first } = self;
         let mut m = 0;
         while m < out.len() {
             let (x, out) = (x.from_row(m), &mut out[m..]);
             m += match out.len().min(S::INT_TILE) {
-                8.. => int_tiles::<S, HALVES, OFFSET, 8>(s, panels, groups, x, out, first),
-                4.. => int_tiles::<S, HALVES, OFFSET, 4>(s, panels, groups, x, out, first),
-                3 => int_tiles::<S, HALVES, OFFSET, 3>(s, panels, groups, x, out, first),
-                2 => int_tiles::<S, HALVES, OFFSET, 2>(s, panels, groups, x, out, first),
-                _ => int_tiles::<S, HALVES, OFFSET, 1>(s, panels, groups, x, out, first),
+                8.. => int_tiles::<S, HALVES, OFFSET, 8>(s, panels, groups, x, base, out, first),
+                4.. => int_tiles::<S, HALVES, OFFSET, 4>(s, panels, groups, x, base, out, first),
+                3 => int_tiles::<S, HALVES, OFFSET, 3>(s, panels, groups, x, base, out, first),
+                2 => int_tiles::<S, HALVES, OFFSET, 2>(s, panels, groups, x, base, out, first),
+                _ => int_tiles::<S, HALVES, OFFSET, 1>(s, panels, groups, x, base, out, first),
             };
         }
     }
@@ -723,6 +885,7 @@ fn int_tiles<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
     panels: &[i32],
     groups: usize,
     x: Quantized<'_>,
+    base: Base<'_>,
     out: &mut [&mut [f32]],
     first: usize,
 ) -> usize {
@@ -731,7 +894,7 @@ fn int_tiles<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
     for (j, panel) in panels.chunks_exact(groups * size).enumerate() {
         let sums = int_tile::<S, HALVES, OFFSET, M>(s, panel, x);
         for (out, sums) in out.iter_mut().zip(sums) {
-            add(s, sums, &mut out[first + j * 2 * S::LANES..]);
+            add(s, sums, base, out, first + j * 2 * S::LANES);
         }
     }
     M

@@ -202,6 +202,19 @@ impl Level {
         special.into_iter().flatten().chain([Level::Portable])
     }
 
+    /// Floats in a vector.
+    pub(super) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(_) => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => Avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => Neon::LANES,
+            Level::Portable => Portable::LANES,
+        }
+    }
+
     /// Runs `kernel` with this instruction set.
     pub(super) fn run<K: Kernel>(self, kernel: K) {
         match self {

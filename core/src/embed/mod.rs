@@ -438,7 +438,7 @@ fn dense(file: &DenseFile, device: &burn::tensor::Device) -> Result<Proj> {
     let weight = match file.weight.floats() {
         Some(values) => {
             let data = TensorData::new(values, [file.outputs, file.inputs]);
-            Weight::Full(frozen(Tensor::from_data(data, device)))
+            Weight::Full(frozen(Tensor::from_data(data, device)).into())
         }
         None => Weight::Packed(Packed::new(bytes, format, file.outputs, file.inputs, device)?),
     };

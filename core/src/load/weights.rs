@@ -1,6 +1,7 @@
 //! A checkpoint's tensors as the [`Source`] of a module's parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::backend::{AllocationProperty, Bytes as Storage};
 use burn::module::Param;
@@ -11,10 +12,13 @@ use super::{Checkpoint, Dtype, LoadReport, Stored};
 use crate::error::{Error, Result};
 use crate::family::names;
 use crate::model::Precision;
-use crate::nn::Weight;
+use crate::nn::host::is_host;
 use crate::nn::source::{Source, Start, frozen};
+use crate::nn::spec::Head;
+use crate::nn::{Full, Weight};
 use crate::quant::Format;
 use crate::quant::ggml;
+use crate::quant::turned::Turned;
 use crate::quant::weights::{Packed, part_limit};
 use crate::save::Kept;
 
@@ -136,7 +140,7 @@ impl Weights<'_> {
     fn read_matrix(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight> {
         let Some((stored, format)) = self.take(name, &[rows, width]) else {
             // Loading fails in the end; until then a lying config must not allocate what it says.
-            return Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device))));
+            return Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device)).into()));
         };
         let wide = matches!(format, Format::F32 | Format::F16 | Format::BF16);
         // Tables are looked up, not multiplied; a head that shares one is multiplied as it is.
@@ -146,10 +150,19 @@ impl Weights<'_> {
             return Packed::new(bytes, Format::Q8_0, rows, width, self.device).map(Weight::Packed);
         }
         let fits = stored.bytes.len() <= part_limit(self.device);
+        let encoder = matches!(self.checkpoint.spec.head, Head::None | Head::Encoder { .. });
+        let turned = match self.precision {
+            _ if table || !wide || !is_host(self.device) => Turned::Never,
+            Precision::Bf16 => Turned::Rounded(Arc::default()),
+            _ if encoder => Turned::Stored(Arc::default()),
+            _ => Turned::Never,
+        };
         if format == Format::F32 && fits {
-            return Ok(Weight::Full(frozen(full(stored, [rows, width], self.device))));
+            let values = frozen(full(stored, [rows, width], self.device));
+            return Ok(Weight::Full(Full::from(values).turned(turned)));
         }
-        Packed::new(stored.bytes.clone(), format, rows, width, self.device).map(Weight::Packed)
+        let packed = Packed::new(stored.bytes.clone(), format, rows, width, self.device)?;
+        Ok(Weight::Packed(packed.turned(turned)))
     }
 
     fn read_vector(&mut self, name: &str, len: usize) -> Param<Tensor<1>> {

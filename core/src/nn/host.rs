@@ -163,7 +163,12 @@ fn products<const N: usize>(
     let of = std::array::from_fn::<_, N, _>(|i| {
         let (format, w) = held[i].as_ref().map_or((Format::F32, &[][..]), Matrix::bytes);
         let (weight, bias) = matrices[i];
-        cpu::Matrix { format, w, n: weight.dims()[0], bias: bias.map(|bias| &**bias) }
+        let turned = match weight {
+            Weight::Full(full) => full.as_turned(),
+            Weight::Packed(packed) => packed.as_turned(),
+        };
+        let panels = if m > 1 { turned.panels(format, w, weight.dims()) } else { None };
+        cpu::Matrix { format, w, n: weight.dims()[0], bias: bias.map(|bias| &**bias), panels }
     });
     cpu::matmuls(&of, x, [m, width], &mut out.each_mut().map(|out| &mut out[..]));
     Some(out)

@@ -4,6 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
+use super::full::Full;
 use super::host;
 use super::source::Source;
 use crate::error::Result;
@@ -14,7 +15,7 @@ use crate::quant::weights::Packed;
 #[derive(Module, Debug)]
 pub enum Weight {
     /// 32-bit floats that burn multiplies, and that can be trained.
-    Full(Param<Tensor<2>>),
+    Full(Full),
     /// The bytes of the file, multiplied as they are.
     Packed(Packed),
 }

@@ -61,7 +61,7 @@ pub(crate) struct Random<'a> {
 impl Source for Random<'_> {
     fn matrix(&mut self, _name: &str, rows: usize, width: usize) -> Result<Weight> {
         let values = Tensor::random([rows, width], Distribution::Normal(0.0, 0.02), self.device);
-        Ok(Weight::Full(Param::from_tensor(values)))
+        Ok(Weight::Full(Param::from_tensor(values).into()))
     }
 
     fn vector(&mut self, _name: &str, len: usize, start: Start) -> Result<Param<Tensor<1>>> {
@@ -81,7 +81,7 @@ pub(crate) struct Count<'a> {
 impl Source for Count<'_> {
     fn matrix(&mut self, _name: &str, rows: usize, width: usize) -> Result<Weight> {
         self.total = self.total.saturating_add((rows as u64).saturating_mul(width as u64));
-        Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device))))
+        Ok(Weight::Full(frozen(Tensor::zeros([1, 1], self.device)).into()))
     }
 
     fn vector(&mut self, _name: &str, len: usize, _start: Start) -> Result<Param<Tensor<1>>> {

@@ -6,3 +6,4 @@
 pub mod weights;
 
 pub use emberform_kernels::{Format, ggml};
+pub(crate) mod turned;

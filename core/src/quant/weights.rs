@@ -17,6 +17,7 @@ use burn_flex::FlexTensor;
 use bytes::Bytes;
 
 use super::Format;
+use super::turned::Turned;
 use crate::error::{Error, Result};
 use crate::kernels;
 
@@ -33,6 +34,7 @@ pub struct Packed {
     format: Format,
     rows: usize,
     width: usize,
+    turned: Turned,
 }
 
 impl Packed {
@@ -82,7 +84,18 @@ impl Packed {
             if is_gpu(device) { on_gpu(bytes, device) } else { on_cpu(bytes, device) }
         };
         let parts = (0..rows).step_by(rows_per_part).map(part).collect();
-        Ok(Packed { parts, rows_per_part, format, rows, width })
+        let turned = Turned::Never;
+        Ok(Packed { parts, rows_per_part, format, rows, width, turned })
+    }
+
+    /// The same, turned so when it first meets many rows on the CPU.
+    pub(crate) fn turned(self, turned: Turned) -> Packed {
+        Packed { turned, ..self }
+    }
+
+    /// What it is turned into.
+    pub(crate) fn as_turned(&self) -> &Turned {
+        &self.turned
     }
 
     /// The bytes of `count` rows from row `start` on, shared: splits a fused matrix (such as
@@ -268,7 +281,7 @@ impl Module for Packed {
     }
 
     fn valid(&self) -> Self {
-        Packed { parts: self.parts.valid(), ..*self }
+        Packed { parts: self.parts.valid(), ..self.clone() }
     }
 
     fn materialize(self) -> Self {

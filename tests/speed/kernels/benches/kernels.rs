@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use emberform_kernels::attention::{Attend, Part, attend};
 use emberform_kernels::between::{Norm, activate, norm};
 use emberform_kernels::pool::{self, Pool};
-use emberform_kernels::{Activation, Arithmetic, Format, matmul};
+use emberform_kernels::{Activation, Arithmetic, Format, Matrix, Panels, matmul, matmuls};
 
 /// Rows and columns of a matrix that no cache holds (a vocabulary), and of one that some do.
 const LARGE: [usize; 2] = [131_072, 768];
@@ -182,6 +182,28 @@ fn products(c: &mut Criterion) {
     }
 }
 
+/// Floats that are panels already, as an encoder has them.
+fn panels(c: &mut Criterion) {
+    let pool = threads();
+    let mut group = c.benchmark_group("panels");
+    let [n, k] = SMALL;
+    let w = weights(Format::F32, SMALL);
+    let floats = Panels::new(Format::F32, &w, SMALL);
+    let rounded = Panels::rounded(Format::F32, &w, SMALL);
+    for (name, panels) in [("F32", &floats), ("BF16", &rounded)] {
+        let panels = panels.as_ref();
+        let matrix = Matrix { format: Format::F32, w: &w, n, bias: None, panels };
+        for m in [8, 16, 32, 64, 512] {
+            let x = random(m * k);
+            let mut out = vec![0.0; m * n];
+            group.throughput(Throughput::Elements((2 * m * k * n) as u64));
+            group.bench_function(format!("{name}/{m} rows"), |b| {
+                pool::with(&pool, || b.iter(|| matmuls(&[matrix], &x, [m, k], &mut [&mut out])));
+            });
+        }
+    }
+}
+
 fn between(c: &mut Criterion) {
     let pool = threads();
     let [heads, kv_heads, dim] = [12, 4, 64];
@@ -237,6 +259,6 @@ fn between(c: &mut Criterion) {
 criterion_group! {
     name = all;
     config = Criterion::default().sample_size(20).without_plots();
-    targets = limits, products, between
+    targets = limits, products, panels, between
 }
 criterion_main!(all);

@@ -1,0 +1,308 @@
+//! Products in bfloat16 with sums in floats, for processors that multiply it: tiles of AMX, or
+//! vectors of AVX-512 BF16.
+//!
+//! A panel `[k / 2][32]` holds 32 rows of `w` beside each other, two numbers of each row at a time.
+//! That is what both instructions take: a tile is 16 such lines of one half, a vector is one half of
+//! a line. AMX makes 32 x 32 sums of a panel and 32 rows of `x` at once, in four tiles, with each
+//! tile of either used twice (Intel 64 and IA-32 Architectures Optimization Reference Manual,
+//! chapter 20).
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::sync::OnceLock;
+
+use half::bf16;
+
+use super::product::Line;
+
+/// Rows of `w` in a panel, and rows of `x` that AMX takes at once.
+pub(super) const ROWS: usize = 32;
+
+/// Proof that the processor multiplies bfloat16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bf16 {
+    /// AMX, which the system has given this program leave to use.
+    Tiles(Proof),
+    /// AVX-512 BF16.
+    Vectors(Proof),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proof(());
+
+impl Bf16 {
+    /// The best that this processor has, looked for once.
+    pub(super) fn best() -> Option<Bf16> {
+        static BEST: OnceLock<Option<Bf16>> = OnceLock::new();
+        *BEST.get_or_init(|| Bf16::detect().into_iter().flatten().next())
+    }
+
+    /// All that this processor has, the best first.
+    pub(super) fn detect() -> [Option<Bf16>; 2] {
+        let vectors = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bf16");
+        let tiles = vectors && has_tiles();
+        [tiles.then_some(Bf16::Tiles(Proof(()))), vectors.then_some(Bf16::Vectors(Proof(())))]
+    }
+}
+
+/// Whether there is AMX for bfloat16, and the system saves its registers for this program.
+fn has_tiles() -> bool {
+    const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    let [leaves, features] = [__cpuid(0).eax, __cpuid_count(7, 0).edx];
+    leaves >= 7 && features & TILE_AND_BF16 == TILE_AND_BF16 && permitted()
+}
+
+/// Asks the system for leave to use the registers, as a program must once.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), Linux, Documentation/arch/x86/xstate.rst.
+    let mut answer: i64 = 158;
+    // SAFETY: the call reads no memory and changes what is asked for alone; a kernel that does not
+    // know it gives an error.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") answer,
+            in("rdi") 0x1023,
+            in("rsi") 18,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    answer == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// Rounds floats, to the nearest even.
+pub(super) fn round(_: Bf16, x: &[f32], to: &mut [bf16]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn inner(x: &[f32], to: &mut [bf16]) {
+        let ((x, rest), (to, rest_to)) = (x.as_chunks::<16>(), to.as_chunks_mut::<16>());
+        for (x, to) in x.iter().zip(to) {
+            // SAFETY: pointers to arrays of the width of the load and the store.
+            unsafe {
+                let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()));
+                to.as_mut_ptr().cast::<__m256bh>().write_unaligned(rounded);
+            }
+        }
+        for (x, to) in rest.iter().zip(rest_to) {
+            *to = bf16::from_f32(*x);
+        }
+    }
+    // SAFETY: a `Bf16` is made where the processor has the features alone.
+    unsafe { inner(x, to) }
+}
+
+/// Rows of `x` times some panels.
+pub(super) struct Meet<'a, 'out> {
+    /// Those of the columns of `out`, one after another.
+    pub(super) panels: &'a [Line],
+    /// Rows of `k`, and rows of anything up to a multiple of [`ROWS`].
+    pub(super) x: &'a [bf16],
+    /// A multiple of 32.
+    pub(super) k: usize,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) out: &'a mut [&'out mut [f32]],
+}
+
+/// 32-bit numbers of a panel.
+pub(super) fn panel(k: usize) -> usize {
+    k / 2 * ROWS
+}
+
+/// Computes it.
+pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
+    let Meet { panels, x, k, bias, out } = all;
+    assert!(k.is_multiple_of(32) && x.len() >= out.len().next_multiple_of(ROWS) * k, "rows of x");
+    let panels: &[i32] = bytemuck::cast_slice(panels);
+    let mut sums = [[0.0_f32; ROWS]; ROWS];
+    if let Bf16::Tiles(proof) = how {
+        configure(proof);
+    }
+    for (column, panel) in panels.chunks_exact(panel(k).max(1)).enumerate() {
+        for (block, rows) in out.chunks_mut(ROWS).enumerate() {
+            let x = &x[block * ROWS * k..][..ROWS * k];
+            match how {
+                Bf16::Tiles(proof) => tiles(proof, panel, x, k, rows.len() > 16, &mut sums),
+                Bf16::Vectors(proof) => vectors(proof, panel, x, k, rows.len(), &mut sums),
+            }
+            for (row, sums) in rows.iter_mut().zip(&sums) {
+                let first = column * ROWS;
+                let row = &mut row[first..];
+                match bias {
+                    Some(bias) => {
+                        for ((out, sum), bias) in row.iter_mut().zip(sums).zip(&bias[first..]) {
+                            *out = sum + bias;
+                        }
+                    }
+                    None => row.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
+                }
+            }
+        }
+    }
+    if let Bf16::Tiles(proof) = how {
+        release(proof);
+    }
+}
+
+/// Eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Config([u8; 64]);
+
+const CONFIG: Config = {
+    let mut config = [0; 64];
+    config[0] = 1; // the palette
+    let mut tile = 0;
+    while tile < 8 {
+        config[16 + 2 * tile] = 64;
+        config[48 + tile] = 16;
+        tile += 1;
+    }
+    Config(config)
+};
+
+fn configure(_: Proof) {
+    // SAFETY: the processor has AMX; the compiler does not use its registers.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) }
+}
+
+fn release(_: Proof) {
+    // SAFETY: as above.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) }
+}
+
+/// The sums of 32 rows of `x` with a panel, of the first 16 alone without `both`.
+fn tiles(
+    _: Proof,
+    panel: &[i32],
+    x: &[bf16],
+    k: usize,
+    both: bool,
+    sums: &mut [[f32; ROWS]; ROWS],
+) {
+    assert!(panel.len() == self::panel(k) && x.len() == ROWS * k, "a panel and its rows");
+    let (steps, upper) = (k / 32, &x[16 * k..]);
+    if steps == 0 {
+        return;
+    }
+    // SAFETY: the processor has AMX and its tiles are configured. Step `i` reads 64 bytes at `64 i`
+    // of each row of `x`, which has `2 k`, and 16 lines of 128 bytes of the panel, which has
+    // `k / 2`; the sums are 32 lines of 128 bytes.
+    unsafe {
+        if both {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm6, [{w} + {line}]",
+                "tileloadd tmm4, [{low} + {row}]",
+                "tileloadd tmm7, [{w} + {line} + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{high} + {row}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {w}, 2048",
+                "add {low}, 64",
+                "add {high}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + {line}], tmm0",
+                "tilestored [{sums} + {line} + 64], tmm1",
+                "add {sums}, 2048",
+                "tilestored [{sums} + {line}], tmm2",
+                "tilestored [{sums} + {line} + 64], tmm3",
+                w = inout(reg) panel.as_ptr() => _,
+                low = inout(reg) x.as_ptr() => _,
+                high = inout(reg) upper.as_ptr() => _,
+                row = in(reg) 2 * k,
+                line = in(reg) 128_usize,
+                steps = inout(reg) steps => _,
+                sums = inout(reg) sums.as_mut_ptr() => _,
+                options(nostack),
+            );
+        } else {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "2:",
+                "tileloadd tmm6, [{w} + {line}]",
+                "tileloadd tmm4, [{low} + {row}]",
+                "tileloadd tmm7, [{w} + {line} + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {w}, 2048",
+                "add {low}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + {line}], tmm0",
+                "tilestored [{sums} + {line} + 64], tmm1",
+                w = inout(reg) panel.as_ptr() => _,
+                low = inout(reg) x.as_ptr() => _,
+                row = in(reg) 2 * k,
+                line = in(reg) 128_usize,
+                steps = inout(reg) steps => _,
+                sums = in(reg) sums.as_mut_ptr(),
+                options(nostack),
+            );
+        }
+    }
+}
+
+/// The sums of the first `count` of 32 rows of `x` with a panel.
+fn vectors(
+    _: Proof,
+    panel: &[i32],
+    x: &[bf16],
+    k: usize,
+    count: usize,
+    sums: &mut [[f32; ROWS]; ROWS],
+) {
+    /// Rows of `x` whose sums registers hold.
+    const M: usize = 8;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn inner(panel: &[i32], x: &[bf16], k: usize, sums: &mut [[f32; ROWS]]) {
+        let (lines, _) = panel.as_chunks::<ROWS>();
+        let mut all = [[_mm512_setzero_ps(); 2]; M];
+        let mut rows: [&[i32]; M] = [&[]; M];
+        for (row, x) in rows.iter_mut().zip(x.chunks_exact(k)) {
+            *row = &bytemuck::cast_slice(x)[..lines.len()];
+        }
+        for (t, line) in lines.iter().enumerate() {
+            // SAFETY: pointers to arrays of the width of the loads.
+            unsafe {
+                let w: [__m512bh; 2] = [
+                    std::mem::transmute(_mm512_loadu_si512(line.as_ptr().cast())),
+                    std::mem::transmute(_mm512_loadu_si512(line[16..].as_ptr().cast())),
+                ];
+                for m in 0..M {
+                    let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(rows[m][t]));
+                    all[m][0] = _mm512_dpbf16_ps(all[m][0], w[0], x);
+                    all[m][1] = _mm512_dpbf16_ps(all[m][1], w[1], x);
+                }
+            }
+        }
+        for (to, all) in sums.iter_mut().zip(all) {
+            // SAFETY: as above.
+            unsafe {
+                _mm512_storeu_ps(to.as_mut_ptr(), all[0]);
+                _mm512_storeu_ps(to[16..].as_mut_ptr(), all[1]);
+            }
+        }
+    }
+    for first in (0..count).step_by(M) {
+        // SAFETY: a `Bf16` is made where the processor has the features alone.
+        unsafe { inner(panel, &x[first * k..][..M * k], k, &mut sums[first..first + M]) }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the CPU makes of a matrix of floats once.
+
+use std::sync::{Arc, OnceLock};
+
+use super::Format;
+use crate::kernels::cpu::Panels;
+
+/// A matrix turned into the order in which the processor takes it, at the first product with many
+/// rows: that doubles its memory, of which the mapped half is the system's to take back.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Turned {
+    /// Never: it is not worth it, or the numbers may change.
+    #[default]
+    Never,
+    /// As they are stored.
+    Stored(Arc<OnceLock<Option<Panels>>>),
+    /// In bfloat16 where the processor multiplies it, else as stored.
+    Rounded(Arc<OnceLock<Option<Panels>>>),
+}
+
+impl Turned {
+    /// The panels, made if they are not yet, of rows at `w`.
+    pub(crate) fn panels(&self, format: Format, w: &[u8], shape: [usize; 2]) -> Option<&Panels> {
+        match self {
+            Turned::Never => None,
+            Turned::Stored(panels) => panels.get_or_init(|| Panels::new(format, w, shape)).as_ref(),
+            Turned::Rounded(panels) => panels
+                .get_or_init(|| {
+                    Panels::rounded(format, w, shape).or_else(|| Panels::new(format, w, shape))
+                })
+                .as_ref(),
+        }
+    }
+}
