@@ -56,8 +56,8 @@ pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
 pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
 pub use error::{Code, Error, Result};
 pub use generate::{
-    Beam, BeamOptions, CancelToken, EarlyStopping, FinishReason, GenerateOptions, Generation,
-    Piece, Session, Stats, Stream, Token,
+    Batch, Beam, BeamOptions, CancelToken, EarlyStopping, FinishReason, GenerateOptions,
+    Generation, Piece, Session, Stats, Stream, Token,
 };
 pub use inside::AttentionMaps;
 pub use load::LoadReport;

@@ -13,7 +13,7 @@ use crate::device::{self, Device, DeviceInfo};
 use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, Row, by_length};
 use crate::error::{Error, Result};
 use crate::generate::{
-    Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, PREFILL_CHUNK, Session, Stream,
+    self, Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, PREFILL_CHUNK, Session, Stream,
 };
 use crate::inside::{AttentionMaps, Inside, See, Shown};
 use crate::kernels::cpu::Arithmetic;
@@ -927,6 +927,32 @@ impl Model {
     pub fn generate(&self, prompt: &str, options: &GenerateOptions) -> Result<Stream<'static>> {
         let ids = self.need_tokenizer("generate")?.encode(prompt, true)?.ids;
         self.session()?.into_stream(ids, options)
+    }
+
+    /// Continues several texts at once, each as [`generate`](Self::generate) would: a token of all
+    /// is one forward pass on the CPU, which reads each weight once for all. The pieces come with
+    /// the number of their text, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty list, for a prompt that does not fit the window or has no
+    /// token, whose number it tells, and for an option out of range; [`Error::Missing`] as
+    /// [`generate`](Self::generate). What goes wrong later comes with the pieces.
+    pub fn generate_all(
+        &self,
+        prompts: &[&str],
+        options: &GenerateOptions,
+    ) -> Result<generate::Batch> {
+        generate::Batch::of(self, prompts, options)
+    }
+
+    /// Sequences that are decoded together, none yet: each may have options of its own and may
+    /// begin while others run.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an encoder, which generates nothing.
+    pub fn batch(&self) -> Result<generate::Batch> {
+        self.need_decoder("batch")?;
+        Ok(generate::Batch::new(self.clone()))
     }
 
     /// The likeliest continuations of a text, or answers to the source of an encoder-decoder, best

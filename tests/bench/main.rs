@@ -3,6 +3,7 @@
 //! ```text
 //! bench --model models/minilm [--device cpu] [--texts FILE]        embedding
 //! bench --model FILE.gguf [--device cpu] [--prompt 512] [--tokens 128]   generation
+//! bench --model FILE.gguf --batch 8 [--prompt 64] [--tokens 64]   so many sequences decoded together
 //!   --precision int8   as in OpenOptions; --threads 2
 //!   --runs 5      the median of so many, after one that is not counted
 //!   --inside      without start and memory, which are measured by starting this program anew
@@ -25,6 +26,8 @@ struct Options {
     texts: Option<String>,
     prompt: usize,
     tokens: usize,
+    /// Sequences decoded together; 0: one by itself.
+    batch: usize,
     runs: usize,
     /// Only start, compute the first thing and say so: what the outer process measures.
     once: bool,
@@ -40,6 +43,7 @@ fn options() -> Options {
         texts: None,
         prompt: 512,
         tokens: 128,
+        batch: 0,
         runs: 5,
         once: false,
         inside: false,
@@ -57,6 +61,7 @@ fn options() -> Options {
             "--texts" => options.texts = Some(value()),
             "--prompt" => options.prompt = number(value()),
             "--tokens" => options.tokens = number(value()),
+            "--batch" => options.batch = number(value()),
             "--runs" => options.runs = number(value()),
             "--once" => options.once = true,
             "--inside" => options.inside = true,
@@ -85,6 +90,7 @@ fn main() -> Result<()> {
     });
     let found = match model.encoder() {
         Some(_) => embedding(&model, &options)?,
+        None if options.batch > 0 => batch(&model, &options)?,
         None => generation(&model, &options)?,
     };
     let outside = if options.inside { json!({}) } else { outside(&options) };
@@ -210,6 +216,37 @@ fn generation(model: &Model, options: &Options) -> Result<Value> {
     Ok(json!({
         "workload": "generate", "prompt": prompt.len(), "tokens": options.tokens,
         "prefill_tokens_s": round(median(prefill)), "decode_tokens_s": round(median(decode)),
+    }))
+}
+
+/// Tokens a second of several sequences together, once all prompts were read.
+fn batch(model: &Model, options: &Options) -> Result<Value> {
+    let vocab = model.spec().vocab;
+    let wanted = GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
+    let mut rates = Vec::new();
+    for run in 0..=options.runs {
+        let mut batch = model.batch()?;
+        for sequence in 0..options.batch {
+            let id = |i: usize| ((sequence * 104_729 + i * 7919) % vocab) as u32;
+            let prompt: Vec<u32> = (0..options.prompt.max(1)).map(id).collect();
+            batch.add_ids(&prompt, &wanted)?;
+        }
+        // The first token of each comes with its prompt.
+        for (_, piece) in batch.by_ref().take(options.batch) {
+            piece?;
+        }
+        let start = Instant::now();
+        let mut tokens = 0;
+        for (_, piece) in &mut batch {
+            tokens += usize::from(piece?.token.is_some());
+        }
+        if run > 0 {
+            rates.push(tokens as f64 / start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(json!({
+        "workload": "batch", "sequences": options.batch, "prompt": options.prompt,
+        "tokens": options.tokens, "decode_tokens_s": round(median(rates)),
     }))
 }
 

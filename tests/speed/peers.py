@@ -10,6 +10,8 @@ does the work once to warm up, and is measured on the second time. Both get two 
 Work, and who else does it:
   gemma, qwen   a prompt of 512 ids, then 128 tokens by arg-max: llama.cpp
   long          the same after 8,000 ids, Gemma: how much slower a token gets
+  batch         8 prompts of 64 ids, then 64 tokens of each, all sequences in one pass: emberform
+                with one sequence, llama.cpp with 8 in one batch; tokens of all together
   minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in
                 batches of 32, and one by one: ONNX Runtime with its fused BERT operators,
                 CTranslate2; longest first, cut at 256 tokens, pooled and normalized
@@ -92,6 +94,52 @@ def llama(model, prompt, tokens, first):
             token = feed([token], prompt + i)
         spent = time.perf_counter() - start
     say(prefill_tokens_s=prompt / read, decode_tokens_s=tokens / spent)
+
+
+def llama_batch(model, sequences, prompt, tokens):
+    """llama.cpp: a token of each sequence in one batch, arg-max out."""
+    import numpy as np
+    from llama_cpp import llama_cpp as L
+
+    quiet = L.llama_log_callback(lambda *_: None)
+    L.llama_log_set(quiet, None)
+    L.llama_backend_init()
+    handle = L.llama_model_load_from_file(model.encode(), L.llama_model_default_params())
+    size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(handle))
+    options = L.llama_context_default_params()
+    options.n_ctx, options.n_batch, options.n_ubatch = sequences * (prompt + tokens + 64), 512, 512
+    options.n_seq_max = sequences
+    options.n_threads = options.n_threads_batch = THREADS
+    context = L.llama_init_from_model(handle, options)
+    memory = L.llama_get_memory(context)
+    batch = L.llama_batch_init(512, 0, 1)
+
+    def decode(rows):
+        """Rows of (id, place, sequence, whether logits are wanted)."""
+        for i, (token, at, sequence, wanted) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, at, 1
+            batch.seq_id[i][0], batch.logits[i] = sequence, wanted
+        batch.n_tokens = len(rows)
+        if L.llama_decode(context, batch):
+            sys.exit("llama_decode failed")
+
+    def best(i):
+        logits = L.llama_get_logits_ith(context, i)
+        return int(np.ctypeslib.as_array(logits, (size,)).argmax())
+
+    for _ in range(2):
+        L.llama_memory_clear(memory, True)
+        last = []
+        for s in range(sequences):
+            ids = [(s * 104729 + i * 7919) % size for i in range(prompt)]
+            decode([(token, i, s, i == prompt - 1) for i, token in enumerate(ids)])
+            last.append(best(-1))
+        start = time.perf_counter()
+        for i in range(tokens - 1):
+            decode([(token, prompt + i, s, True) for s, token in enumerate(last)])
+            last = [best(s) for s in range(sequences)]
+        spent = time.perf_counter() - start
+    say(decode_tokens_s=sequences * (tokens - 1) / spent)
 
 
 def texts_of_corpus():
@@ -362,6 +410,9 @@ def main():
         if kind == "llama":
             model, prompt, tokens, first = rest
             llama(model, int(prompt), int(tokens), first == "first")
+        if kind == "llama-batch":
+            model, *numbers = rest
+            llama_batch(model, *map(int, numbers))
         name, kind, batch, first = rest
         embed(name, kind, int(batch), first == "first")
     make()
@@ -386,6 +437,16 @@ def main():
             "llama.cpp": peer("llama", model, 8000, 64, "-"),
         }
         in_turn("gemma after 8,000 ids", max(1, words.pairs // 2), sides, rates)
+    if want("batch"):
+        work = ["--prompt", 64, "--tokens", 64]
+        for name, model in GGUF.items():
+            sides = {
+                "emberform": ours("--model", model, "--inside", "--batch", 8, *work),
+                "emberform, one": ours("--model", model, "--inside", "--batch", 1, *work),
+                "llama.cpp": peer("llama-batch", model, 8, 64, 64),
+            }
+            rows = [("decode_tokens_s", "decode_tokens_s", "tokens/s", True)]
+            in_turn(f"{name}, 8 sequences", words.pairs, sides, rows)
     if want("minilm"):
         sides = {"emberform": ours("--model", MINILM, "--inside", "--texts", CORPUS)}
         for batch, mine, what in ((32, "texts_s", "texts/s"), (1, "single_texts_s", "texts/s, one by one")):

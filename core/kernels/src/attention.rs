@@ -38,10 +38,8 @@ pub struct Part {
 pub struct Attend<'a> {
     /// `[T, H C]`
     pub q: &'a [f32],
-    /// `[S, K C]`
-    pub k: &'a [f32],
-    /// `[S, K C]`
-    pub v: &'a [f32],
+    /// Keys and values, `[S, K C]` each: one pair for all parts, or one for each.
+    pub sides: &'a [(&'a [f32], &'a [f32])],
     /// Heads of the queries (H), a multiple of `kv_heads`.
     pub heads: usize,
     /// Heads of keys and values (K).
@@ -64,10 +62,15 @@ pub struct Attend<'a> {
 pub fn attend(all: Attend<'_>, out: &mut [f32]) {
     let (q_row, k_row) = (all.heads * all.dim, all.kv_heads * all.dim);
     assert!(q_row > 0 && k_row > 0 && all.heads.is_multiple_of(all.kv_heads), "no heads");
-    assert!(all.q.len() == out.len() && all.k.len() == all.v.len(), "lengths differ");
+    assert!(all.q.len() == out.len(), "lengths differ");
+    assert!(all.sides.iter().all(|(k, v)| k.len() == v.len()), "lengths differ");
     assert!(
-        all.parts.iter().all(|part| {
-            part.queries.end * q_row <= all.q.len() && part.keys.end * k_row <= all.k.len()
+        all.sides.len() == 1 || all.sides.len() == all.parts.len(),
+        "keys are neither those of all nor of each"
+    );
+    assert!(
+        all.parts.iter().enumerate().all(|(i, part)| {
+            part.queries.end * q_row <= all.q.len() && part.keys.end * k_row <= all.side(i).0.len()
         }),
         "a part is not in its rows"
     );
@@ -75,8 +78,10 @@ pub fn attend(all: Attend<'_>, out: &mut [f32]) {
     let mut tasks: Vec<Task<'_>> = Vec::new();
     let mut rows = out.chunks_exact_mut(q_row).map(|row| row.chunks_exact_mut(all.dim));
     let mut at = 0;
-    for part in all.parts {
+    let mut pairs = 0;
+    for (i, part) in all.parts.iter().enumerate() {
         assert!(part.queries.start >= at, "parts must be in order");
+        pairs += part.queries.len() * part.keys.len();
         // What belongs to no part is zero.
         for row in rows.by_ref().take(part.queries.start - at) {
             row.for_each(|head| head.fill(0.0));
@@ -85,7 +90,14 @@ pub fn attend(all: Attend<'_>, out: &mut [f32]) {
         while at < part.queries.end {
             let count = QUERIES.min(part.queries.end - at);
             let first = tasks.len();
-            tasks.extend((0..all.heads).map(|head| Task { part, head, first: at, out: vec![] }));
+            let side = all.side(i);
+            tasks.extend((0..all.heads).map(|head| Task {
+                part,
+                side,
+                head,
+                first: at,
+                out: Vec::with_capacity(count),
+            }));
             for row in rows.by_ref().take(count) {
                 for (head, out) in row.enumerate() {
                     tasks[first + head].out.push(out);
@@ -105,15 +117,24 @@ pub fn attend(all: Attend<'_>, out: &mut [f32]) {
         }
     };
     // Little work is done before another thread is awake.
-    if all.q.len() * all.k.len() / all.dim < 64 << 10 {
+    if pairs * q_row * all.kv_heads < 64 << 10 {
         (0..count).for_each(work);
     } else {
         pool::current().run(count, &work);
     }
 }
 
+impl<'a> Attend<'a> {
+    /// The keys and values that a part looks at.
+    fn side(&self, part: usize) -> (&'a [f32], &'a [f32]) {
+        self.sides[if self.sides.len() == 1 { 0 } else { part }]
+    }
+}
+
 struct Task<'a> {
     part: &'a Part,
+    /// The part's keys and values.
+    side: (&'a [f32], &'a [f32]),
     head: usize,
     /// The first query.
     first: usize,
@@ -156,6 +177,7 @@ impl Kernel for Run<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Run { all, mut task, scratch } = self;
+        let (all_k, all_v) = task.side;
         let (count, dim) = (task.out.len(), all.dim);
         let wide = dim.next_multiple_of(32);
         let (q, scratch) = scratch.split_at_mut(QUERIES * wide);
@@ -192,7 +214,7 @@ impl Kernel for Run<'_, '_> {
             let scores_of = |i: usize| i * KEYS..i * KEYS + KEYS;
             if count <= ALONE {
                 let key =
-                    |j: usize| head(all.k, first_key + first + j.min(block - 1), k_row, at, dim);
+                    |j: usize| head(all_k, first_key + first + j.min(block - 1), k_row, at, dim);
                 for j in (0..block).step_by(4) {
                     let keys = [key(j), key(j + 1), key(j + 2), key(j + 3)];
                     for i in 0..count {
@@ -213,7 +235,7 @@ impl Kernel for Run<'_, '_> {
                         for j in 0..S::LANES {
                             let key = first + p * lanes + v * S::LANES + j;
                             if key < first + block {
-                                let key = &head(all.k, first_key + key, k_row, at, dim)[c..];
+                                let key = &head(all_k, first_key + key, k_row, at, dim)[c..];
                                 let to = &mut square[j * 16..][..16];
                                 // Of a length that is known: no call.
                                 match key.first_chunk::<16>() {
@@ -276,7 +298,7 @@ impl Kernel for Run<'_, '_> {
             if count <= ALONE {
                 for i in 0..count {
                     let sums = &mut sums[i * wide..][..dim];
-                    let value = |j: usize| head(all.v, first_key + first + j, k_row, at, dim);
+                    let value = |j: usize| head(all_v, first_key + first + j, k_row, at, dim);
                     weigh(s, &scores[i * KEYS..][..block], value, sums);
                 }
             } else {
@@ -290,7 +312,7 @@ impl Kernel for Run<'_, '_> {
                             to.fill(0.0);
                             continue;
                         }
-                        let value = head(all.v, first_key + first + j, k_row, at, dim);
+                        let value = head(all_v, first_key + first + j, k_row, at, dim);
                         let value = &value[p * lanes..];
                         if value.len() >= lanes {
                             to[..lanes].copy_from_slice(&value[..lanes]);
@@ -415,7 +437,8 @@ mod tests {
     fn plain(all: Attend<'_>) -> Vec<f64> {
         let Attend { heads, kv_heads, dim, .. } = all;
         let mut out = vec![0.0; all.q.len()];
-        for part in all.parts {
+        for (i, part) in all.parts.iter().enumerate() {
+            let (k, v) = all.side(i);
             for query in part.queries.clone() {
                 let place = part.before + query - part.queries.start;
                 for head in 0..heads {
@@ -433,7 +456,7 @@ mod tests {
                             weights.push(0.0);
                             continue;
                         }
-                        let k = row(all.k, key);
+                        let k = row(k, key);
                         let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * k).sum();
                         let score = dot * f64::from(all.scale);
                         weights.push(match all.softcap {
@@ -443,7 +466,7 @@ mod tests {
                     }
                     let total: f64 = weights.iter().sum();
                     for (key, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-                        for (c, v) in row(all.v, key).into_iter().enumerate() {
+                        for (c, v) in row(v, key).into_iter().enumerate() {
                             out[(query * heads + head) * dim + c] += weight / total * v;
                         }
                     }
@@ -487,8 +510,7 @@ mod tests {
                 ] {
                     let all = Attend {
                         q: &q,
-                        k: &k,
-                        v: &v,
+                        sides: &[(&k, &v)],
                         heads,
                         kv_heads,
                         dim,

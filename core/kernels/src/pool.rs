@@ -99,6 +99,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Calls `work` with each item once, on this thread and on those of its pool that are free.
+///
+/// A panic of `work` comes out here, once all threads have left it.
+pub fn each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
+    let count = items.len();
+    let items = super::Shares::new(items.iter_mut());
+    current().run(count, &|_| {
+        if let Some(item) = items.next() {
+            work(item);
+        }
+    });
+}
+
 impl Pool {
     /// A pool in which up to `threads` work, the caller among them. Where the system refuses a
     /// thread, fewer do.
@@ -287,6 +300,15 @@ mod tests {
                 assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
                 thread::sleep(Duration::from_micros(pause));
             }
+        }
+    }
+
+    #[test]
+    fn each_item_is_worked_on_once() {
+        for count in [0, 1, 2, 50] {
+            let mut items = vec![0; count];
+            with(&Arc::new(Pool::new(3)), || each(&mut items, |item| *item += 1));
+            assert_eq!(items, vec![1; count]);
         }
     }
 

@@ -6,6 +6,7 @@
 //!                '---------------------------- cache <-------------------------------'
 //! ```
 
+mod batch;
 mod beam;
 mod options;
 mod rules;
@@ -13,6 +14,7 @@ mod sampler;
 mod session;
 mod stop;
 
+pub use batch::Batch;
 pub use beam::{Beam, BeamOptions, EarlyStopping};
 pub use options::GenerateOptions;
 pub(crate) use options::{Defaults, PREFILL_CHUNK};

@@ -18,11 +18,15 @@ use crate::text::DecodeStream;
 
 /// Stops work from another thread. Clones stop the same work, and only they are equal.
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    own: Arc<AtomicBool>,
+    /// What stops this work among others.
+    all: Option<Arc<AtomicBool>>,
+}
 
 impl PartialEq for CancelToken {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.own, &other.own)
     }
 }
 
@@ -34,17 +38,23 @@ impl CancelToken {
 
     /// Asks the work to stop: a forward pass stops before its next block.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.own.store(true, Ordering::Relaxed);
     }
 
     /// Forgets that it was asked, for the next work that listens to the same token.
     pub(crate) fn rearm(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.own.store(false, Ordering::Relaxed);
     }
 
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let asked = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        asked(&self.own) || self.all.as_ref().is_some_and(asked)
+    }
+
+    /// A token of its own for a part of the work that this one stops.
+    pub(super) fn part(&self) -> CancelToken {
+        CancelToken { own: Arc::default(), all: Some(self.own.clone()) }
     }
 }
 
@@ -175,7 +185,7 @@ impl Session {
     ///
     /// A few models rotate all tokens otherwise once a sequence is long; what was read is then
     /// read anew.
-    fn rotate(&mut self, more: usize) -> Result<usize> {
+    pub(super) fn rotate(&mut self, more: usize) -> Result<usize> {
         let total = self.ids.len() + more;
         if !self.ids.is_empty() && self.model.spec().turns(self.rotated, total) {
             let ids = std::mem::take(&mut self.ids);
@@ -283,6 +293,13 @@ impl Session {
         prompt: Vec<u32>,
         options: &GenerateOptions,
     ) -> Result<Stream<'static>> {
+        let generation = self.open(prompt, options)?;
+        Ok(Stream { session: Handle::Owned(Box::new(self)), generation })
+    }
+
+    /// Begins a generation that reads `prompt` first, or answers it as the source of an
+    /// encoder-decoder, and leaves a session that is done with.
+    pub(super) fn open(&self, prompt: Vec<u32>, options: &GenerateOptions) -> Result<Generation> {
         if prompt.is_empty() {
             let problem = "has no tokens; a model continues at least one";
             return Err(Error::argument("prompt", problem));
@@ -293,16 +310,16 @@ impl Session {
             true => self.model.check_target("generate", &prompt)?,
             false => self.check(&prompt)?,
         }
-        let mut generation = Generation::new(&self, prompt, resolved, false);
+        let mut generation = Generation::new(self, prompt, resolved, false);
         generation.source = source;
-        Ok(Stream { session: Handle::Owned(Box::new(self)), generation })
+        Ok(generation)
     }
 
     fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
         options.resolve(self.model.defaults(), self.model.spec().vocab)
     }
 
-    fn check(&self, ids: &[u32]) -> Result<()> {
+    pub(super) fn check(&self, ids: &[u32]) -> Result<()> {
         if self.memory.is_none() && self.model.seq2seq().is_some() {
             let problem = "has no source to look at; give it one with `read_source` first";
             return Err(Error::argument("session", problem));
@@ -342,14 +359,40 @@ pub(super) fn pass(
     all: bool,
     total: usize,
 ) -> Result<Vec<f32>> {
+    let t = ids.len() / rows.max(1);
+    let lengths = vec![total; rows];
+    let run = Run { cache: Some(cache), across: memory, lengths, ..Run::default() };
+    logits(model, cancel, (ids, [rows, t]), run, all)
+}
+
+/// One forward pass of the next token of each of several sequences; the logits after each.
+///
+/// [`Transformer::joins`](crate::nn::Transformer::joins) must know the caches. `totals` are the
+/// lengths of the sequences with the token.
+pub(super) fn join(
+    model: &Model,
+    caches: Vec<&mut Cache>,
+    cancel: &CancelToken,
+    ids: &[u32],
+    totals: Vec<usize>,
+) -> Result<Vec<f32>> {
+    let run = Run { each: caches, lengths: totals, ..Run::default() };
+    logits(model, cancel, (ids, [1, ids.len()]), run, true)
+}
+
+/// The logits after every token of `[B, T]`, or after the last of each row.
+fn logits(
+    model: &Model,
+    cancel: &CancelToken,
+    (ids, [b, t]): (&[u32], [usize; 2]),
+    run: Run<'_>,
+    all: bool,
+) -> Result<Vec<f32>> {
     let decoder = model.need_decoder("feed")?;
     model.guarded(|| {
         let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        let t = ids.len() / rows.max(1);
-        let input = TensorData::new(values, [rows, t]);
+        let input = TensorData::new(values, [b, t]);
         let input = Tensor::<2, Int>::from_data(input, model.tensor_device());
-        let lengths = vec![total; rows];
-        let run = Run { cache: Some(cache), across: memory, lengths, ..Run::default() };
         let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
         let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
         // The head is the largest matrix of all: only the tokens that are asked for.
@@ -560,6 +603,15 @@ impl Generation {
             true => Err(Error::argument("session", "was changed since the generation began")),
             false => self.step(session),
         };
+        self.give(session, result)
+    }
+
+    /// What a step comes to for the caller.
+    pub(super) fn give(
+        &mut self,
+        session: &Session,
+        result: Result<Option<Piece>>,
+    ) -> Option<Result<Piece>> {
         self.at = session.ids.len();
         match result {
             Ok(Some(piece)) => Some(Ok(piece)),
@@ -573,6 +625,26 @@ impl Generation {
                 Some(Err(error))
             }
         }
+    }
+
+    /// Whether the first step is to come, which reads the prompt.
+    pub(super) fn is_new(&self) -> bool {
+        !self.started
+    }
+
+    /// Whether it ended or failed.
+    pub(super) fn is_over(&self) -> bool {
+        self.finish.is_some() || self.failed
+    }
+
+    /// Whether a token was chosen that is not fed yet.
+    pub(super) fn has_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Takes the token that was chosen last and is to be fed next.
+    pub(super) fn take_pending(&mut self) -> Option<u32> {
+        self.pending.take()
     }
 
     /// Makes nothing more; whether there was more to come.
@@ -611,11 +683,25 @@ impl Generation {
         if let Some(id) = self.pending.take() {
             session.feed(&[id])?;
         }
-        let (given, made) = session.ids.split_at(self.given.min(session.ids.len()));
         // A copy: the penalties change what they are given, and the session's logits are the model's.
-        self.logits.clone_from(&session.logits);
-        self.options.rules.apply(&mut self.logits, given, made);
-        let choice = self.sampler.sample(&mut self.logits, given, made)?;
+        let mut logits = std::mem::take(&mut self.logits);
+        logits.clone_from(&session.logits);
+        let piece = self.choose(session, &mut logits, start);
+        self.logits = logits;
+        piece.map(Some)
+    }
+
+    /// The next token by the logits after the last, which are changed, and its piece; `start` is when
+    /// the step began.
+    pub(super) fn choose(
+        &mut self,
+        session: &mut Session,
+        logits: &mut [f32],
+        start: Instant,
+    ) -> Result<Piece> {
+        let (given, made) = session.ids.split_at(self.given.min(session.ids.len()));
+        self.options.rules.apply(logits, given, made);
+        let choice = self.sampler.sample(logits, given, made)?;
         self.stats.tokens += 1;
         self.stats.decode += start.elapsed();
 
@@ -649,7 +735,7 @@ impl Generation {
             self.settle(session)?;
         }
         let token = Token { id, logprob: choice.logprob, top: choice.top };
-        Ok(Some(Piece { text, token: Some(token) }))
+        Ok(Piece { text, token: Some(token) })
     }
 
     /// Leaves a session that is to go on with every generated token fed.

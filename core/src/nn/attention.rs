@@ -115,6 +115,11 @@ pub(crate) struct Places<'a> {
 pub(crate) enum Keys<'a> {
     /// Those of the same tokens, and of earlier ones where there is a cache.
     Own(Option<&'a mut LayerCache>),
+    /// Of sequences that have one token each, those of the same token and of earlier ones, which
+    /// the caches hold. Known on the CPU alone, see [`Transformer::joins`].
+    ///
+    /// [`Transformer::joins`]: super::Transformer::joins
+    Each(Vec<&'a mut LayerCache>),
     /// Those of a source.
     Across(&'a Seen),
 }
@@ -268,6 +273,7 @@ impl Attention {
                 cache.extend(k, v) // [B, K, S, C]
             }
             Keys::Across(seen) => seen.heads(c),
+            Keys::Each(..) => unreachable!("`joins` said that the CPU's own way knows all of it"),
         };
         let own = places.vectors.map(|vectors| self.disentangled(&q, &k, vectors));
         let places = Places { bias: own.as_ref().or(places.bias), ..places };

@@ -14,7 +14,6 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::attention::{Attention, Keys, Places};
-use super::cache::LayerCache;
 use super::host::View;
 use super::moe::FeedForward;
 use super::norm::Norm;
@@ -114,12 +113,7 @@ impl Block {
 
     /// # Shapes
     /// `x: [B, T, D]` -> `[B, T, D]`; the rest as in [`Attention`].
-    pub(crate) fn forward(
-        &self,
-        x: Tensor<3>,
-        places: Places<'_>,
-        cache: Option<&mut LayerCache>,
-    ) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, places: Places<'_>, keys: Keys<'_>) -> Tensor<3> {
         let load = places.load;
         let norm = |norm: &Option<Norm>, y: Tensor<3>| match norm {
             Some(norm) => norm.forward(y),
@@ -129,7 +123,6 @@ impl Block {
             Some(scale) => y * scale,
             None => y,
         };
-        let keys = Keys::Own(cache);
         match self.place {
             Place::After => {
                 let y = self.attn.forward(x.clone(), places, keys);

@@ -234,6 +234,16 @@ impl LayerCache {
         }
     }
 
+    /// Whether [`host`](Self::host) gives the rows of one sequence.
+    pub(crate) fn fits_host(&self) -> bool {
+        match self {
+            LayerCache::Full(full) => full.len == 0,
+            LayerCache::Rolling(ring) => ring.seen == 0,
+            LayerCache::Host(held) => held.len() == 1,
+            LayerCache::Device(_) => false,
+        }
+    }
+
     /// Whether there are no tensors yet that the rows on a GPU would have to begin with.
     pub(crate) fn fits_gpu(&self) -> bool {
         match self {

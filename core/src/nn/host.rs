@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
 use super::attention::{Attention, Keys, Places};
+use super::cache::Held;
 use super::cross::Seen;
 use super::gpu::Memo;
 use super::linear::{Proj, Weight};
@@ -265,7 +266,7 @@ impl Attention {
         let [_, width] = self.q.weight.dims();
         let m = x.len() / width;
         let (mut q, mut fresh) = match keys {
-            Keys::Own(_) => {
+            Keys::Own(_) | Keys::Each(..) => {
                 let [q, k, v] = Proj::several([&self.q, &self.k, &self.v], x, m)?;
                 (q, Some((k, v)))
             }
@@ -285,50 +286,69 @@ impl Attention {
                 angles.on_host(k, k_row, c)?;
             }
         }
-        let seen;
-        let (k, v): (&[f32], &[f32]) = match (&fresh, &*keys) {
-            (Some((k, v)), _) => (k, v),
-            (None, Keys::Across(Seen::Rows(k, v))) => {
-                seen = (floats(k)?, floats(v)?);
-                (&seen.0, &seen.1)
+        let (own, seen);
+        let mut sides: Vec<(&[f32], &[f32])> = Vec::with_capacity(view.parts.len().max(1));
+        let parts: &[Part] = match (keys, &fresh) {
+            (Keys::Own(None), Some((k, v))) => {
+                sides.push((k, v));
+                view.parts
             }
-            (None, _) => return None,
-        };
-        let all = Attend {
-            q: &q,
-            k,
-            v,
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            dim: c,
-            scale: spec.scale as f32,
-            softcap: spec.softcap.map(|cap| cap as f32),
-            window,
-            after,
-            parts: view.parts,
+            (Keys::Across(Seen::Rows(k, v)), _) => {
+                seen = (floats(k)?, floats(v)?);
+                sides.push((&seen.0, &seen.1));
+                view.parts
+            }
+            // Each sequence has rows of its own to look at, whose new ones join them first.
+            (Keys::Own(Some(cache)), Some((k, v))) => {
+                let held = cache.host(view.parts.len().max(1))?;
+                own = joined(held.iter_mut(), (k, v), k_row, &mut sides);
+                &own
+            }
+            (Keys::Each(caches), Some((k, v))) => {
+                let held = caches.iter_mut().map(|cache| cache.host(1)?.first_mut());
+                let held = held.collect::<Option<Vec<_>>>()?;
+                own = joined(held.into_iter(), (k, v), k_row, &mut sides);
+                &own
+            }
+            _ => return None,
         };
         let mut y = vec![0.0; q.len()];
-        match keys {
-            Keys::Own(Some(cache)) => {
-                // Each sequence has rows of its own to look at.
-                let rows = view.parts.len().max(1);
-                let t = m / rows;
-                let sides =
-                    k.chunks_exact((t * k_row).max(1)).zip(v.chunks_exact((t * k_row).max(1)));
-                let queries = q.chunks_exact((t * q_row).max(1));
-                let outs = y.chunks_exact_mut((t * q_row).max(1));
-                for (((held, (k, v)), q), y) in
-                    cache.host(rows)?.iter_mut().zip(sides).zip(queries).zip(outs)
-                {
-                    held.extend(k, v, k_row);
-                    let (k, v) = held.rows();
-                    let keys = k.len() / k_row;
-                    let part = [Part { queries: 0..t, keys: 0..keys, before: keys - t }];
-                    attend(Attend { q, k, v, parts: &part, ..all }, y);
-                }
-            }
-            _ => attend(all, &mut y),
-        }
+        attend(
+            Attend {
+                q: &q,
+                sides: &sides,
+                heads: spec.heads,
+                kv_heads: spec.kv_heads,
+                dim: c,
+                scale: spec.scale as f32,
+                softcap: spec.softcap.map(|cap| cap as f32),
+                window,
+                after,
+                parts,
+            },
+            &mut y,
+        );
         self.out.on_host(&y, m)
     }
+}
+
+/// Lets the new rows of sequences that have equally many join those that are held; gives the parts
+/// of the queries, and fills `sides` with what each looks at.
+fn joined<'a>(
+    held: impl ExactSizeIterator<Item = &'a mut Held>,
+    (k, v): (&[f32], &[f32]),
+    row: usize,
+    sides: &mut Vec<(&'a [f32], &'a [f32])>,
+) -> Vec<Part> {
+    let t = k.len() / row / held.len().max(1);
+    let each = (t * row).max(1);
+    let news = k.chunks_exact(each).zip(v.chunks_exact(each));
+    let part = |(i, (held, (k, v))): (usize, (&'a mut Held, _))| {
+        held.extend(k, v, row);
+        let (k, v) = held.rows();
+        sides.push((k, v));
+        let keys = k.len() / row;
+        Part { queries: i * t..(i + 1) * t, keys: 0..keys, before: keys - t }
+    };
+    held.zip(news).enumerate().map(part).collect()
 }

@@ -93,20 +93,45 @@ impl Angles {
         if rows.windows(2).all(|pair| pair[0] == pair[1]) {
             rows.truncate(1);
         }
-        let (b, t, half) = (rows.len(), places.len(), rope.dims / 2);
-        let room = b * t * half;
+        let places = rows.iter().flat_map(|row| places.iter().map(move |place| (*place, row)));
+        Angles::of(rope, rows.len(), places, device)
+    }
+
+    /// The angles of places that each belong to a sequence of their own, in one row.
+    pub(crate) fn each(
+        rope: &Rope,
+        places: &[usize],
+        lengths: &[usize],
+        device: &Device,
+    ) -> Angles {
+        // One length for all where it changes nothing.
+        let rows: Vec<(Vec<f32>, f32)> =
+            lengths.iter().map(|length| frequencies(rope, *length)).collect();
+        let places = places.iter().copied().zip(rows.iter().cycle());
+        Angles::of(rope, 1, places, device)
+    }
+
+    /// The angles of places, each with the waves of its sequence: those of `b` rows, one row after
+    /// another.
+    fn of<'a>(
+        rope: &Rope,
+        b: usize,
+        places: impl Iterator<Item = (usize, &'a (Vec<f32>, f32))>,
+        device: &Device,
+    ) -> Angles {
+        let half = rope.dims / 2;
+        let room = places.size_hint().0 * half;
         let (mut cos, mut sin) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        for (waves, magnitude) in &rows {
-            for place in places {
-                for wave in waves {
-                    // In f32, as the reference implementations multiply: at far places the
-                    // rounding of this product is part of what the model was trained with.
-                    let angle = *place as f32 * wave;
-                    cos.push(angle.cos() * magnitude);
-                    sin.push(angle.sin() * magnitude);
-                }
+        for (place, (waves, magnitude)) in places {
+            for wave in waves {
+                // In f32, as the reference implementations multiply: at far places the rounding
+                // of this product is part of what the model was trained with.
+                let angle = place as f32 * wave;
+                cos.push(angle.cos() * magnitude);
+                sin.push(angle.sin() * magnitude);
             }
         }
+        let t = cos.len() / (b * half).max(1);
         let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, half]), device);
         Angles { cos: tensor(cos), sin: tensor(sin), dims: rope.dims, pairing: rope.pairing }
     }

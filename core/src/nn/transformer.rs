@@ -7,9 +7,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::attention::Places;
+use super::attention::{Keys, Places};
 use super::block::Block;
-use super::cache::Cache;
+use super::cache::{Cache, LayerCache};
 use super::cross::Memory;
 use super::gpu;
 use super::host::{self, View};
@@ -62,6 +62,9 @@ pub(crate) struct Run<'a> {
     pub real: Option<Vec<usize>>,
     /// Keys and values of the tokens before.
     pub cache: Option<&'a mut Cache>,
+    /// The same of sequences that each have one more token in the one row; where
+    /// [`Transformer::joins`] says so alone, with a length for each.
+    pub each: Vec<&'a mut Cache>,
     /// Lengths of sequences that stand one after another in the one row, without padding and
     /// without seeing each other; where [`Transformer::packs`] says so alone.
     pub packed: Option<&'a [usize]>,
@@ -182,8 +185,10 @@ impl Transformer {
             true => parts(&run, [b, t]),
             false => vec![],
         };
+        let each = !run.each.is_empty();
         let at: Vec<usize> = match run.packed {
             Some(lengths) => lengths.iter().flat_map(|length| 0..*length).collect(),
+            None if each => run.each.iter().map(|cache| cache.len()).collect(),
             None => (start..start + t).collect(),
         };
         let lengths = self.lengths(&run, b, start + t);
@@ -208,7 +213,8 @@ impl Transformer {
             let rope = self.spec.rope(i).map(|rope| {
                 let known = ropes.iter().position(|(j, _)| self.spec.rope(*j) == Some(rope));
                 known.unwrap_or_else(|| {
-                    ropes.push((i, Angles::new(rope, &at, &lengths, &device)));
+                    let new = if each { Angles::each } else { Angles::new };
+                    ropes.push((i, new(rope, &at, &lengths, &device)));
                     ropes.len() - 1
                 })
             });
@@ -230,10 +236,17 @@ impl Transformer {
             if known && on_host(own) && !wanted && !blind {
                 let view = Some(View { span, parts: &parts, memo: on_gpu.then_some(&memo) });
                 let places = Places { angles, view, load, across, ..Places::default() };
-                x = block.forward(x, places, layer);
+                let keys = match each {
+                    true => {
+                        let caches = run.each.iter_mut();
+                        Keys::Each(caches.map(|cache| &mut cache.layers[i]).collect())
+                    }
+                    false => Keys::Own(layer),
+                };
+                x = block.forward(x, places, keys);
                 continue;
             }
-            debug_assert!(run.packed.is_none(), "`packs` said otherwise");
+            debug_assert!(run.packed.is_none() && !each, "`packs` and `joins` said otherwise");
             let keys = match &layer {
                 Some(layer) => layer.places(t),
                 None => (0..t).collect(),
@@ -270,7 +283,7 @@ impl Transformer {
                 load,
                 across,
             };
-            x = block.forward(x, places, layer);
+            x = block.forward(x, places, Keys::Own(layer));
             if let (Some(found), Some((_, place))) =
                 (map.into_inner(), run.maps.iter_mut().find(|(own, _)| *own == i))
             {
@@ -279,6 +292,9 @@ impl Transformer {
         }
         if let Some(cache) = run.cache {
             cache.advance(t);
+        }
+        for cache in run.each {
+            cache.advance(1);
         }
         debug_assert_eq!(x.dims()[..2], [b, t]);
         Some(match &self.norm {
@@ -294,7 +310,7 @@ impl Transformer {
             return vec![longest];
         }
         match &run.kept {
-            _ if run.lengths.len() == b => run.lengths.clone(),
+            _ if !run.each.is_empty() || run.lengths.len() == b => run.lengths.clone(),
             Some(kept) => {
                 let counts = kept.clone().int().sum_dim(1).into_data();
                 counts.iter::<i64>().map(|count| count.max(0) as usize).collect()
@@ -337,6 +353,18 @@ impl Transformer {
         !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
             && self.blocks.iter().all(known)
             && self.spec.layers.iter().all(on_host)
+    }
+
+    /// Whether [`Run::each`] is understood on this device, for sequences with these caches.
+    pub(crate) fn joins<'a>(
+        &self,
+        device: &Device,
+        mut caches: impl Iterator<Item = &'a Cache>,
+    ) -> bool {
+        host::is_host(device)
+            && self.blocks.iter().all(Block::on_host)
+            && self.spec.layers.iter().all(on_host)
+            && caches.all(|cache| cache.layers.iter().all(LayerCache::fits_host))
     }
 
     /// Tokens at the places `at`: `[B, T]` -> `[B, T, D]`
@@ -406,6 +434,9 @@ fn parts(run: &Run<'_>, [b, t]: [usize; 2]) -> Vec<Part> {
         let queries = start..start + if run.beyond { t } else { length };
         Part { queries, keys, before: 0 }
     };
+    if !run.each.is_empty() {
+        return (0..t).map(|token| part(token, 1)).collect();
+    }
     if let Some(lengths) = run.packed {
         let starts = lengths.iter().scan(0, |next, length| {
             let start = *next;

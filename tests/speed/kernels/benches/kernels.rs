@@ -218,8 +218,7 @@ fn between(c: &mut Criterion) {
         group.bench_function(format!("{queries} of {keys}"), |b| {
             let all = Attend {
                 q: &q,
-                k: &k,
-                v: &k,
+                sides: &[(&k, &k)],
                 heads,
                 kv_heads,
                 dim,
