@@ -10,7 +10,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use emberform::nn::Weight;
 use emberform::nn::spec::Scaling;
-use emberform::{Code, Device, Model, Precision};
+use emberform::{CancelToken, Code, Device, Error, Model, Precision};
 use emberform_tests::{
     Recorded, Scratch, devices, difference, golden, open, open_exact, recorded, weight_shapes,
 };
@@ -253,6 +253,11 @@ fn experts_are_counted_as_the_reference_chooses_them() {
     let dense = open_exact(&golden("llama-mqa"), &Device::Cpu);
     let counts = dense.expert_load(&[[1, 2, 3]]).expect("a load");
     assert_eq!(counts, [[0_usize; 0], [0; 0]]);
+    let token = CancelToken::new();
+    assert_eq!(dense.expert_load_with(&[[1, 2, 3]], &token).expect("a load"), counts);
+    token.cancel();
+    let stopped = dense.expert_load_with(&[[1, 2, 3]], &token);
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
 }
 
 #[test]

@@ -279,7 +279,34 @@ typedef struct ember_model_info {
   size_t heads;
   // Whether it reads a source: an encoder-decoder.
   bool reads_source;
+  // Heads that answer tasks: see ember_model_task.
+  size_t tasks;
 } ember_model_info;
+
+// The memory that a model takes, and its sessions would.
+typedef struct ember_memory {
+  // All of it in a line.
+  ember_text description;
+  // Bytes of the weights, as they are stored.
+  size_t weights;
+  // Most tokens that a session can hold.
+  size_t window;
+  // Whether the weights are pages of the files, which other processes share and which are read
+  // when they are used: so it is on the CPU.
+  bool mapped;
+} ember_memory;
+
+// A head that answers a task.
+typedef struct ember_task_info {
+  // What it answers: `words` behind masks (ember_model_fill_mask, _sparse), `classes` of texts
+  // (_classify, _zero_shot, _rerank), classes of `tokens` (_token_classify), `bounds` of answers
+  // (_answer), the `order` of two texts (_follows).
+  ember_text kind;
+  // What it is made of, in a line.
+  ember_text description;
+  // Numbers that come out: classes, or the size of the vocabulary.
+  size_t outputs;
+} ember_task_info;
 
 // A tensor of the model's files.
 typedef struct ember_tensor_info {
@@ -341,9 +368,23 @@ ember_status ember_model_spec(const struct ember_model *model,
                               ember_error *error);
 
 // What the weights take of memory and what sessions will. The text lives as long as `model`.
+// `memory_size` is `sizeof(ember_memory)`.
 ember_status ember_model_memory(const struct ember_model *model,
-                                ember_text *text_out,
+                                struct ember_memory *memory_out,
+                                size_t memory_size,
                                 ember_error *error);
+
+// Bytes that the keys and values of a session with so many tokens take; 0 for an encoder, and for a
+// handle that is none.
+size_t ember_model_cache_bytes(const struct ember_model *model, size_t tokens);
+
+// Head number `index` that answers a task, below `ember_model_info.tasks`; its texts live as long as
+// `model`. `task_size` is `sizeof(ember_task_info)`.
+ember_status ember_model_task(const struct ember_model *model,
+                              size_t index,
+                              struct ember_task_info *task_out,
+                              size_t task_size,
+                              ember_error *error);
 
 // Tensor number `index` of the files, below `ember_model_info.tensors`; what it points to lives
 // as long as `model`.
@@ -359,6 +400,16 @@ ember_status ember_model_prompt(const struct ember_model *model,
                                 size_t index,
                                 ember_text *name_out,
                                 ember_text *prompt_out,
+                                ember_error *error);
+
+// Does once, on a few tokens, what calls do, so that the first call is as fast as those after it: a
+// GPU's driver compiles each kernel when it is first used, which can take seconds. Warm afterwards are
+// prompts and steps of a decoder, and of an encoder embedding and forward passes but for single kernels
+// that depend on the number of tokens; tasks, beams and options of a forward pass may compile more. It
+// lasts as long as the process. On the CPU there is little to gain.
+//
+// Errors: EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+ember_status ember_model_warmup(const struct ember_model *model,
                                 ember_error *error);
 
 // Writes the model as a Hugging Face folder, `folder` ended by a NUL and made where it is missing: the
@@ -523,14 +574,15 @@ void ember_output_free(struct ember_output *output);
 
 // Counts how often each expert of each block is chosen for the tokens of rows, which are given as for
 // ember_model_forward: whether a router keeps its experts evenly busy, and which of them a kind of text
-// needs.
+// needs. `cancel` stops the work from another thread; NULL for none.
 //
 // Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary; EMBER_ERROR_TOO_LONG for a row
-// longer than the window; EMBER_ERROR_DEVICE.
+// longer than the window; EMBER_ERROR_CANCELLED; EMBER_ERROR_DEVICE.
 ember_status ember_model_expert_load(const ember_model *model,
                                      const uint32_t *const *rows,
                                      const size_t *lengths,
                                      size_t count,
+                                     const ember_cancel_token *cancel,
                                      struct ember_expert_load **load_out,
                                      ember_error *error);
 
@@ -801,6 +853,14 @@ typedef struct ember_embed_options {
     { sizeof(ember_embed_options), EMBER_UNSET, NULL, NULL, NULL, (size_t)EMBER_UNSET, \
       (size_t)EMBER_UNSET, (size_t)EMBER_UNSET, NULL, NULL, NULL }
 
+// A row, or a word, near to what was asked for.
+typedef struct ember_neighbor {
+  // The number of the row; of words see ember_words_word.
+  size_t index;
+  // The cosine of the angle to what was asked for, from -1 to 1.
+  float cosine;
+} ember_neighbor;
+
 // Embeds `count` texts, each ended by a NUL, as the model's folder says. Writes [count, width]
 // floats to `out`, width = ember_model_width(model); `out_len` counts floats. A text without a
 // token, as an empty one can be, gives zeros.
@@ -841,6 +901,29 @@ ember_status ember_model_embed_with(const ember_model *model,
                                     size_t *width_out,
                                     size_t *cut_out,
                                     ember_error *error);
+
+// The cosine of the angle between two vectors of `width` floats, from -1 to 1; 0 when one is all
+// zeros.
+ember_status ember_cosine(const float *a,
+                          const float *b,
+                          size_t width,
+                          float *cosine_out,
+                          ember_error *error);
+
+// The rows nearest to `query` by cosine, best first: at most `count` go to `out` and their number to
+// `len_out`. `rows` are [row_count, width], as embeddings come, and `query` is a vector of `query_len`
+// floats, which is the width too. Of equals the first row comes first.
+//
+// Errors: EMBER_ERROR_ARGUMENT for a query of another width, or a width of 0.
+ember_status ember_nearest(const float *query,
+                           size_t query_len,
+                           const float *rows,
+                           size_t row_count,
+                           size_t width,
+                           struct ember_neighbor *out,
+                           size_t count,
+                           size_t *len_out,
+                           ember_error *error);
 
 /* ---- TASKS -----------------------------------------------------------------------------------
  * What an encoder with a head answers: words behind masks, classes, entities, parts of passages,
@@ -1865,6 +1948,8 @@ typedef struct ember_words_info {
   size_t width;
   // Whether a word that is not in the file gets a vector from its pieces.
   bool has_subwords;
+  // The file or folder that was opened.
+  ember_text path;
 } ember_words_info;
 
 // What is chosen about embedding with word vectors.
@@ -1890,14 +1975,6 @@ typedef struct ember_word_options {
 #define EMBER_WORD_OPTIONS_INIT \
     { sizeof(ember_word_options), NULL, EMBER_UNSET, EMBER_UNSET, EMBER_UNSET, \
       (size_t)EMBER_UNSET, (size_t)EMBER_UNSET }
-
-// A word near to what was asked for.
-typedef struct ember_neighbor {
-  // Its number: see ember_words_word.
-  size_t index;
-  // The cosine of the angle to what was asked for, from -1 to 1.
-  float cosine;
-} ember_neighbor;
 
 // Opens word vectors, `path` ended by a NUL: a word2vec `.bin` or `.txt`, a fastText `.bin` or
 // `.vec`, GloVe text, any of them in gzip, or a folder of model2vec or of sentence-transformers'
@@ -1988,7 +2065,7 @@ ember_status ember_words_embed_with(const struct ember_words *words,
 ember_status ember_words_nearest(const struct ember_words *words,
                                  const char *word,
                                  size_t len,
-                                 struct ember_neighbor *out,
+                                 ember_neighbor *out,
                                  size_t count,
                                  size_t *len_out,
                                  ember_error *error);
@@ -1999,7 +2076,7 @@ ember_status ember_words_nearest(const struct ember_words *words,
 ember_status ember_words_nearest_to(const struct ember_words *words,
                                     const float *vector,
                                     size_t width,
-                                    struct ember_neighbor *out,
+                                    ember_neighbor *out,
                                     size_t count,
                                     size_t *len_out,
                                     ember_error *error);
@@ -2012,7 +2089,7 @@ ember_status ember_words_analogy(const struct ember_words *words,
                                  const char *a,
                                  const char *b,
                                  const char *c,
-                                 struct ember_neighbor *out,
+                                 ember_neighbor *out,
                                  size_t count,
                                  size_t *len_out,
                                  ember_error *error);

@@ -7,6 +7,7 @@
 
 #include "emberform.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -522,6 +523,26 @@ class Embeddings {
     const std::vector<float> &values() const { return values_; }
     // Tokens of each text that were beyond the limit and left out.
     const std::vector<std::size_t> &cut() const { return cut_; }
+    // The cosine of the angle between rows `i` and `j`, from -1 to 1; 0 when one is all zeros
+    // or is not there.
+    float cosine(std::size_t i, std::size_t j) const {
+        float cosine = 0;
+        if (i >= size() || j >= size()) return cosine;
+        detail::run([&](ember_error *error) {
+            return ember_cosine((*this)[i].data(), (*this)[j].data(), width_, &cosine, error);
+        });
+        return cosine;
+    }
+    // The rows nearest to a vector of this width by cosine, best first.
+    std::vector<ember_neighbor> nearest(span<const float> query, std::size_t count = 10) const {
+        std::vector<ember_neighbor> found(std::min(count, size()));
+        std::size_t len = 0;
+        detail::run([&](ember_error *error) {
+            return ember_nearest(query.data(), query.size(), values_.data(), size(), width_,
+                                 found.data(), found.size(), &len, error);
+        });
+        return found;
+    }
 
   private:
     std::vector<float> values_;
@@ -1090,6 +1111,13 @@ struct Tensor {
     std::size_t bytes = 0;
 };
 
+// A head that answers a task: `words`, `classes`, `tokens`, `bounds` or `order`, what it is made of,
+// and how many numbers come out.
+struct Task {
+    std::string kind, description;
+    std::size_t outputs = 0;
+};
+
 // What is chosen when a model is opened.
 struct OpenOptions {
     std::string device = "auto";           // `auto`, `cpu`, `gpu:0`, ...
@@ -1131,8 +1159,30 @@ class Model {
     std::string_view description() const { return detail::view(info().description); }
     // The network on one page.
     std::string_view spec() const { return lent(ember_model_spec); }
-    // What the weights take of memory and what sessions will.
-    std::string_view memory() const { return lent(ember_model_memory); }
+    // What the weights take of memory and what sessions will; its text lives as long as the model.
+    ember_memory memory() const {
+        ember_memory memory;
+        detail::run([&](ember_error *error) {
+            return ember_model_memory(handle_.get(), &memory, sizeof memory, error);
+        });
+        return memory;
+    }
+    // Bytes that the keys and values of a session with so many tokens take; 0 for an encoder.
+    std::size_t cache_bytes(std::size_t tokens) const {
+        return ember_model_cache_bytes(handle_.get(), tokens);
+    }
+    // The heads that answer tasks.
+    std::vector<Task> tasks() const {
+        std::vector<Task> tasks(info().tasks);
+        for (std::size_t i = 0; i < tasks.size(); i++) {
+            ember_task_info task;
+            detail::run([&](ember_error *error) {
+                return ember_model_task(handle_.get(), i, &task, sizeof task, error);
+            });
+            tasks[i] = {detail::copy(task.kind), detail::copy(task.description), task.outputs};
+        }
+        return tasks;
+    }
     // The chat template of the files, as they have it.
     std::string_view chat_template() const { return lent(ember_model_chat_template); }
     // The device that the model computes on.
@@ -1188,6 +1238,11 @@ class Model {
         }))
             result.steps.push_back({detail::copy(step.name), step.difference, step.scale});
         return result;
+    }
+
+    // Does once what calls do, so that the first one is as fast as those after it.
+    void warmup() const {
+        detail::run([&](ember_error *error) { return ember_model_warmup(handle_.get(), error); });
     }
 
     // Writes the model as a Hugging Face folder.
@@ -1422,14 +1477,15 @@ class Model {
         return Output(std::move(found), std::move(targets ? targets->lengths : ids.lengths));
     }
     // How often each expert of each block is chosen for the tokens of rows; nothing of a block without
-    // experts.
-    std::vector<std::vector<std::size_t>> expert_load(
-        span<const std::vector<std::uint32_t>> rows) const {
+    // experts. `cancel` must live until the call returns.
+    std::vector<std::vector<std::size_t>> expert_load(span<const std::vector<std::uint32_t>> rows,
+                                                      const CancelToken *cancel = nullptr) const {
         detail::Rows ids(rows);
         detail::Handle<ember_expert_load, ember_expert_load_free> found(
             detail::made<ember_expert_load>([&](auto out, ember_error *error) {
                 return ember_model_expert_load(handle_.get(), ids.data.data(), ids.lengths.data(),
-                                               rows.size(), out, error);
+                                               rows.size(), cancel != nullptr ? cancel->get() : nullptr,
+                                               out, error);
             }));
         std::vector<std::vector<std::size_t>> blocks;
         const std::size_t *counts = nullptr;
@@ -1575,6 +1631,8 @@ class WordVectors {
     // One line: format, name, words, width. It lives as long as the object, as does the format.
     std::string_view description() const { return detail::view(info().description); }
     std::string_view format() const { return detail::view(info().format); }
+    // The file or folder that was opened; it lives as long as the object.
+    std::string_view path() const { return detail::view(info().path); }
 
     std::string word(std::size_t index) const {
         return detail::written<std::string>(

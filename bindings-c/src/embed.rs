@@ -6,13 +6,13 @@ use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use emberform::{EmbedOptions, Progress};
+use emberform::{EmbedOptions, Embeddings, Progress};
 
 use crate::cancel::{self, ember_cancel_token};
 use crate::handle;
 use crate::model::{Opened, ember_model, product, set_size, set_switch};
 use crate::raw::{self, Options};
-use crate::status::{Outcome, ember_error, ember_status};
+use crate::status::{Outcome, call, ember_error, ember_status};
 
 /// Takes how many texts are done, of how many. It is called on the thread of the embedding; it
 /// must not throw.
@@ -46,6 +46,16 @@ pub struct ember_embed_options {
     pub progress: ember_progress_function,
     /// Handed on to `progress`.
     pub progress_user: *mut c_void,
+}
+
+/// A row, or a word, near to what was asked for.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_neighbor {
+    /// The number of the row; of words see ember_words_word.
+    pub index: usize,
+    /// The cosine of the angle to what was asked for, from -1 to 1.
+    pub cosine: f32,
 }
 
 impl Options for ember_embed_options {
@@ -93,6 +103,32 @@ pub(crate) fn progress(call: ember_progress_function, user: *mut c_void) -> Opti
         })
     };
     call.map(tell)
+}
+
+/// Room for `count` neighbors and their number.
+pub(crate) struct Found {
+    out: raw::Buffer<ember_neighbor>,
+    len_out: raw::Out<usize>,
+}
+
+impl Found {
+    pub(crate) fn new(
+        out: *mut ember_neighbor,
+        count: usize,
+        len_out: *mut usize,
+    ) -> Outcome<Found> {
+        let len_out = raw::out("len_out", len_out)?;
+        Ok(Found { out: raw::buffer("out", out, count, count)?, len_out })
+    }
+
+    /// Writes what was found: numbers and cosines.
+    pub(crate) fn set(self, found: impl Iterator<Item = (usize, f32)>) -> Outcome {
+        let found: Vec<ember_neighbor> =
+            found.map(|(index, cosine)| ember_neighbor { index, cosine }).collect();
+        self.out.fill(&found)?;
+        self.len_out.set(found.len());
+        Ok(())
+    }
 }
 
 /// Embeds `count` texts, each ended by a NUL, as the model's folder says. Writes [count, width]
@@ -174,5 +210,48 @@ pub extern "C" fn ember_model_embed_with(
             width_out.set(embeddings.width());
         }
         Ok(())
+    })
+}
+
+/// The cosine of the angle between two vectors of `width` floats, from -1 to 1; 0 when one is all
+/// zeros.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_cosine(
+    a: *const f32,
+    b: *const f32,
+    width: usize,
+    cosine_out: *mut f32,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let (a, b) = (raw::slice("a", a, width)?, raw::slice("b", b, width)?);
+        let out = raw::out("cosine_out", cosine_out)?;
+        out.set(Embeddings::cosine_between(a, b)?);
+        Ok(())
+    })
+}
+
+/// The rows nearest to `query` by cosine, best first: at most `count` go to `out` and their number to
+/// `len_out`. `rows` are [row_count, width], as embeddings come, and `query` is a vector of `query_len`
+/// floats, which is the width too. Of equals the first row comes first.
+///
+/// Errors: EMBER_ERROR_ARGUMENT for a query of another width, or a width of 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_nearest(
+    query: *const f32,
+    query_len: usize,
+    rows: *const f32,
+    row_count: usize,
+    width: usize,
+    out: *mut ember_neighbor,
+    count: usize,
+    len_out: *mut usize,
+    error: *mut ember_error,
+) -> ember_status {
+    call(error, || {
+        let query = raw::slice("query", query, query_len)?;
+        let rows = raw::slice("rows", rows, product("rows", &[row_count, width])?)?;
+        let found = Found::new(out, count, len_out)?;
+        found.set(Embeddings::nearest_among(query, rows, width, count)?.into_iter())
     })
 }

@@ -90,6 +90,37 @@ pub struct ember_model_info {
     pub heads: usize,
     /// Whether it reads a source: an encoder-decoder.
     pub reads_source: bool,
+    /// Heads that answer tasks: see ember_model_task.
+    pub tasks: usize,
+}
+
+/// A head that answers a task.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_task_info {
+    /// What it answers: `words` behind masks (ember_model_fill_mask, _sparse), `classes` of texts
+    /// (_classify, _zero_shot, _rerank), classes of `tokens` (_token_classify), `bounds` of answers
+    /// (_answer), the `order` of two texts (_follows).
+    pub kind: ember_text,
+    /// What it is made of, in a line.
+    pub description: ember_text,
+    /// Numbers that come out: classes, or the size of the vocabulary.
+    pub outputs: usize,
+}
+
+/// The memory that a model takes, and its sessions would.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ember_memory {
+    /// All of it in a line.
+    pub description: ember_text,
+    /// Bytes of the weights, as they are stored.
+    pub weights: usize,
+    /// Most tokens that a session can hold.
+    pub window: usize,
+    /// Whether the weights are pages of the files, which other processes share and which are read
+    /// when they are used: so it is on the CPU.
+    pub mapped: bool,
 }
 
 /// A tensor of the model's files.
@@ -116,6 +147,8 @@ pub(crate) struct Opened {
     path: String,
     spec: OnceLock<String>,
     memory: OnceLock<String>,
+    /// Kind and description of each head.
+    tasks: OnceLock<Vec<(String, String)>>,
 }
 
 impl Object for Opened {
@@ -156,6 +189,7 @@ pub extern "C" fn ember_model_open(
             path: model.path().to_string_lossy().into_owned(),
             spec: OnceLock::new(),
             memory: OnceLock::new(),
+            tasks: OnceLock::new(),
             model,
         };
         handle::give(out, opened)
@@ -204,6 +238,7 @@ pub extern "C" fn ember_model_describe(
             hidden_width: model.spec().width,
             heads: model.spec().attention.heads,
             reads_source: model.seq2seq().is_some(),
+            tasks: model.spec().tasks().len(),
         });
         Ok(())
     })
@@ -239,16 +274,54 @@ pub extern "C" fn ember_model_spec(
 }
 
 /// What the weights take of memory and what sessions will. The text lives as long as `model`.
+/// `memory_size` is `sizeof(ember_memory)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_memory(
     model: *const ember_model,
-    text_out: *mut ember_text,
+    memory_out: *mut ember_memory,
+    memory_size: usize,
     error: *mut ember_error,
 ) -> ember_status {
     handle::with(model, error, |opened: Arc<Opened>| {
-        let out = raw::out("text_out", text_out)?;
-        let text = opened.memory.get_or_init(|| opened.model.memory().to_string());
-        out.set(ember_text::of(text));
+        let out = raw::sized_out("memory_out", memory_out, memory_size)?;
+        let memory = opened.model.memory();
+        out.set(ember_memory {
+            description: ember_text::of(opened.memory.get_or_init(|| memory.to_string())),
+            weights: memory.weights,
+            window: memory.window,
+            mapped: memory.mapped,
+        });
+        Ok(())
+    })
+}
+
+/// Bytes that the keys and values of a session with so many tokens take; 0 for an encoder, and for a
+/// handle that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_cache_bytes(model: *const ember_model, tokens: usize) -> usize {
+    handle::ask(model, 0, |opened: Arc<Opened>| opened.model.memory().cache(tokens))
+}
+
+/// Head number `index` that answers a task, below `ember_model_info.tasks`; its texts live as long as
+/// `model`. `task_size` is `sizeof(ember_task_info)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_task(
+    model: *const ember_model,
+    index: usize,
+    task_out: *mut ember_task_info,
+    task_size: usize,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(model, error, |opened: Arc<Opened>| {
+        let out = raw::sized_out("task_out", task_out, task_size)?;
+        let tasks = opened.model.spec().tasks();
+        let task = at("index", tasks, index)?;
+        let texts = opened.tasks.get_or_init(|| {
+            tasks.iter().map(|task| (task.kind.to_string(), task.to_string())).collect()
+        });
+        let (kind, description) = at("index", texts, index)?;
+        let (kind, description) = (ember_text::of(kind), ember_text::of(description));
+        out.set(ember_task_info { kind, description, outputs: task.outputs });
         Ok(())
     })
 }
@@ -296,6 +369,21 @@ pub extern "C" fn ember_model_prompt(
         prompt_out.set(ember_text::of(prompt));
         Ok(())
     })
+}
+
+/// Does once, on a few tokens, what calls do, so that the first call is as fast as those after it: a
+/// GPU's driver compiles each kernel when it is first used, which can take seconds. Warm afterwards are
+/// prompts and steps of a decoder, and of an encoder embedding and forward passes but for single kernels
+/// that depend on the number of tokens; tasks, beams and options of a forward pass may compile more. It
+/// lasts as long as the process. On the CPU there is little to gain.
+///
+/// Errors: EMBER_ERROR_DEVICE; EMBER_ERROR_NOT_FINITE.
+#[unsafe(no_mangle)]
+pub extern "C" fn ember_model_warmup(
+    model: *const ember_model,
+    error: *mut ember_error,
+) -> ember_status {
+    handle::with(model, error, |opened: Arc<Opened>| Ok(opened.model.warmup()?))
 }
 
 /// Writes the model as a Hugging Face folder, `folder` ended by a NUL and made where it is missing: the

@@ -270,23 +270,25 @@ pub extern "C" fn ember_output_free(output: *mut ember_output) {
 
 /// Counts how often each expert of each block is chosen for the tokens of rows, which are given as for
 /// ember_model_forward: whether a router keeps its experts evenly busy, and which of them a kind of text
-/// needs.
+/// needs. `cancel` stops the work from another thread; NULL for none.
 ///
 /// Errors: EMBER_ERROR_ARGUMENT for an id that is not below the vocabulary; EMBER_ERROR_TOO_LONG for a row
-/// longer than the window; EMBER_ERROR_DEVICE.
+/// longer than the window; EMBER_ERROR_CANCELLED; EMBER_ERROR_DEVICE.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_expert_load(
     model: *const ember_model,
     rows: *const *const u32,
     lengths: *const usize,
     count: usize,
+    cancel: *const ember_cancel_token,
     load_out: *mut *mut ember_expert_load,
     error: *mut ember_error,
 ) -> ember_status {
     handle::with(model, error, |opened: Arc<Opened>| {
         let rows = raw::rows(("rows", rows), ("lengths", lengths), count)?;
         let out = raw::out("load_out", load_out)?;
-        handle::give(out, opened.model.expert_load(&rows)?)
+        let cancel = cancel::optional("cancel", cancel)?.unwrap_or_default();
+        handle::give(out, opened.model.expert_load_with(&rows, &cancel)?)
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use emberform::{Neighbor, WordOptions, WordVectors};
 
+use crate::embed::{Found, ember_neighbor};
 use crate::handle::{self, Object};
 use crate::model::{product, set_size, set_switch};
 use crate::raw::{self, Options};
@@ -32,16 +33,8 @@ pub struct ember_words_info {
     pub width: usize,
     /// Whether a word that is not in the file gets a vector from its pieces.
     pub has_subwords: bool,
-}
-
-/// A word near to what was asked for.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct ember_neighbor {
-    /// Its number: see ember_words_word.
-    pub index: usize,
-    /// The cosine of the angle to what was asked for, from -1 to 1.
-    pub cosine: f32,
+    /// The file or folder that was opened.
+    pub path: ember_text,
 }
 
 /// What is chosen about embedding with word vectors.
@@ -96,6 +89,7 @@ fn convert(given: ember_word_options) -> Outcome<WordOptions> {
 struct Opened {
     words: WordVectors,
     description: String,
+    path: String,
 }
 
 impl Object for Opened {
@@ -104,24 +98,9 @@ impl Object for Opened {
     const ARGUMENT: &'static str = "words";
 }
 
-/// Room for `count` neighbors and their number.
-struct Found {
-    out: raw::Buffer<ember_neighbor>,
-    len_out: raw::Out<usize>,
-}
-
-impl Found {
-    fn new(out: *mut ember_neighbor, count: usize, len_out: *mut usize) -> Outcome<Found> {
-        let len_out = raw::out("len_out", len_out)?;
-        Ok(Found { out: raw::buffer("out", out, count, count)?, len_out })
-    }
-
-    fn set(self, found: Vec<Neighbor>) -> Outcome {
-        let convert = |near: &Neighbor| ember_neighbor { index: near.index, cosine: near.cosine };
-        self.out.fill(&found.iter().map(convert).collect::<Vec<_>>())?;
-        self.len_out.set(found.len());
-        Ok(())
-    }
+/// What is near, as C has it.
+fn near(found: Vec<Neighbor>) -> impl Iterator<Item = (usize, f32)> {
+    found.into_iter().map(|near| (near.index, near.cosine))
 }
 
 /// Opens word vectors, `path` ended by a NUL: a word2vec `.bin` or `.txt`, a fastText `.bin` or
@@ -140,7 +119,8 @@ pub extern "C" fn ember_words_open(
         let path = raw::string("path", path)?;
         let out = raw::out("words_out", words_out)?;
         let words = WordVectors::open(path)?;
-        handle::give(out, Opened { description: words.to_string(), words })
+        let path = words.path().to_string_lossy().into_owned();
+        handle::give(out, Opened { description: words.to_string(), path, words })
     })
 }
 
@@ -172,6 +152,7 @@ pub extern "C" fn ember_words_describe(
             count: opened.words.len(),
             width: opened.words.width(),
             has_subwords: opened.words.has_subwords(),
+            path: ember_text::of(&opened.path),
         });
         Ok(())
     })
@@ -312,7 +293,7 @@ pub extern "C" fn ember_words_nearest(
     handle::with(words, error, |opened: Arc<Opened>| {
         let word = raw::text("word", word, len)?;
         let found = Found::new(out, count, len_out)?;
-        found.set(opened.words.nearest(word, count)?)
+        found.set(near(opened.words.nearest(word, count)?))
     })
 }
 
@@ -332,7 +313,7 @@ pub extern "C" fn ember_words_nearest_to(
     handle::with(words, error, |opened: Arc<Opened>| {
         let vector = raw::slice("vector", vector, width)?;
         let found = Found::new(out, count, len_out)?;
-        found.set(opened.words.nearest_to(vector, count)?)
+        found.set(near(opened.words.nearest_to(vector, count)?))
     })
 }
 
@@ -354,7 +335,7 @@ pub extern "C" fn ember_words_analogy(
     handle::with(words, error, |opened: Arc<Opened>| {
         let (a, b, c) = (raw::string("a", a)?, raw::string("b", b)?, raw::string("c", c)?);
         let found = Found::new(out, count, len_out)?;
-        found.set(opened.words.analogy(a, b, c, count)?)
+        found.set(near(opened.words.analogy(a, b, c, count)?))
     })
 }
 

@@ -243,6 +243,12 @@ impl Spec {
         self.inner.encoder.as_deref().map(Spec::from)
     }
 
+    /// The heads that answer tasks, at most one a kind; none for a decoder.
+    #[getter]
+    fn tasks(&self) -> Vec<Task> {
+        self.inner.tasks().iter().map(|task| Task(task.clone())).collect()
+    }
+
     /// How many numbers a model of this spec has: weights, biases and norms, each once.
     #[getter]
     fn parameters(&self, py: Python<'_>) -> PyResult<u64> {
@@ -260,6 +266,58 @@ impl Spec {
             "<Spec {layers} layers, width {}, {heads} heads, vocabulary {}, window {}>",
             inner.width, inner.vocab, inner.window
         )
+    }
+}
+
+/// What a head answers, as its word.
+pub struct TaskKind(emberform::nn::spec::TaskKind);
+
+impl<'py> IntoPyObject<'py> for TaskKind {
+    type Target = pyo3::types::PyString;
+    type Output = Bound<'py, Self::Target>;
+    type Error = std::convert::Infallible;
+
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_subscript!(
+        type_hint_identifier!("typing", "Literal"),
+        word("words"),
+        word("classes"),
+        word("tokens"),
+        word("bounds"),
+        word("order")
+    );
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        self.0.to_string().into_pyobject(py)
+    }
+}
+
+/// A head that answers a task; `print` it for what it is made of.
+#[pyclass(frozen, eq, module = "emberform")]
+#[derive(PartialEq)]
+pub struct Task(emberform::nn::spec::Task);
+
+#[pymethods]
+impl Task {
+    /// What it answers: "words" behind masks (`fill_mask`, `sparse`), "classes" of texts (`classify`,
+    /// `zero_shot`, `rerank`), classes of "tokens" (`token_classify`), "bounds" of answers
+    /// (`answer`), the "order" of two texts (`follows`).
+    #[getter]
+    fn kind(&self) -> TaskKind {
+        TaskKind(self.0.kind)
+    }
+
+    /// Numbers that come out: classes, or the size of the vocabulary.
+    #[getter]
+    fn outputs(&self) -> usize {
+        self.0.outputs
+    }
+
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Task {}: {}>", self.0.kind, self.0)
     }
 }
 

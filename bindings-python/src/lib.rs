@@ -8,6 +8,7 @@
 
 mod chat;
 mod choice;
+mod embeddings;
 mod error;
 mod generate;
 mod info;
@@ -47,9 +48,11 @@ mod _emberform {
     #[pymodule_export]
     use crate::chat::Chat;
     #[pymodule_export]
+    use crate::embeddings::Embeddings;
+    #[pymodule_export]
     use crate::generate::{Beam, Piece, Session, Stats, Stream, Token};
     #[pymodule_export]
-    use crate::info::{DeviceInfo, Memory, Spec, Step, TensorInfo, Verification};
+    use crate::info::{DeviceInfo, Memory, Spec, Step, Task, TensorInfo, Verification};
     #[pymodule_export]
     use crate::model::{Model, devices, open};
     #[pymodule_export]

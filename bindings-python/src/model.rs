@@ -13,6 +13,7 @@ use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
 use crate::chat::{Chat, Messages, Variables};
 use crate::choice::{EarlyStoppingName, PoolingName, PrecisionName};
+use crate::embeddings::{self, Embeddings};
 use crate::error::{closed, raise};
 use crate::generate::{Beam, Session, Stream, beam_options};
 use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
@@ -151,6 +152,35 @@ impl Model {
         Ok(found.into_iter().map(Beam::from).collect())
     }
 
+    fn embeddings(
+        &self,
+        py: Python<'_>,
+        texts: &Texts,
+        normalize: Option<bool>,
+        prompt: Option<String>,
+        prompt_name: Option<String>,
+        pooling: Option<PoolingName>,
+        max_tokens: Option<Count>,
+        dimensions: Option<Count>,
+        batch_tokens: Option<Count>,
+        progress: Option<Progress>,
+    ) -> PyResult<emberform::Embeddings> {
+        let (model, job) = (self.get(py)?, Job::new(py, max_tokens, batch_tokens, progress)?);
+        let mut options = EmbedOptions::default();
+        options.normalize = normalize;
+        options.prompt = prompt;
+        options.prompt_name = prompt_name;
+        options.pooling = pooling.given(py, "pooling")?;
+        options.dimensions = dimensions.given(py, "dimensions")?;
+        options.max_tokens = job.options.max_tokens;
+        options.batch_tokens = job.options.batch_tokens;
+        options.cancel = job.options.cancel.clone();
+        options.progress = job.options.progress.clone();
+        let given = texts.all();
+        let bytes = given.iter().map(|text| text.len()).sum();
+        job.run(py, self, bytes, || model.embed_with(&given, &options))
+    }
+
     /// A forward pass, and whether it was of a single row.
     fn pass(
         &self,
@@ -220,23 +250,55 @@ impl Model {
         batch_tokens: Option<Count>,
         progress: Option<Progress>,
     ) -> PyResult<Array<f32>> {
-        let (model, job) = (self.get(py)?, Job::new(py, max_tokens, batch_tokens, progress)?);
-        let mut options = EmbedOptions::default();
-        options.normalize = normalize;
-        options.prompt = prompt;
-        options.prompt_name = prompt_name;
-        options.pooling = pooling.given(py, "pooling")?;
-        options.dimensions = dimensions.given(py, "dimensions")?;
-        options.max_tokens = job.options.max_tokens;
-        options.batch_tokens = job.options.batch_tokens;
-        options.cancel = job.options.cancel.clone();
-        options.progress = job.options.progress.clone();
-        let given = texts.all();
-        let bytes = given.iter().map(|text| text.len()).sum();
-        let embeddings = job.run(py, self, bytes, || model.embed_with(&given, &options))?;
-        let (rows, width) = (embeddings.len(), embeddings.width());
-        let shape = if texts.single { vec![width] } else { vec![rows, width] };
-        Ok(Array { values: embeddings.into_vec(), shape })
+        let found = self.embeddings(
+            py,
+            &texts,
+            normalize,
+            prompt,
+            prompt_name,
+            pooling,
+            max_tokens,
+            dimensions,
+            batch_tokens,
+            progress,
+        )?;
+        Ok(embeddings::array(found, texts.single))
+    }
+
+    /// As `embed`, with how many tokens of each text were left out, and with rows that compare and
+    /// search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
+    ///
+    /// Arguments and errors are those of `embed`. One text gives one row.
+    #[pyo3(signature = (
+        texts, *, normalize=None, prompt=None, prompt_name=None, pooling=None, max_tokens=None,
+        dimensions=None, batch_tokens=None, progress=None
+    ))]
+    fn embed_with(
+        &self,
+        py: Python<'_>,
+        texts: Texts,
+        normalize: Option<bool>,
+        prompt: Option<String>,
+        prompt_name: Option<String>,
+        pooling: Option<PoolingName>,
+        max_tokens: Option<Count>,
+        dimensions: Option<Count>,
+        batch_tokens: Option<Count>,
+        progress: Option<Progress>,
+    ) -> PyResult<Embeddings> {
+        let found = self.embeddings(
+            py,
+            &texts,
+            normalize,
+            prompt,
+            prompt_name,
+            pooling,
+            max_tokens,
+            dimensions,
+            batch_tokens,
+            progress,
+        )?;
+        Ok(found.into())
     }
 
     /// The text that the model's chat template makes of messages, up to where the model answers.
@@ -359,10 +421,24 @@ impl Model {
     ///
     /// Raises ValueError for an id beyond the vocabulary, TooLongError, DeviceError.
     fn expert_load(&self, py: Python<'_>, ids: Rows) -> PyResult<Vec<Array<i64>>> {
-        let (model, (rows, _)) = (self.get(py)?, ids.all());
-        let load = py.detach(|| model.expert_load(&rows)).map_err(|error| raise(py, error))?;
+        let (model, (rows, _), cancel) = (self.get(py)?, ids.all(), CancelToken::new());
+        let long = is_long(self.size, rows.iter().map(Vec::len).sum());
+        let load = run(py, long, &cancel, || model.expert_load_with(&rows, &cancel))?;
         let counts = |block: Vec<usize>| block.into_iter().map(|count| count as i64).collect();
         Ok(load.into_iter().map(|block| Array::flat(counts(block))).collect())
+    }
+
+    /// Does once, on a few tokens, what calls do, so that the first call is as fast as those after
+    /// it: a GPU's driver compiles each kernel when it is first used, which can take seconds.
+    ///
+    /// Warm afterwards are prompts and steps of a decoder, and of an encoder `embed` and `forward` but
+    /// for single kernels that depend on the number of tokens; tasks, beams and `forward_with` may
+    /// compile more. It lasts as long as the process. On the CPU there is little to gain.
+    ///
+    /// Raises DeviceError, NotFiniteError.
+    fn warmup(&self, py: Python<'_>) -> PyResult<()> {
+        let model = self.get(py)?;
+        py.detach(|| model.warmup()).map_err(|error| raise(py, error))
     }
 
     /// Compares this model on its device with the same files on the CPU, on a few tokens: the

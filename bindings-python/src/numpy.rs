@@ -1,6 +1,7 @@
 //! Arguments in, arrays out: what the methods take and give, with its types for the stubs.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::inspect::{PyStaticConstant, PyStaticExpr};
@@ -53,7 +54,9 @@ pub struct Buffer {
     shape: Vec<usize>,
     code: String,
     address: usize,
-    /// The vector, whatever its numbers are.
+    /// Whether others look at the numbers too, so that none may write to them.
+    read_only: bool,
+    /// What owns the numbers, whatever they are.
     _values: Box<dyn Any + Send + Sync>,
 }
 
@@ -65,7 +68,7 @@ impl Buffer {
         interface.set_item(intern!(py, "version"), 3)?;
         interface.set_item(intern!(py, "shape"), PyTuple::new(py, &self.shape)?)?;
         interface.set_item(intern!(py, "typestr"), &self.code)?;
-        interface.set_item(intern!(py, "data"), (self.address, false))?;
+        interface.set_item(intern!(py, "data"), (self.address, self.read_only))?;
         Ok(interface)
     }
 }
@@ -94,11 +97,45 @@ impl<'py, T: Number> IntoPyObject<'py> for Array<T> {
     );
 
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let order = if cfg!(target_endian = "big") { '>' } else { '<' };
-        let code = format!("{order}{}", T::CODE);
         let mut values = self.values;
         let address = values.as_mut_ptr() as usize;
-        let buffer = Buffer { shape: self.shape, code, address, _values: Box::new(values) };
+        let (shape, _values) = (self.shape, Box::new(values));
+        let buffer = Buffer { shape, code: code::<T>(), address, read_only: false, _values };
+        as_array(py)?.call1((buffer,))
+    }
+}
+
+/// The code of a number type in the array interface, on this machine.
+fn code<T: Number>() -> String {
+    let order = if cfg!(target_endian = "big") { '>' } else { '<' };
+    format!("{order}{}", T::CODE)
+}
+
+/// Numbers that an object of ours keeps, row-major, on their way to an array that only reads them.
+pub struct View<O> {
+    owner: Arc<O>,
+    address: usize,
+    shape: Vec<usize>,
+}
+
+impl<O> View<O> {
+    /// `values` are the owner's, which has them in one place as long as it lives.
+    pub fn new(owner: Arc<O>, values: &[f32], shape: Vec<usize>) -> Self {
+        View { address: values.as_ptr() as usize, owner, shape }
+    }
+}
+
+impl<'py, O: Send + Sync + 'static> IntoPyObject<'py> for View<O> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    const OUTPUT_TYPE: PyStaticExpr = Array::<f32>::OUTPUT_TYPE;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let View { owner, address, shape } = self;
+        let _values = Box::new(owner);
+        let buffer = Buffer { shape, code: code::<f32>(), address, read_only: true, _values };
         as_array(py)?.call1((buffer,))
     }
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 
 use crate::choice::UnknownName;
+use crate::embeddings::{self, Embeddings};
 use crate::error::raise;
 use crate::numpy::{Array, Count, Given, Texts, Vector};
 
@@ -59,6 +60,26 @@ pub struct WordVectors {
 }
 
 impl WordVectors {
+    fn embeddings(
+        &self,
+        py: Python<'_>,
+        texts: &Texts,
+        unknown: Option<UnknownName>,
+        normalize: Option<bool>,
+        unit_words: bool,
+        exact: bool,
+        max_tokens: Option<Count>,
+        dimensions: Option<Count>,
+    ) -> PyResult<emberform::Embeddings> {
+        let mut options = WordOptions::default().unit_words(unit_words).exact(exact);
+        options.unknown = unknown.given(py, "unknown")?;
+        options.normalize = normalize;
+        options.max_tokens = max_tokens.given(py, "max_tokens")?;
+        options.dimensions = dimensions.given(py, "dimensions")?;
+        let given = texts.all();
+        py.detach(|| self.inner.embed_with(&given, &options)).map_err(|error| raise(py, error))
+    }
+
     fn search(
         &self,
         py: Python<'_>,
@@ -111,17 +132,35 @@ impl WordVectors {
         max_tokens: Option<Count>,
         dimensions: Option<Count>,
     ) -> PyResult<Array<f32>> {
-        let mut options = WordOptions::default().unit_words(unit_words).exact(exact);
-        options.unknown = unknown.given(py, "unknown")?;
-        options.normalize = normalize;
-        options.max_tokens = max_tokens.given(py, "max_tokens")?;
-        options.dimensions = dimensions.given(py, "dimensions")?;
-        let given = texts.all();
-        let found = py.detach(|| self.inner.embed_with(&given, &options));
-        let embeddings = found.map_err(|error| raise(py, error))?;
-        let (rows, width) = (embeddings.len(), embeddings.width());
-        let shape = if texts.single { vec![width] } else { vec![rows, width] };
-        Ok(Array { values: embeddings.into_vec(), shape })
+        let found = self.embeddings(
+            py, &texts, unknown, normalize, unit_words, exact, max_tokens, dimensions,
+        )?;
+        Ok(embeddings::array(found, texts.single))
+    }
+
+    /// As `embed`, with how many words or tokens of each text were left out, and with rows that
+    /// compare and search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
+    ///
+    /// Arguments and errors are those of `embed`. One text gives one row.
+    #[pyo3(signature = (
+        texts, *, unknown=None, normalize=None, unit_words=false, exact=false, max_tokens=None,
+        dimensions=None
+    ))]
+    fn embed_with(
+        &self,
+        py: Python<'_>,
+        texts: Texts,
+        unknown: Option<UnknownName>,
+        normalize: Option<bool>,
+        unit_words: bool,
+        exact: bool,
+        max_tokens: Option<Count>,
+        dimensions: Option<Count>,
+    ) -> PyResult<Embeddings> {
+        let found = self.embeddings(
+            py, &texts, unknown, normalize, unit_words, exact, max_tokens, dimensions,
+        )?;
+        Ok(found.into())
     }
 
     /// The vector of one word exactly as it stands, or of its pieces where the file has such.

@@ -841,9 +841,22 @@ impl Model {
     /// Those of a block sum to all tokens times the experts that a token goes through.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
-    /// than the window, [`Error::Device`] when the device fails.
+    /// As [`expert_load_with`](Self::expert_load_with).
     pub fn expert_load<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Vec<Vec<usize>>> {
+        self.expert_load_with(rows, &CancelToken::new())
+    }
+
+    /// As [`expert_load`](Self::expert_load); `cancel` stops the work from another thread.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an id beyond the vocabulary, [`Error::TooLong`] for a row longer
+    /// than the window, [`Error::Cancelled`] when asked to stop, [`Error::Device`] when the device
+    /// fails.
+    pub fn expert_load_with<R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Vec<usize>>> {
         let load: Vec<Load> = self.inner.spec.layers.iter().map(|_| Load::default()).collect();
         for row in rows.iter().map(AsRef::as_ref) {
             self.check_ids(row)?;
@@ -866,9 +879,10 @@ impl Model {
                         load: Some(&load),
                         ..Run::default()
                     };
+                    let go_on = &mut |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+                    let hidden = self.transformer().run(batch.ids, run, go_on);
                     // What is read back tells of a device that failed.
-                    let hidden = self.transformer().run(batch.ids, run, &mut |_, _| true);
-                    hidden.map_or(Ok(vec![]), |hidden| read(hidden, &self.inner.info))?;
+                    read(hidden.ok_or(Error::Cancelled)?, &self.inner.info)?;
                 }
                 Ok(())
             })?;

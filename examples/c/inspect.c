@@ -27,6 +27,7 @@ int main(int count, char **words) {
     ember_device_info device;
     ember_model_info info;
     ember_tensor_info tensor;
+    ember_memory memory;
     ember_text text;
 
     check(ember_devices_list(&devices, &error), &error);
@@ -50,9 +51,9 @@ int main(int count, char **words) {
         for (size_t d = 0; d < tensor.rank; d++) printf(d ? ", %zu" : "%zu", tensor.shape[d]);
         printf("]  %zu bytes\n", tensor.bytes);
     }
-    check(ember_model_memory(model, &text, &error), &error);
+    check(ember_model_memory(model, &memory, sizeof memory, &error), &error);
     printf("\n%zu tensors; ", info.tensors);
-    say(text, "\n");
+    say(memory.description, "\n");
     check(ember_model_verify(model, &verification, &error), &error);
     check(ember_verification_text(verification, &text, &error), &error);
     say(text, "\n");

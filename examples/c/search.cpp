@@ -27,15 +27,8 @@ int main(int count, char **words) try {
     std::vector<std::string_view> question{count > 2 ? words[2] : "Which models does it open?"};
     emberform::Embeddings query = model.embed(question);
 
-    std::vector<std::pair<double, std::size_t>> found;
-    for (std::size_t i = 0; i < rows.size(); i++) {
-        double dot = 0;  // the cosine: vectors have length 1
-        for (std::size_t d = 0; d < rows.width(); d++) dot += double(rows[i][d]) * query[0][d];
-        found.emplace_back(dot, i);
-    }
-    std::sort(found.rbegin(), found.rend());
-    for (std::size_t i = 0; i < std::min<std::size_t>(3, found.size()); i++)
-        std::printf("%.2f  %s\n\n", found[i].first, std::string(paragraphs[found[i].second]).c_str());
+    for (ember_neighbor near : rows.nearest(query[0], 3))
+        std::printf("%.2f  %s\n\n", near.cosine, std::string(paragraphs[near.index]).c_str());
 } catch (const emberform::Error &error) {
     std::cerr << "emberform: " << error.what() << " (" << error.code() << ")\n";
     return 1;

@@ -344,9 +344,15 @@ static void networks(const char *golden, ember_model *encoder, ember_model *deco
     ember_output_free(NULL), ember_output_free(output), ember_output_free(output);
     ARGUMENT("freed", ember_output_values(output, &array, sizeof array, &error));
 
-    ARGUMENT("4000000000", ember_model_expert_load(decoder, bad_rows, lengths, 2, &load, &error));
-    ARGUMENT("load_out", ember_model_expert_load(decoder, rows, lengths, 2, NULL, &error));
-    must(ember_model_expert_load(decoder, rows, lengths, 2, &load, &error), &error);
+    ARGUMENT("4000000000", ember_model_expert_load(decoder, bad_rows, lengths, 2, NULL, &load, &error));
+    ARGUMENT("load_out", ember_model_expert_load(decoder, rows, lengths, 2, NULL, NULL, &error));
+    must(ember_cancel_token_new(&cancel, &error), &error);
+    ember_cancel_token_cancel(cancel);
+    EXPECT(EMBER_ERROR_CANCELLED, "", ember_model_expert_load(decoder, rows, lengths, 2, cancel, &load, &error));
+    ember_cancel_token_free(cancel);
+    ARGUMENT("cancel", ember_model_expert_load(decoder, rows, lengths, 2, cancel, &load, &error));
+    cancel = NULL;
+    must(ember_model_expert_load(decoder, rows, lengths, 2, NULL, &load, &error), &error);
     ARGUMENT("len_out", ember_expert_load_get(load, 0, &counts, NULL, &error));
     must(ember_expert_load_get(load, 0, &counts, &len, &error), &error);
     check(len == 0, "a block without experts", "");
@@ -516,6 +522,8 @@ int main(int count, char **words) {
     ember_stats stats;
     ember_model_info info;
     ember_tensor_info tensor;
+    ember_task_info task;
+    ember_memory memory;
     ember_device_info device;
     float out[4096];
     size_t len = 77, lengths[2] = {2, 1};
@@ -590,6 +598,27 @@ int main(int count, char **words) {
     ARGUMENT("size", ember_model_describe(encoder, &info, 3, &error));
     must(ember_model_describe(encoder, &info, sizeof info, &error), &error);
     ARGUMENT("index", ember_model_tensor(encoder, info.tensors, &tensor, sizeof tensor, &error));
+    check(info.tasks == 0, "an embedder has no head", "");
+    ARGUMENT("index", ember_model_task(encoder, 0, &task, sizeof task, &error));
+    ARGUMENT("task_out", ember_model_task(encoder, 0, NULL, sizeof task, &error));
+    ARGUMENT("memory_out", ember_model_memory(encoder, NULL, sizeof memory, &error));
+    ARGUMENT("size", ember_model_memory(encoder, &memory, 3, &error));
+    check(ember_model_cache_bytes(NULL, 5) == 0, "no handle, no bytes", "");
+    ARGUMENT("model", ember_model_warmup(NULL, &error));
+
+    /* Rows that are compared and searched. */
+    const float axes[4] = {1, 0, 0, 2};
+    ember_neighbor near[2] = {{77, 0}, {77, 0}};
+    float cosine = 7;
+    size_t near_len = 77;
+    ARGUMENT("`a` is NULL", ember_cosine(NULL, axes, 2, &cosine, &error));
+    ARGUMENT("cosine_out", ember_cosine(axes, axes, 2, NULL, &error));
+    ARGUMENT("`query` has 1", ember_nearest(axes, 1, axes, 2, 2, near, 2, &near_len, &error));
+    ARGUMENT("`width` is 0", ember_nearest(axes, 0, axes, 2, 0, near, 2, &near_len, &error));
+    ARGUMENT("rows", ember_nearest(axes, 2, NULL, 2, 2, near, 2, &near_len, &error));
+    ARGUMENT("len_out", ember_nearest(axes, 2, axes, 2, 2, near, 2, NULL, &error));
+    EXPECT(EMBER_ERROR_MEMORY, "rows", ember_nearest(axes, 2, axes, (size_t)-1, 2, near, 2, &near_len, &error));
+    check(cosine == 7 && near_len == 77 && near[0].index == 77, "nothing is written on failure", "");
     ARGUMENT("index", ember_model_prompt(encoder, (size_t)-1, &text, &text, &error));
     ARGUMENT("text_out", ember_model_spec(encoder, NULL, &error));
     if (!quick) {

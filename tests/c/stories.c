@@ -72,6 +72,29 @@ static void line(const float *values, size_t count) {
 
 static void array(ember_array one) { line(one.data, one.shape[0] * one.shape[1] * one.shape[2] * one.shape[3]); }
 
+/* QUERY COUNT TEXT ... */
+static void nearest_of(const ember_model *model, int count, char **words) {
+    ember_error error;
+    const char *const *texts = (const char *const *)(words + 2);
+    size_t text_count = (size_t)count - 2, wanted = strtoul(words[1], NULL, 10), found;
+    size_t width = ember_model_width(model);
+    float *rows = malloc(text_count * width * sizeof *rows), *query = malloc(width * sizeof *query), cosine;
+    ember_neighbor *near = malloc(wanted * sizeof *near);
+    must(ember_model_embed(model, texts, text_count, rows, text_count * width, &error), &error);
+    must(ember_model_embed(model, (const char *const *)words, 1, query, width, &error), &error);
+    must(ember_nearest(query, width, rows, text_count, width, near, wanted, &found, &error), &error);
+    for (size_t i = 0; i < found; i++) {
+        must(ember_cosine(rows, rows + near[i].index * width, width, &cosine, &error), &error);
+        printf("%zu,", near[i].index);
+        bits(near[i].cosine);
+        bits(cosine);
+        printf("\n");
+    }
+    free(near);
+    free(query);
+    free(rows);
+}
+
 /* IDS TOKENS BEAMS SEQUENCES PENALTY EARLY NGRAM */
 static void beams_of(const ember_model *model, char **words) {
     ember_error error;
@@ -167,7 +190,7 @@ static void experts_of(const ember_model *model, const char *word) {
     const size_t *counts;
     size_t len;
     read_rows(word, &ids);
-    must(ember_model_expert_load(model, ids.rows, ids.lengths, ids.count, &load, &error), &error);
+    must(ember_model_expert_load(model, ids.rows, ids.lengths, ids.count, NULL, &load, &error), &error);
     for (size_t i = 0; must(ember_expert_load_get(load, i, &counts, &len, &error), &error) == EMBER_OK; i++) {
         for (size_t e = 0; e < len; e++) printf("%zu ", counts[e]);
         printf("\n");
@@ -241,6 +264,8 @@ int main(int count, char **words) {
              &error);
         rows(out, texts, width);
         free(out);
+    } else if (strcmp(words[1], "nearest") == 0 && count >= 5) {
+        nearest_of(model, count - 3, words + 3);
     } else if (strcmp(words[1], "task") == 0) {
         ember_token_options options = EMBER_TOKEN_OPTIONS_INIT;
         ember_entities *entities;

@@ -90,6 +90,15 @@ int main(int count, char **words) try {
         emberform::EmbedOptions options;
         if (*words[4] != '\0') options.prompt_name = words[4];
         rows(model.embed(texts, options));
+    } else if (kind == "nearest" && count >= 5) {
+        std::vector<std::string_view> texts(words + 5, words + count), query{words[3]};
+        emberform::Embeddings found = model.embed(texts);
+        for (ember_neighbor one : found.nearest(model.embed(query)[0], std::stoul(words[4]))) {
+            std::printf("%zu,", one.index);
+            bits(one.cosine);
+            bits(found.cosine(0, one.index));
+            std::printf("\n");
+        }
     } else if (kind == "task") {
         std::vector<std::string_view> texts(words + 4, words + count);
         emberform::TokenOptions options;

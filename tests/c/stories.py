@@ -32,12 +32,16 @@ def ids(line: str) -> list[int]:
     return [int(word) for word in line.split()]
 
 
-kinds = ("embed", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
+kinds = ("embed", "nearest", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
 results: dict[str, list] = {kind: [] for kind in kinds}
 for story in stories["embed"]:
     choices = [story.get(name, "") for name in ("precision", "prompt_name")]
     bits = lines("embed", story, *choices, *story["texts"])
     results["embed"].append({"model": story["model"], "bits": bits})
+for story in stories["nearest"]:
+    found = lines("nearest", story, story["query"], story["count"], *story["texts"])
+    near_rows = [[int(line.partition(",")[0]), line.partition(",")[2]] for line in found]
+    results["nearest"].append({"model": story["model"], "rows": near_rows})
 for story in stories["tokenize"]:
     found = [ids(line) for line in lines("tokenize", story, *story["texts"])]
     results["tokenize"].append({"model": story["model"], "ids": found})

@@ -359,6 +359,52 @@ static void tasks(const char *golden) {
     ember_classes_free(all);
 }
 
+/* What a model says of its heads and its memory, and rows that are compared and searched. */
+static void says_of_itself(const char *golden) {
+    ember_error error;
+    ember_model *masks;
+    ember_model_info info;
+    ember_task_info task;
+    ember_memory memory, small;
+    ember_tensor_info tensor;
+    ember_neighbor near[3];
+    size_t len, bytes = 0;
+    float cosine;
+    char path[512];
+    snprintf(path, sizeof path, "%s/bert-mlm", golden);
+    must(ember_model_open(path, NULL, &masks, &error), &error);
+    must(ember_model_describe(masks, &info, sizeof info, &error), &error);
+    check(info.tasks == 1, "one head", "");
+    must(ember_model_task(masks, 0, &task, sizeof task, &error), &error);
+    check(task.kind.len == 5 && memcmp(task.kind.data, "words", 5) == 0, "its kind", "");
+    check(task.outputs == info.vocab && task.description.len > 10, "what it is made of", "");
+    must(ember_model_warmup(masks, &error), &error);
+    ember_model_free(masks);
+
+    must(ember_model_describe(decoder, &info, sizeof info, &error), &error);
+    check(info.tasks == 0, "a decoder has no head for tasks", "");
+    must(ember_model_memory(decoder, &memory, sizeof memory, &error), &error);
+    for (size_t i = 0; i < info.tensors; i++) {
+        must(ember_model_tensor(decoder, i, &tensor, sizeof tensor, &error), &error);
+        bytes += tensor.bytes;
+    }
+    check(memory.weights == bytes && memory.window == info.window && memory.mapped, "memory", "");
+    memset(&small, 7, sizeof small);
+    must(ember_model_memory(decoder, &small, offsetof(ember_memory, window), &error), &error);
+    check(small.weights == bytes && small.window != info.window, "as much as an old caller knows", "");
+    check(ember_model_cache_bytes(encoder, 8) == 0, "an encoder keeps nothing", "");
+    check(ember_model_cache_bytes(decoder, 8) == 8 * ember_model_cache_bytes(decoder, 1), "bytes of tokens", "");
+
+    const float rows[8] = {0, 1, 3, 0, -1, 0, 1, 1}, query[2] = {2, 0};
+    must(ember_nearest(query, 2, rows, 4, 2, near, 3, &len, &error), &error);
+    check(len == 3 && near[0].index == 1 && near[1].index == 3 && near[2].index == 0, "nearest rows", "");
+    check(near[0].cosine == 1 && near[2].cosine == 0, "their cosines", "");
+    must(ember_nearest(query, 2, NULL, 0, 2, near, 3, &len, &error), &error);
+    check(len == 0, "no rows, none near", "");
+    must(ember_cosine(rows, rows + 6, 2, &cosine, &error), &error);
+    check(cosine > 0.70710f && cosine < 0.70711f, "a cosine", "");
+}
+
 /* Word vectors: a word is its own nearest, a mean is a mean, and what is unknown is said. */
 static void vectors_of_words(const char *golden) {
     ember_error error;
@@ -374,6 +420,7 @@ static void vectors_of_words(const char *golden) {
     must(ember_words_open(path, &vectors, &error), &error);
     must(ember_words_describe(vectors, &info, sizeof info, &error), &error);
     check(info.count == 30 && info.width == 17 && !info.has_subwords, "what word vectors are", "");
+    check(info.path.len == strlen(path) && memcmp(info.path.data, path, info.path.len) == 0, "their file", "");
     must(ember_words_vector(vectors, "king", EMBER_NUL, king, 17, &error), &error);
     must(ember_words_index(vectors, "king", EMBER_NUL, &index, &error), &error);
     must(ember_words_nearest_to(vectors, king, 17, near, 6, &found, &error), &error);
@@ -508,6 +555,7 @@ int main(int count, char **words) {
     chats(words[1]);
     tasks(words[1]);
     vectors_of_words(words[1]);
+    says_of_itself(words[1]);
 
     /* Memory stays where it is. */
     rounds(quick ? 5 : 1000, quick ? 2 : 50);

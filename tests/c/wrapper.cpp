@@ -85,7 +85,11 @@ static void describes(const Model &model) {
     }
     check(tensors.size() == info.tensors && parameters == info.parameters && bytes > 0, "tensors");
     check(model.description().find(detail::view(info.family)) == 0, "description");
-    check(!model.spec().empty() && model.memory().find("weights") == 0, "spec and memory");
+    check(!model.spec().empty() && detail::view(model.memory().description).find("weights") == 0,
+          "spec and memory");
+    check(model.memory().weights == bytes && model.memory().mapped && model.memory().window == info.window,
+          "memory by numbers");
+    model.warmup();
     check(model.prompts().size() == info.prompts, "prompts");
     check(model.device().id == "cpu" && model.device().kind == "cpu", "the model's device");
     std::vector<Device> all = devices();
@@ -343,6 +347,18 @@ static void networks(const std::string &golden, const Model &decoder) {
     auto load = open("mixtral").expert_load(sources);
     std::size_t chosen = std::accumulate(load[0].begin(), load[0].end(), std::size_t(0));
     check(!load.empty() && chosen > 0 && chosen % 5 == 0, "expert_load");
+    throws(EMBER_ERROR_CANCELLED, "a cancelled count", [&] { open("mixtral").expert_load(sources, &token); });
+    std::vector<Task> heads = open("bert-mlm").tasks();
+    check(heads.size() == 1 && heads[0].kind == "words" && heads[0].outputs > 0, "heads for tasks");
+    check(decoder.tasks().empty() && decoder.cache_bytes(2) == 2 * decoder.cache_bytes(1), "a decoder's");
+
+    Embeddings axes({0, 1, 3, 0, 1, 1}, 2, {0, 0, 0});
+    std::vector<float> query = {2, 0};
+    std::vector<ember_neighbor> near = axes.nearest(query, 2);
+    check(near.size() == 2 && near[0].index == 1 && near[1].index == 2 && near[0].cosine == 1, "nearest rows");
+    check(axes.nearest(query).size() == 3 && axes.cosine(0, 1) == 0 && axes.cosine(0, 9) == 0, "cosines");
+    query.push_back(1);
+    throws(EMBER_ERROR_ARGUMENT, "a query of another width", [&] { axes.nearest(query); });
 
     Model late = open("task-bert-late");
     const std::vector<std::string_view> texts = {"The cat sat on the mat.", "it is far"};

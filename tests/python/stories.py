@@ -33,7 +33,7 @@ def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
 
 def main(root: Path, out: Path) -> None:
     stories = json.loads((root / "tests" / "stories.json").read_text())
-    kinds = ("embed", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
+    kinds = ("embed", "nearest", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
     results: dict[str, list[object]] = {kind: [] for kind in kinds}
     models: dict[tuple[str, str | None], emberform.Model] = {}
 
@@ -47,6 +47,13 @@ def main(root: Path, out: Path) -> None:
     for story in stories["embed"]:
         vectors = model(story).embed(story["texts"], prompt_name=story.get("prompt_name"))
         results["embed"].append({"model": story["model"], "bits": [bits(row) for row in vectors]})
+    for story in stories["nearest"]:
+        rows_of = model(story).embed_with(story["texts"])
+        near_rows = [
+            [row, bits(np.array([cosine, rows_of.cosine(0, row)], np.float32))]
+            for row, cosine in rows_of.nearest(model(story).embed(story["query"]), story["count"])
+        ]
+        results["nearest"].append({"model": story["model"], "rows": near_rows})
     for story in stories["tokenize"]:
         tokenizer = model(story).tokenizer
         ids = [tokenizer.encode(text).ids.tolist() for text in story["texts"]]

@@ -67,6 +67,41 @@ def test_options(tiny: emberform.Model) -> None:
     assert np.abs(singles - tiny.embed([long, "a text"])).max() < 1e-5
 
 
+def test_rows_compare_and_search(minilm: emberform.Model) -> None:
+    rows = minilm.embed_with([*TEXTS, "one " * 400])
+    assert len(rows) == 4 and rows.width == minilm.width
+    assert np.array_equal(rows.values[:3], minilm.embed(TEXTS))
+    assert rows.cut[:3] == [0, 0, 0] and rows.cut[3] == 402 - minilm.max_tokens
+    for i, j in ((0, 1), (0, 2), (3, 3)):
+        a, b = rows.values[i].astype(float), rows.values[j].astype(float)
+        assert abs(rows.cosine(i, j) - a @ b / np.sqrt((a @ a) * (b @ b))) < 1e-6
+    assert rows.cosine(0, 9) == 0.0
+    query = minilm.embed("a kitten rests")
+    found = rows.nearest(query, 3)
+    wanted = rows.values @ query
+    assert [row for row, _ in found] == np.argsort(-wanted)[:3].tolist()
+    assert np.allclose([cosine for _, cosine in found], np.sort(wanted)[::-1][:3], atol=1e-6)
+    assert len(rows.nearest(query.tolist())) == 4 and rows.nearest(query, 0) == []
+    one = minilm.embed_with(TEXTS[0], normalize=False, dimensions=8)
+    assert len(one) == 1 and one.values.shape == (1, 8)
+    assert repr(one) == "<Embeddings 1 of width 8>"
+    assert len(minilm.embed_with([])) == 0 and minilm.embed_with([]).nearest(query) == []
+    # The rows are lent: they outlive the object, and nobody writes to them.
+    values = one.values
+    wanted = values.copy()
+    del one
+    assert np.array_equal(values, wanted) and not values.flags.writeable
+    with pytest.raises(ValueError, match="`query` has 8 numbers; the rows have 384"):
+        rows.nearest(values[0])
+    with pytest.raises(ValueError, match="`count` is -1"):
+        rows.nearest(query, -1)
+    with pytest.raises(ValueError, match="`max_tokens` is 0"):
+        minilm.embed_with(TEXTS, max_tokens=0)
+    calls: list[tuple[int, int]] = []
+    minilm.embed_with(TEXTS, progress=lambda done, of: calls.append((done, of)))
+    assert calls[-1] == (3, 3)
+
+
 def test_progress(tiny: emberform.Model) -> None:
     heard: list[tuple[int, int]] = []
     texts = [f"text number {i}" for i in range(50)]
@@ -113,6 +148,27 @@ def test_what_a_model_says_of_itself(minilm: emberform.Model) -> None:
     assert verification.steps[0].name == "embed" and "agrees" in str(verification)
     assert any(device.auto for device in emberform.devices())
     assert emberform.build_info()["version"] == emberform.__version__
+
+
+def test_heads_for_tasks() -> None:
+    kinds = {"bert-mlm": "words", "bert-classes": "classes", "bert-tokens-f16": "tokens", "bert-bounds": "bounds"}
+    for name, kind in kinds.items():
+        model = emberform.open(GOLDEN / name, device="cpu")
+        (task,) = model.spec.tasks
+        assert task.kind == kind and task.outputs > 1
+        assert str(task.outputs) in str(task) and repr(task).startswith(f"<Task {kind}: ")
+        assert task == model.spec.tasks[0] and str(task) in str(model.spec)
+    both = [task.kind for task in emberform.open(GOLDEN / "bert-pretraining", device="cpu").spec.tasks]
+    assert sorted(both) == ["order", "words"]
+    assert emberform.open(GOLDEN / "llama-mqa", device="cpu").spec.tasks == []
+
+
+def test_a_warm_model_gives_the_same(tiny: emberform.Model, tiny_decoder: emberform.Model) -> None:
+    wanted, logits = tiny.embed(TEXTS), tiny_decoder.forward([1, 2, 3])
+    tiny.warmup()
+    tiny_decoder.warmup()
+    assert np.array_equal(tiny.embed(TEXTS), wanted)
+    assert np.array_equal(tiny_decoder.forward([1, 2, 3]), logits)
 
 
 def test_a_saved_model_opens_again(tiny: emberform.Model, tmp_path: Path) -> None:

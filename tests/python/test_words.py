@@ -78,6 +78,20 @@ def test_policies_and_errors(tmp_path: Path) -> None:
         emberform.open(WORDS / "model2vec", device="cpu")
 
 
+def test_rows_say_what_was_left_out() -> None:
+    words = emberform.open_words(WORDS / "word2vec.bin")
+    texts = ["king queen", "queen xyzzy plugh", "xyzzy"]
+    rows = words.embed_with(texts, unknown="skip")
+    assert np.array_equal(rows.values, words.embed(texts, unknown="skip"))
+    assert rows.cut == [0, 2, 1] and rows.width == words.width
+    assert rows.nearest(words.vector("queen"), 1)[0][0] == 1
+    king, queen = rows.values[:2] / np.linalg.norm(rows.values[:2], axis=1, keepdims=True)
+    assert abs(rows.cosine(0, 1) - king @ queen) < 1e-6
+    assert rows.cosine(0, 2) == 0.0
+    with pytest.raises(ValueError, match="xyzzy"):
+        words.embed_with(texts, unknown="error")
+
+
 def test_copies_and_words() -> None:
     words = emberform.open_words(WORDS / "word2vec.bin")
     other = pickle.loads(pickle.dumps(words))

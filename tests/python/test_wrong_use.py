@@ -160,6 +160,8 @@ def test_closed() -> None:
     assert model.closed and "closed" in repr(model)
     uses: list[Callable[[], object]] = [
         lambda: model.embed("a"),
+        lambda: model.embed_with("a"),
+        lambda: model.warmup(),
         lambda: model.generate("a"),
         lambda: model.forward([1]),
         lambda: model.session(),

@@ -38,6 +38,19 @@ fn main() -> Result<()> {
         let rows: Vec<String> = vectors.rows().map(bits).collect();
         embed.push(json!({"model": story["model"], "bits": rows}));
     }
+    let mut nearest = vec![];
+    for story in list(&stories["nearest"]) {
+        let model = model(story)?;
+        let texts: Vec<String> = list(&story["texts"]).iter().map(text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let query = model.embed(&[&text(&story["query"])])?.into_vec();
+        let rows = model.embed(&texts)?;
+        let mut found: Vec<Value> = vec![];
+        for (row, cosine) in rows.nearest(&query, count(&story["count"]))? {
+            found.push(json!([row, bits(&[cosine, rows.cosine(0, row)])]));
+        }
+        nearest.push(json!({"model": story["model"], "rows": found}));
+    }
     for story in list(&stories["tokenize"]) {
         let model = model(story)?;
         let tokenizer = model.tokenizer().expect("a tokenizer");
@@ -152,7 +165,8 @@ fn main() -> Result<()> {
         words.push(json!({"model": story["model"], "bits": rows, "nearest": near}));
     }
     let results = json!({
-        "embed": embed, "tokenize": tokenize, "generate": generate, "chat": chats, "task": tasks,
+        "embed": embed, "nearest": nearest, "tokenize": tokenize, "generate": generate, "chat": chats,
+        "task": tasks,
         "beams": beams, "forward": forward, "late": late, "experts": experts, "words": words,
     });
     std::fs::write(out, results.to_string()).expect("the results written");

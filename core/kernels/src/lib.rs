@@ -37,6 +37,7 @@ pub mod ggml;
 mod packed;
 mod panels;
 pub mod pool;
+#[allow(clippy::needless_range_loop, reason = "closures would lose the target features")]
 mod product;
 mod quantized;
 mod simd;

@@ -76,6 +76,19 @@ impl TaskKind {
     }
 }
 
+/// `words`, `classes`, `tokens`, `bounds` or `order`
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TaskKind::Words => "words",
+            TaskKind::Classes => "classes",
+            TaskKind::Tokens => "tokens",
+            TaskKind::Bounds => "bounds",
+            TaskKind::Order => "order",
+        })
+    }
+}
+
 /// `first token -> dense tanh 32 -> 3 classes`
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
