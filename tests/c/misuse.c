@@ -282,7 +282,7 @@ static void networks(const char *golden, ember_model *encoder, ember_model *deco
     ember_forward_options forward = EMBER_FORWARD_OPTIONS_INIT;
     ember_generate_options generate = EMBER_GENERATE_OPTIONS_INIT;
     ember_beam_options beam = EMBER_BEAM_OPTIONS_INIT;
-    ember_cancel_token *cancel = NULL;
+    ember_cancel_token *cancel = NULL, *stop = NULL;
     ember_session *session = NULL, *other = NULL;
     ember_output *output = NULL;
     ember_beams *beams = NULL;
@@ -346,12 +346,11 @@ static void networks(const char *golden, ember_model *encoder, ember_model *deco
 
     ARGUMENT("4000000000", ember_model_expert_load(decoder, bad_rows, lengths, 2, NULL, &load, &error));
     ARGUMENT("load_out", ember_model_expert_load(decoder, rows, lengths, 2, NULL, NULL, &error));
-    must(ember_cancel_token_new(&cancel, &error), &error);
-    ember_cancel_token_cancel(cancel);
-    EXPECT(EMBER_ERROR_CANCELLED, "", ember_model_expert_load(decoder, rows, lengths, 2, cancel, &load, &error));
-    ember_cancel_token_free(cancel);
-    ARGUMENT("cancel", ember_model_expert_load(decoder, rows, lengths, 2, cancel, &load, &error));
-    cancel = NULL;
+    must(ember_cancel_token_new(&stop, &error), &error);
+    ember_cancel_token_cancel(stop);
+    EXPECT(EMBER_ERROR_CANCELLED, "", ember_model_expert_load(decoder, rows, lengths, 2, stop, &load, &error));
+    ember_cancel_token_free(stop);
+    ARGUMENT("cancel", ember_model_expert_load(decoder, rows, lengths, 2, stop, &load, &error));
     must(ember_model_expert_load(decoder, rows, lengths, 2, NULL, &load, &error), &error);
     ARGUMENT("len_out", ember_expert_load_get(load, 0, &counts, NULL, &error));
     must(ember_expert_load_get(load, 0, &counts, &len, &error), &error);

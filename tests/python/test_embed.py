@@ -70,7 +70,7 @@ def test_options(tiny: emberform.Model) -> None:
 def test_rows_compare_and_search(minilm: emberform.Model) -> None:
     rows = minilm.embed_with([*TEXTS, "one " * 400])
     assert len(rows) == 4 and rows.width == minilm.width
-    assert np.array_equal(rows.values[:3], minilm.embed(TEXTS))
+    assert np.abs(rows.values[:3] - minilm.embed(TEXTS)).max() < 1e-5
     assert rows.cut[:3] == [0, 0, 0] and rows.cut[3] == 402 - minilm.max_tokens
     for i, j in ((0, 1), (0, 2), (3, 3)):
         a, b = rows.values[i].astype(float), rows.values[j].astype(float)
