@@ -259,6 +259,46 @@ class DeviceInfo:
         """
 
 @final
+class Embeddings:
+    """
+    Embeddings, one row a text in the order of the texts; from `embed_with()` of a model or of word
+    vectors. `len()` counts rows.
+    """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    def cosine(self, /, i: SupportsIndex, j: SupportsIndex) -> float:
+        """
+        The cosine of the angle between rows `i` and `j`, from -1 to 1; 0 when a row is all zeros or
+        is not there.
+        """
+    @property
+    def cut(self, /) -> list[int]:
+        """
+        Tokens of each text that were left out: those beyond the limit, and of word vectors those
+        that are not known.
+        """
+    def nearest(self, /, query: ArrayLike, count: SupportsIndex = ...) -> list[tuple[int, float]]:
+        """
+        The `count` rows nearest to `query` by cosine, best first, as (row, cosine). Of equals the
+        first row comes first.
+
+        `query`: a vector of D numbers, as `Model.embed` gives for one text.
+
+        Raises ValueError for a query of another width.
+        """
+    @property
+    def values(self, /) -> NDArray[float32]:
+        """
+        All rows: float32 [B, D], C-contiguous. The array only reads them; `.copy()` makes one that
+        can be written to.
+        """
+    @property
+    def width(self, /) -> int:
+        """
+        Numbers in a row (D).
+        """
+
+@final
 class Encoding:
     """
     The tokens of one text or of a pair of texts; every array has one entry a token, [T].
@@ -559,6 +599,13 @@ class Model:
 
         Raises MissingError for a folder that does not say how token vectors are made; else as `embed`.
         """
+    def embed_with(self, /, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str | None = None, prompt_name: str | None = None, pooling: Literal["mean", "cls", "lasttoken", "max", "mean_sqrt_len_tokens", "weightedmean"] | None = None, max_tokens: SupportsIndex | None = None, dimensions: SupportsIndex | None = None, batch_tokens: SupportsIndex | None = None, progress: bool | Callable[[int, int], object] | None = None) -> Embeddings:
+        """
+        As `embed`, with how many tokens of each text were left out, and with rows that compare and
+        search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
+
+        Arguments and errors are those of `embed`. One text gives one row.
+        """
     def expert_load(self, /, ids: Sequence[int] | NDArray[integer[Any]] | Sequence[Sequence[int] | NDArray[integer[Any]]]) -> list[NDArray[int64]]:
         """
         How often each expert of each block was chosen for the tokens of `ids`, which says whether a
@@ -765,6 +812,17 @@ class Model:
         largest difference, and after which step it arose.
 
         Raises as `open`, and DeviceError.
+        """
+    def warmup(self, /) -> None:
+        """
+        Does once, on a few tokens, what calls do, so that the first call is as fast as those after
+        it: a GPU's driver compiles each kernel when it is first used, which can take seconds.
+
+        Warm afterwards are prompts and steps of a decoder, and of an encoder `embed` and `forward` but
+        for single kernels that depend on the number of tokens; tasks, beams and `forward_with` may
+        compile more. It lasts as long as the process. On the CPU there is little to gain.
+
+        Raises DeviceError, NotFiniteError.
         """
     @property
     def width(self, /) -> int:
@@ -1047,6 +1105,11 @@ class Spec:
         How many numbers a model of this spec has: weights, biases and norms, each once.
         """
     @property
+    def tasks(self, /) -> list[Task]:
+        """
+        The heads that answer tasks, at most one a kind; none for a decoder.
+        """
+    @property
     def vocab(self, /) -> int:
         """
         Tokens of the vocabulary (V).
@@ -1171,6 +1234,28 @@ class Stream:
     def tokens_per_second(self, /) -> float:
         """
         Tokens generated a second so far; 0 before the first.
+        """
+
+@final
+class Task:
+    """
+    A head that answers a task; `print` it for what it is made of.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def kind(self, /) -> Literal["words", "classes", "tokens", "bounds", "order"]:
+        """
+        What it answers: "words" behind masks (`fill_mask`, `sparse`), "classes" of texts (`classify`,
+        `zero_shot`, `rerank`), classes of "tokens" (`token_classify`), "bounds" of answers
+        (`answer`), the "order" of two texts (`follows`).
+        """
+    @property
+    def outputs(self, /) -> int:
+        """
+        Numbers that come out: classes, or the size of the vocabulary.
         """
 
 @final
@@ -1444,6 +1529,13 @@ class WordVectors:
 
         Raises ValueError for an option out of range and for an unknown word under "error",
         MissingError for "subwords" in a file without pieces, NotFiniteError.
+        """
+    def embed_with(self, /, texts: str | Iterable[str], *, unknown: Literal["error", "skip", "zero", "subwords"] | None = None, normalize: bool | None = None, unit_words: bool = False, exact: bool = False, max_tokens: SupportsIndex | None = None, dimensions: SupportsIndex | None = None) -> Embeddings:
+        """
+        As `embed`, with how many words or tokens of each text were left out, and with rows that
+        compare and search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
+
+        Arguments and errors are those of `embed`. One text gives one row.
         """
     @property
     def format(self, /) -> str:
