@@ -116,8 +116,8 @@ fn a_sequence_that_ends_leaves_and_another_joins() {
     let lengths = [12, 3, 8, 5];
     let with = |i: usize| options().max_tokens(lengths[i]);
     let mut batch = model.batch().expect("a batch");
-    for i in 0..3 {
-        assert_eq!(batch.add_ids(&prompts[i], &with(i)).expect("a sequence"), i);
+    for (i, prompt) in prompts.iter().take(3).enumerate() {
+        assert_eq!(batch.add_ids(prompt, &with(i)).expect("a sequence"), i);
     }
     let mut found = vec![Vec::new(); 4];
     let mut most = 0;

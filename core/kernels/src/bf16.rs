@@ -283,8 +283,8 @@ fn vectors(
             // SAFETY: pointers to arrays of the width of the loads.
             unsafe {
                 let w: [__m512bh; 2] = [
-                    std::mem::transmute(_mm512_loadu_si512(line.as_ptr().cast())),
-                    std::mem::transmute(_mm512_loadu_si512(line[16..].as_ptr().cast())),
+                    line.as_ptr().cast::<__m512bh>().read_unaligned(),
+                    line[16..].as_ptr().cast::<__m512bh>().read_unaligned(),
                 ];
                 for m in 0..M {
                     let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(rows[m][t]));

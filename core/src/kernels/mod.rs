@@ -1,6 +1,6 @@
 //! The operations that the tensor library lacks: products with weights that stay packed.
 //!
-//! One backend extension, [`PackedOps`], with one implementation per backend: [`flex`] calls the
+//! One backend extension, [`PackedOps`], with one implementation per backend: `flex` calls the
 //! SIMD code of [`cpu`], a crate of its own that compiles alone, [`gpu`] holds the kernels for Vulkan, Metal, DX12 and WebGPU. The
 //! reference of both is [`crate::quant::ggml::dequantize`] followed by a plain product, and their
 //! tests compare with it. The one caller is [`crate::quant::weights::Packed`].

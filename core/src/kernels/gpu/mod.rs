@@ -1,7 +1,7 @@
 //! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
 //!
-//! [`decode`] unpacks weights in registers, [`matmul`] multiplies, [`rows`] looks rows up; [`between`]
-//! and [`attend`] are what stands between the products, called by `nn/gpu.rs`. Kernels
+//! `decode` unpacks weights in registers, `matmul` multiplies, `rows` looks rows up; `between`
+//! and `attend` are what stands between the products, called by `nn/gpu.rs`. Kernels
 //! use 32-bit integers and floats alone and no subgroups, so that they compile to plain WGSL.
 
 pub(crate) mod attend;
