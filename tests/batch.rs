@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use emberform::{Batch, Device, Error, FinishReason, GenerateOptions, Model, Piece, Token};
-use emberform_tests::{golden, model, open, open_exact, software_gpu};
+use emberform_tests::{Scratch, golden, model, open, open_exact, software_gpu};
+use serde_json::Value;
 
 fn options() -> GenerateOptions {
     GenerateOptions::default().max_tokens(12).ignore_eos(true).logprobs(4).greedy()
@@ -283,6 +284,82 @@ fn a_prefill_is_cancelled() {
     assert_eq!(batch.finish_reason(1), Some(FinishReason::Cancelled));
 }
 
+/// A copy of `mixtral` whose vector of one token is no number.
+fn broken(token: u32) -> Scratch {
+    let (folder, name) = (Scratch::new().expect("a folder"), "model.safetensors");
+    let from = golden("mixtral");
+    let config = folder.path().join("config.json");
+    std::fs::copy(from.join("config.json"), config).expect("a copy");
+    let mut bytes = std::fs::read(from.join(name)).expect("weights");
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).expect("a header");
+    let table = &header["model.embed_tokens.weight"];
+    let number = |value: &Value| value.as_u64().expect("a number") as usize;
+    let row = 4 * number(&table["shape"][1]);
+    let at = start + number(&table["data_offsets"][0]) + row * token as usize;
+    for value in bytes[at..at + row].as_chunks_mut::<4>().0 {
+        *value = f32::NAN.to_le_bytes();
+    }
+    std::fs::write(folder.path().join(name), bytes).expect("weights");
+    folder
+}
+
+#[test]
+fn what_goes_wrong_with_one_leaves_the_others() {
+    let whole = open(&golden("mixtral"), &Device::Cpu);
+    let prompts: Vec<Vec<u32>> = (0..3).map(|i| ids(&whole, 3 + i, i)).collect();
+    // Something that the second one says, but not first; the others may not.
+    let drawn = options().temperature(1.5).seed(2);
+    let said: Vec<u32> = alone(&whole, &prompts[1], &drawn).iter().map(|token| token.id).collect();
+    let new =
+        |at: &usize| !prompts.concat().contains(&said[*at]) && !said[..*at].contains(&said[*at]);
+    let at = (1..said.len() - 1).find(new).expect("a new token");
+    let token = said[at];
+    let with = |i: usize| if i == 1 { drawn.clone() } else { drawn.clone().suppress([token]) };
+    let folder = broken(token);
+    let model = open(folder.path(), &Device::Cpu);
+    let mut batch = model.batch().expect("a batch");
+    for (i, prompt) in prompts.iter().enumerate() {
+        batch.add_ids(prompt, &with(i)).expect("a sequence");
+    }
+    // And one that cannot be read at all.
+    assert_eq!(batch.add_ids(&[token], &drawn).expect("a sequence"), 3);
+    let (mut found, mut errors) = (vec![Vec::new(); 4], vec![]);
+    for (sequence, piece) in &mut batch {
+        match piece {
+            Ok(piece) => found[sequence].extend(piece.token),
+            Err(error) => errors.push((sequence, error)),
+        }
+    }
+    let broke = |i: usize| matches!(errors[i], (_, Error::NotFinite { what: "logits" }));
+    assert!(errors.len() == 2 && broke(0) && broke(1), "{errors:?}");
+    assert_eq!((errors[0].0, errors[1].0), (3, 1));
+    for i in [0, 2] {
+        same(&found[i], &alone(&model, &prompts[i], &with(i)), &format!("sequence {i}"));
+        assert_eq!(batch.finish_reason(i), Some(FinishReason::Length));
+    }
+    assert_eq!((found[1].len(), found[3].len()), (at + 1, 0));
+    assert_eq!((batch.finish_reason(1), batch.finish_reason(3)), (None, None));
+    assert_eq!((batch.running(), batch.cache_bytes()), (0, 0));
+}
+
+#[test]
+fn tokens_ahead_are_those_of_prompts_then_one_each() {
+    let model = open(&golden("qwen2-tied"), &Device::Cpu);
+    let mut batch = model.batch().expect("a batch");
+    assert_eq!(batch.tokens_ahead(), 0);
+    for (i, length) in [5, 7].into_iter().enumerate() {
+        batch.add_ids(&ids(&model, length, i), &options()).expect("a sequence");
+    }
+    let mut ahead = vec![];
+    for _ in 0..4 {
+        ahead.push(batch.tokens_ahead());
+        batch.next().expect("a piece").1.expect("a token");
+    }
+    // Both prompts, the second one, a step, and the piece of it that is ready.
+    assert_eq!(ahead, [12, 8, 2, 0]);
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let model = open(&model("gemma3-270m-q4_k_m.gguf"), &Device::Cpu);
@@ -299,8 +376,12 @@ fn what_is_wrong_is_named() {
     let result = model.generate_all(&["a"], &wrong);
     assert!(matches!(result, Err(Error::Argument { argument: "top_p", .. })), "{result:?}");
     let mut batch = model.batch().expect("a batch");
-    assert!(matches!(batch.add_ids(&[], &options()), Err(Error::Argument { .. })));
-    assert!(matches!(batch.add_ids(&[u32::MAX], &options()), Err(Error::Argument { .. })));
+    for wrong in [&[][..], &[u32::MAX]] {
+        let result = batch.add_ids(wrong, &options());
+        assert!(matches!(result, Err(Error::Argument { argument: "ids", .. })), "{result:?}");
+    }
+    let result = batch.add(&long, &options());
+    assert!(matches!(result, Err(Error::TooLong { .. })), "{result:?}");
     assert_eq!((batch.running(), batch.add("a", &options()).expect("a sequence")), (0, 0));
     let encoder = open(Path::new(&emberform_tests::model("minilm")), &Device::Cpu);
     assert!(matches!(encoder.batch(), Err(Error::Missing { call: "batch", .. })));

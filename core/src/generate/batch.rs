@@ -126,7 +126,11 @@ impl Batch {
     /// # Errors
     /// As [`add`](Self::add), and [`Error::Argument`] for no ids or one beyond the vocabulary.
     pub fn add_ids(&mut self, ids: &[u32], options: &GenerateOptions) -> Result<usize> {
-        self.join_in(ids.to_vec(), options)
+        self.join_in(ids.to_vec(), options).map_err(|error| match error {
+            // Said of a prompt; here it is ids.
+            Error::Argument { argument: "prompt", problem } => Error::argument("ids", problem),
+            other => other,
+        })
     }
 
     fn join_in(&mut self, ids: Vec<u32>, options: &GenerateOptions) -> Result<usize> {
@@ -153,6 +157,16 @@ impl Batch {
     /// Sequences that have not ended.
     pub fn running(&self) -> usize {
         self.rows.iter().filter(|row| row.session.is_some()).count()
+    }
+
+    /// How many tokens may have to be read before the next piece: none where one is ready, else those
+    /// of the prompts that were not read yet, and one of each other running sequence.
+    pub fn tokens_ahead(&self) -> usize {
+        if !self.ready.is_empty() {
+            return 0;
+        }
+        let running = self.rows.iter().filter(|row| row.session.is_some());
+        running.map(|row| row.generation.unread().max(1)).sum()
     }
 
     /// The numbers of the sequences that were not removed, ended or not, in order.

@@ -632,6 +632,11 @@ impl Generation {
         !self.started
     }
 
+    /// Tokens of the prompt that were not read yet.
+    pub(super) fn unread(&self) -> usize {
+        self.prompt.len()
+    }
+
     /// Whether it ended or failed.
     pub(super) fn is_over(&self) -> bool {
         self.finish.is_some() || self.failed
