@@ -198,6 +198,29 @@ pub struct ember_stats {
     pub tokens_per_second: f64,
 }
 
+impl ember_stats {
+    pub(crate) fn of(finish: Option<emberform::FinishReason>, stats: Stats) -> ember_stats {
+        let finish_reason = match finish.map(emberform::FinishReason::as_str) {
+            None => std::ptr::null(),
+            Some("length") => c"length".as_ptr(),
+            Some("stop") => c"stop".as_ptr(),
+            Some("stop_string") => c"stop_string".as_ptr(),
+            Some("window") => c"window".as_ptr(),
+            Some("cancelled") => c"cancelled".as_ptr(),
+            Some(_) => c"other".as_ptr(),
+        };
+        ember_stats {
+            finish_reason,
+            prompt_tokens: stats.prompt_tokens,
+            tokens: stats.tokens,
+            prefill_seconds: stats.prefill.as_secs_f64(),
+            decode_seconds: stats.decode.as_secs_f64(),
+            prefill_per_second: stats.prefill_per_second(),
+            tokens_per_second: stats.tokens_per_second(),
+        }
+    }
+}
+
 /// Where the pieces come from.
 pub(crate) enum Source {
     /// A sequence of its own.
@@ -228,27 +251,49 @@ impl Source {
     }
 }
 
-/// A source with what a caller may borrow from the last piece.
-struct State {
-    source: Source,
+/// The last piece, which a caller may borrow from.
+#[derive(Default)]
+pub(crate) struct Last {
     piece: Option<Piece>,
     top: Vec<ember_logprob>,
+}
+
+impl Last {
+    /// Lets go of it.
+    pub(crate) fn clear(&mut self) {
+        self.top.clear();
+        self.piece = None;
+    }
+
+    /// Keeps the next one; its text.
+    pub(crate) fn keep(&mut self, piece: Piece) -> ember_text {
+        self.clear();
+        if let Some(token) = &piece.token {
+            self.top.extend(token.top.iter().map(|&(id, logprob)| ember_logprob { id, logprob }));
+        }
+        ember_text::of(&self.piece.insert(piece).text)
+    }
+
+    /// The token behind it.
+    pub(crate) fn token(&self) -> Option<ember_token> {
+        let token = self.piece.as_ref()?.token.as_ref()?;
+        let (top, top_len) = (self.top.as_ptr(), self.top.len());
+        Some(ember_token { id: token.id, logprob: token.logprob, top, top_len })
+    }
+}
+
+/// A source with what a caller may borrow.
+struct State {
+    source: Source,
+    last: Last,
     text: String,
 }
 
 impl State {
     /// The text of the next piece, or nothing at the end.
     fn next(&mut self) -> Outcome<Option<ember_text>> {
-        self.top.clear();
-        self.piece = None;
-        let Some(piece) = self.source.next()? else {
-            return Ok(None);
-        };
-        if let Some(token) = &piece.token {
-            self.top.extend(token.top.iter().map(|&(id, logprob)| ember_logprob { id, logprob }));
-        }
-        let piece = self.piece.insert(piece);
-        Ok(Some(ember_text::of(&piece.text)))
+        self.last.clear();
+        Ok(self.source.next()?.map(|piece| self.last.keep(piece)))
     }
 }
 
@@ -286,7 +331,7 @@ pub(crate) fn give(
     source: Source,
     cancel: CancelToken,
 ) -> Outcome {
-    let state = State { source, piece: None, top: Vec::new(), text: String::new() };
+    let state = State { source, last: Last::default(), text: String::new() };
     handle::give(out, Stream { state: Mutex::new(state), cancel })
 }
 
@@ -350,11 +395,10 @@ pub extern "C" fn ember_stream_token(
     handle::with(stream, error, |stream: Arc<Stream>| {
         let state = stream.lock()?;
         let out = raw::sized_out("token_out", token_out, token_size)?;
-        let Some(token) = state.piece.as_ref().and_then(|piece| piece.token.as_ref()) else {
+        let Some(token) = state.last.token() else {
             return Ok(EMBER_DONE);
         };
-        let (top, top_len) = (state.top.as_ptr(), state.top.len());
-        out.set(ember_token { id: token.id, logprob: token.logprob, top, top_len });
+        out.set(token);
         Ok(EMBER_OK)
     })
 }
@@ -371,10 +415,12 @@ pub extern "C" fn ember_stream_text(
     handle::with(stream, error, |stream: Arc<Stream>| {
         let mut state = stream.lock()?;
         let out = raw::out("text_out", text_out)?;
+        let state = &mut *state;
         state.text.clear();
         while state.next()?.is_some() {
-            let piece = state.piece.take().map(|piece| piece.text).unwrap_or_default();
-            state.text.push_str(&piece);
+            if let Some(piece) = &state.last.piece {
+                state.text.push_str(&piece.text);
+            }
         }
         out.set(ember_text::of(&state.text));
         Ok(())
@@ -420,24 +466,7 @@ pub extern "C" fn ember_stream_stats(
         let state = stream.lock()?;
         let out = raw::sized_out("stats_out", stats_out, stats_size)?;
         let (finish, stats) = state.source.stats();
-        let finish_reason = match finish.map(emberform::FinishReason::as_str) {
-            None => std::ptr::null(),
-            Some("length") => c"length".as_ptr(),
-            Some("stop") => c"stop".as_ptr(),
-            Some("stop_string") => c"stop_string".as_ptr(),
-            Some("window") => c"window".as_ptr(),
-            Some("cancelled") => c"cancelled".as_ptr(),
-            Some(_) => c"other".as_ptr(),
-        };
-        out.set(ember_stats {
-            finish_reason,
-            prompt_tokens: stats.prompt_tokens,
-            tokens: stats.tokens,
-            prefill_seconds: stats.prefill.as_secs_f64(),
-            decode_seconds: stats.decode.as_secs_f64(),
-            prefill_per_second: stats.prefill_per_second(),
-            tokens_per_second: stats.tokens_per_second(),
-        });
+        out.set(ember_stats::of(finish, stats));
         Ok(())
     })
 }
