@@ -1692,6 +1692,120 @@ ember_status ember_session_generate(struct ember_session *session,
 // Stops what the session does, until it is reset. May be called from any thread at any time.
 void ember_session_cancel(const struct ember_session *session);
 
+/* ---- SEVERAL SEQUENCES AT ONCE ---------------------------------------------------------------
+ * A token of all living sequences is one forward pass on the CPU, which reads each weight once for
+ * all. Each has its own prompt, options, draws and end, and its tokens are those that it has alone,
+ * except where two logits are as good as equal. Those that have ended leave the pass; more may be
+ * added at any time. On a GPU, for encoder-decoders and for some kinds of attention (ALiBi, learned
+ * distances, sinks, latent vectors, chunks) the sequences have their steps one after the other, with
+ * the same result.
+ */
+// Sequences that are decoded together. One thread at a time, but for cancelling.
+typedef struct ember_batch ember_batch;
+
+// Continues `count` texts, each as ember_model_generate would; text i has the number i. It is
+// `lengths[i]` bytes long; `lengths` may be NULL when each is ended by a NUL. `options`, which may be
+// NULL, hold for each. The batch keeps the model alive.
+//
+// Errors: EMBER_ERROR_ARGUMENT for no texts, for one that does not fit the window or has no token,
+// whose number the message tells, and for an option out of range; EMBER_ERROR_MISSING without a
+// tokenizer or for an encoder.
+ember_status ember_model_generate_all(const ember_model *model,
+                                      const char *const *prompts,
+                                      const size_t *lengths,
+                                      size_t count,
+                                      const ember_generate_options *options,
+                                      struct ember_batch **batch_out,
+                                      ember_error *error);
+
+// A batch without sequences, which keeps the model alive: each may have options of its own and may
+// begin while others run.
+//
+// Errors: EMBER_ERROR_MISSING for an encoder, which generates nothing.
+ember_status ember_model_batch(const ember_model *model,
+                               struct ember_batch **batch_out,
+                               ember_error *error);
+
+// Adds a text of `len` bytes, or up to its NUL with EMBER_NUL, to be continued, or the source of an
+// encoder-decoder. `options` may be NULL. Its number, counted from 0 over all that were ever added,
+// goes to `sequence_out`. It is read when the next piece is asked for.
+//
+// Errors: as ember_model_generate; the batch is as before then.
+ember_status ember_batch_add(struct ember_batch *batch,
+                             const char *prompt,
+                             size_t len,
+                             const ember_generate_options *options,
+                             size_t *sequence_out,
+                             ember_error *error);
+
+// As ember_batch_add, for `count` token ids.
+//
+// Errors: as ember_batch_add, and EMBER_ERROR_ARGUMENT for no ids or one that is not below the
+// vocabulary.
+ember_status ember_batch_add_ids(struct ember_batch *batch,
+                                 const uint32_t *ids,
+                                 size_t count,
+                                 const ember_generate_options *options,
+                                 size_t *sequence_out,
+                                 ember_error *error);
+
+// The next piece, and the number of its sequence: whole characters, empty while a character or a
+// possible stop text is not complete. It lives until the next call of this function. EMBER_DONE when
+// all sequences have ended, until more are added; then nothing is written.
+//
+// Errors: EMBER_ERROR_DEVICE, EMBER_ERROR_NOT_FINITE, of the sequence whose number is written: it has
+// no more pieces then, and the others go on with the next call. EMBER_ERROR_ARGUMENT, with nothing
+// written, when the batch is in use by another thread.
+ember_status ember_batch_next(struct ember_batch *batch,
+                              size_t *sequence_out,
+                              ember_text *piece_out,
+                              ember_error *error);
+
+// The token behind the last piece; EMBER_DONE when there is none, as before the first piece and for
+// text that the end of a sequence released. `top` lives until the next call of ember_batch_next.
+// `token_size` is `sizeof(ember_token)`.
+ember_status ember_batch_token(struct ember_batch *batch,
+                               ember_token *token_out,
+                               size_t token_size,
+                               ember_error *error);
+
+// Counts and times of a sequence so far, and why it ended, once its last piece was given. The time of
+// a step of several counts for each of them. EMBER_DONE where there is none of this number.
+// `stats_size` is `sizeof(ember_stats)`.
+ember_status ember_batch_stats(struct ember_batch *batch,
+                               size_t sequence,
+                               ember_stats *stats_out,
+                               size_t stats_size,
+                               ember_error *error);
+
+// Sequences that have not ended.
+ember_status ember_batch_running(struct ember_batch *batch, size_t *count_out, ember_error *error);
+
+// Bytes that keys and values of all sequences take.
+ember_status ember_batch_cache_bytes(struct ember_batch *batch,
+                                     size_t *bytes_out,
+                                     ember_error *error);
+
+// Ends a sequence, if it has not ended, and forgets what is known of it, its pieces that were not
+// taken included. EMBER_DONE where there is none of this number. A batch that lives long remembers the
+// end of each sequence until then.
+ember_status ember_batch_remove(struct ember_batch *batch,
+                                size_t sequence,
+                                ember_error *error);
+
+// Stops all sequences, also while a prompt is read, and those that are added later; they end as
+// `cancelled`. May be called from any thread at any time, also while another is inside
+// ember_batch_next.
+void ember_batch_cancel(const struct ember_batch *batch);
+
+// As ember_batch_cancel, for one sequence: before its next step, or while its prompt is read. Nothing
+// happens where there is none of this number.
+void ember_batch_cancel_one(const struct ember_batch *batch,
+                            size_t sequence);
+
+// Frees the batch; what is not generated yet will not be.
+void ember_batch_free(struct ember_batch *batch);
+
 /* ---- BEAM SEARCH -----------------------------------------------------------------------------
  * The likeliest rows of tokens, some at a time, instead of the likeliest token.
  */

@@ -63,12 +63,15 @@ class span {
 // What every failing call throws: the sentence, and the status as a number.
 class Error : public std::runtime_error {
   public:
-    explicit Error(const ember_error &error)
-        : std::runtime_error(error.message), code_(error.status) {}
+    explicit Error(const ember_error &error, std::optional<std::size_t> sequence = std::nullopt)
+        : std::runtime_error(error.message), code_(error.status), sequence_(sequence) {}
     ember_status code() const noexcept { return code_; }
+    // The number of the sequence of a Batch that it happened to.
+    std::optional<std::size_t> sequence() const noexcept { return sequence_; }
 
   private:
     ember_status code_;
+    std::optional<std::size_t> sequence_;
 };
 
 namespace detail {
@@ -395,6 +398,17 @@ struct Token {
     std::vector<std::pair<std::uint32_t, float>> top;
 };
 
+namespace detail {
+
+inline Token token(const ember_token &found) {
+    Token token{found.id, found.logprob, {}};
+    for (std::size_t i = 0; i < found.top_len; i++)
+        token.top.emplace_back(found.top[i].id, found.top[i].logprob);
+    return token;
+}
+
+}  // namespace detail
+
 // Text as it is generated: `for (std::string_view piece : stream)`. A piece lives until the next.
 class Stream {
   public:
@@ -417,10 +431,7 @@ class Stream {
                 return ember_stream_token(handle_.get(), &found, sizeof found, error);
             }))
             return std::nullopt;
-        Token token{found.id, found.logprob, {}};
-        for (std::size_t i = 0; i < found.top_len; i++)
-            token.top.emplace_back(found.top[i].id, found.top[i].logprob);
-        return token;
+        return detail::token(found);
     }
 
     // All text that is still to come.
@@ -473,6 +484,100 @@ class Stream {
 
   private:
     detail::Handle<ember_stream, ember_stream_free> handle_;
+};
+
+// Sequences that are decoded together: `while (auto next = batch.next())`. A token of all is one
+// forward pass on the CPU; each gives the tokens that it gives alone. They are numbered from 0 in the
+// order in which they were added.
+class Batch {
+  public:
+    explicit Batch(ember_batch *handle) : handle_(handle) {}
+
+    // Adds a text to continue, or a source to answer; gives its number.
+    std::size_t add(std::string_view prompt, const GenerateOptions &options = {}) {
+        detail::Generate given(options);
+        std::size_t sequence = 0;
+        detail::run([&](ember_error *error) {
+            return ember_batch_add(handle_.get(), detail::begin(prompt), prompt.size(), &given.to,
+                                   &sequence, error);
+        });
+        return sequence;
+    }
+    std::size_t add_ids(span<const std::uint32_t> ids, const GenerateOptions &options = {}) {
+        detail::Generate given(options);
+        std::size_t sequence = 0;
+        detail::run([&](ember_error *error) {
+            return ember_batch_add_ids(handle_.get(), ids.data(), ids.size(), &given.to, &sequence,
+                                       error);
+        });
+        return sequence;
+    }
+
+    // The number of a sequence and its next piece, which lives until the next one; nothing when all have
+    // ended. What goes wrong with a sequence is thrown, with its number; the others go on with the next
+    // call.
+    std::optional<std::pair<std::size_t, std::string_view>> next() {
+        const std::size_t none = static_cast<std::size_t>(-1);
+        std::size_t sequence = none;
+        ember_text piece;
+        ember_error error;
+        ember_status status = ember_batch_next(handle_.get(), &sequence, &piece, &error);
+        if (status >= EMBER_ERROR_ARGUMENT)
+            throw sequence == none ? Error(error) : Error(error, sequence);
+        if (status == EMBER_DONE) return std::nullopt;
+        return std::pair(sequence, detail::view(piece));
+    }
+
+    // The token behind the last piece, if there is one.
+    std::optional<Token> token() {
+        ember_token found;
+        if (!detail::run([&](ember_error *error) {
+                return ember_batch_token(handle_.get(), &found, sizeof found, error);
+            }))
+            return std::nullopt;
+        return detail::token(found);
+    }
+
+    // Counts and times of a sequence, and why it ended; nothing where there is none of this number.
+    std::optional<ember_stats> stats(std::size_t sequence) {
+        ember_stats stats;
+        if (!detail::run([&](ember_error *error) {
+                return ember_batch_stats(handle_.get(), sequence, &stats, sizeof stats, error);
+            }))
+            return std::nullopt;
+        return stats;
+    }
+
+    // Sequences that have not ended.
+    std::size_t running() {
+        std::size_t count = 0;
+        detail::run([&](ember_error *error) {
+            return ember_batch_running(handle_.get(), &count, error);
+        });
+        return count;
+    }
+    // Bytes that keys and values of all sequences take.
+    std::size_t cache_bytes() {
+        std::size_t bytes = 0;
+        detail::run([&](ember_error *error) {
+            return ember_batch_cache_bytes(handle_.get(), &bytes, error);
+        });
+        return bytes;
+    }
+
+    // Ends a sequence and forgets it; whether there was one of this number.
+    bool remove(std::size_t sequence) {
+        return detail::run([&](ember_error *error) {
+            return ember_batch_remove(handle_.get(), sequence, error);
+        });
+    }
+
+    // Stops all sequences, later ones too, or one of them; from any thread.
+    void cancel() const { ember_batch_cancel(handle_.get()); }
+    void cancel(std::size_t sequence) const { ember_batch_cancel_one(handle_.get(), sequence); }
+
+  private:
+    detail::Handle<ember_batch, ember_batch_free> handle_;
 };
 
 // A row of tokens that beam search found: the tokens after the prompt, their text without special tokens,
@@ -1502,6 +1607,22 @@ class Model {
         return Stream(detail::made<ember_stream>([&](auto out, ember_error *error) {
             return ember_model_generate(handle_.get(), detail::begin(prompt), prompt.size(),
                                         &given.to, out, error);
+        }));
+    }
+
+    // Continues several texts at once, each with these options; text i has the number i.
+    Batch generate_all(span<const std::string_view> prompts, const GenerateOptions &options = {}) const {
+        detail::Generate given(options);
+        detail::Texts all(prompts);
+        return Batch(detail::made<ember_batch>([&](auto out, ember_error *error) {
+            return ember_model_generate_all(handle_.get(), all.data.data(), all.lengths.data(),
+                                            prompts.size(), &given.to, out, error);
+        }));
+    }
+    // The same, none yet: each may have options of its own and may begin while others run.
+    Batch batch() const {
+        return Batch(detail::made<ember_batch>([&](auto out, ember_error *error) {
+            return ember_model_batch(handle_.get(), out, error);
         }));
     }
 

@@ -12,6 +12,7 @@
 //! All `unsafe` is in `raw.rs`. Types have the names that they have in C.
 #![allow(non_camel_case_types)]
 
+mod batch;
 mod beam;
 mod cancel;
 mod chat;

@@ -275,6 +275,119 @@ static void tasks(const char *golden, ember_model *decoder) {
     ember_model_free(tagger), ember_model_free(answerer);
 }
 
+/* Several sequences at once: what is not there, what is wrong, what a batch does after it. */
+static void batches(const char *golden, ember_model *encoder, ember_model *decoder) {
+    ember_generate_options options = EMBER_GENERATE_OPTIONS_INIT;
+    ember_batch *batch = NULL;
+    ember_text piece = {NULL, 77};
+    ember_token token;
+    ember_stats stats;
+    const uint32_t ids[3] = {5, 6, 7}, huge[1] = {4000000000u};
+    const char *two[2] = {"a cat", NULL};
+    char *long_one = malloc(1001);
+    size_t sequence = 99, pieces = 0, count = 0, bytes = 0, most = 0, length = 5;
+    memset(long_one, 'a', 1000), long_one[1000] = '\0';
+    for (size_t i = 1; i < 1000; i += 2) long_one[i] = ' ';
+
+    EXPECT(EMBER_ERROR_MISSING, "encoder", ember_model_batch(encoder, &batch, &error));
+    EXPECT(EMBER_ERROR_MISSING, "encoder", ember_model_generate_all(encoder, two, NULL, 1, NULL, &batch, &error));
+    ARGUMENT("batch_out", ember_model_batch(decoder, NULL, &error));
+    ARGUMENT("batch_out", ember_model_generate_all(decoder, two, NULL, 1, NULL, NULL, &error));
+    ARGUMENT("`prompts` is empty", ember_model_generate_all(decoder, two, NULL, 0, NULL, &batch, &error));
+    ARGUMENT("`prompts` is NULL", ember_model_generate_all(decoder, NULL, NULL, 1, NULL, &batch, &error));
+    ARGUMENT("prompts[1]", ember_model_generate_all(decoder, two, NULL, 2, NULL, &batch, &error));
+    two[1] = long_one;
+    ARGUMENT("`prompts` holds at 1 a prompt", ember_model_generate_all(decoder, two, NULL, 2, NULL, &batch, &error));
+    options.top_p = 2;
+    ARGUMENT("top_p", ember_model_generate_all(decoder, two, &length, 1, &options, &batch, &error));
+    ARGUMENT("batch", ember_batch_next(batch, &sequence, &piece, &error));
+    check(batch == NULL, "nothing is written on failure", "");
+
+    must(ember_model_batch(decoder, &batch, &error), &error);
+    check(must(ember_batch_next(batch, &sequence, &piece, &error), &error) == EMBER_DONE, "an empty batch", "");
+    check(must(ember_batch_token(batch, &token, sizeof token, &error), &error) == EMBER_DONE, "no token", "");
+    check(must(ember_batch_stats(batch, 0, &stats, sizeof stats, &error), &error) == EMBER_DONE, "no sequence", "");
+    check(must(ember_batch_remove(batch, 0, &error), &error) == EMBER_DONE, "none to remove", "");
+    ember_batch_cancel_one(batch, 0);
+    ARGUMENT("prompt", ember_batch_add(batch, NULL, EMBER_NUL, NULL, &sequence, &error));
+    ARGUMENT("sequence_out", ember_batch_add(batch, "a", 1, NULL, NULL, &error));
+    EXPECT(EMBER_ERROR_TOO_LONG, "do not fit", ember_batch_add(batch, long_one, EMBER_NUL, NULL, &sequence, &error));
+    ARGUMENT("`ids` has no tokens", ember_batch_add_ids(batch, ids, 0, NULL, &sequence, &error));
+    ARGUMENT("`ids` is NULL", ember_batch_add_ids(batch, NULL, 3, NULL, &sequence, &error));
+    ARGUMENT("4000000000", ember_batch_add_ids(batch, huge, 1, NULL, &sequence, &error));
+    ARGUMENT("top_p", ember_batch_add_ids(batch, ids, 3, &options, &sequence, &error));
+    options.top_p = EMBER_UNSET, options.struct_size = 3;
+    ARGUMENT("struct_size", ember_batch_add_ids(batch, ids, 3, &options, &sequence, &error));
+    check(sequence == 99 && piece.len == 77, "nothing is written on failure", "");
+    options.struct_size = sizeof options, options.max_tokens = 3, options.ignore_eos = 1, options.logprobs = 2;
+    must(ember_batch_add_ids(batch, ids, 3, &options, &sequence, &error), &error);
+    check(sequence == 0, "the first", "");
+    options.max_tokens = 5;
+    must(ember_batch_add_ids(batch, ids, 2, &options, &sequence, &error), &error);
+    must(ember_batch_add(batch, "a cat", EMBER_NUL, &options, &sequence, &error), &error);
+    must(ember_batch_add(batch, "a dog", EMBER_NUL, &options, &sequence, &error), &error);
+    check(sequence == 3, "the fourth", "");
+    ARGUMENT("count_out", ember_batch_running(batch, NULL, &error));
+    ARGUMENT("bytes_out", ember_batch_cache_bytes(batch, NULL, &error));
+    ARGUMENT("sequence_out", ember_batch_next(batch, NULL, &piece, &error));
+    ARGUMENT("piece_out", ember_batch_next(batch, &sequence, NULL, &error));
+    must(ember_batch_running(batch, &count, &error), &error);
+    check(count == 4, "four running", "");
+    while (must(ember_batch_next(batch, &sequence, &piece, &error), &error) == EMBER_OK) {
+        if (must(ember_batch_token(batch, &token, sizeof token, &error), &error) == EMBER_OK) {
+            check(token.top_len == 2 && token.top[0].logprob <= 0, "the likeliest", "");
+            pieces++;
+        }
+        must(ember_batch_cache_bytes(batch, &bytes, &error), &error);
+        if (bytes > most) most = bytes;
+        /* Each has had two pieces. */
+        if (pieces == 8) {
+            check(must(ember_batch_remove(batch, 2, &error), &error) == EMBER_OK, "removed", "");
+            ember_batch_cancel_one(batch, 2), ember_batch_cancel_one(batch, 3);
+        }
+    }
+    check(pieces == 3 + 5 + 2 + 2 && most > 0 && bytes == 0, "each its own end", "");
+    ARGUMENT("token_out", ember_batch_token(batch, NULL, sizeof token, &error));
+    ARGUMENT("stats_out", ember_batch_stats(batch, 0, NULL, sizeof stats, &error));
+    ARGUMENT("size", ember_batch_stats(batch, 0, &stats, 3, &error));
+    must(ember_batch_stats(batch, 1, &stats, sizeof stats, &error), &error);
+    check(stats.tokens == 5 && stats.prompt_tokens == 2 && strcmp(stats.finish_reason, "length") == 0, "its end", "");
+    must(ember_batch_stats(batch, 3, &stats, sizeof stats, &error), &error);
+    check(stats.tokens == 2 && strcmp(stats.finish_reason, "cancelled") == 0, "one is cancelled", "");
+    check(must(ember_batch_stats(batch, 2, &stats, sizeof stats, &error), &error) == EMBER_DONE, "forgotten", "");
+    ember_batch_cancel(batch);
+    must(ember_batch_add_ids(batch, ids, 3, &options, &sequence, &error), &error);
+    check(must(ember_batch_next(batch, &sequence, &piece, &error), &error) == EMBER_DONE, "cancelled", "");
+    must(ember_batch_stats(batch, 4, &stats, sizeof stats, &error), &error);
+    check(strcmp(stats.finish_reason, "cancelled") == 0, "why", "");
+    ARGUMENT("no ember_batch", ember_batch_next((ember_batch *)decoder, &sequence, &piece, &error));
+    ember_batch_cancel(NULL), ember_batch_cancel_one(NULL, 0), ember_batch_free(NULL);
+    ember_batch_free(batch), ember_batch_free(batch);
+    ARGUMENT("freed", ember_batch_next(batch, &sequence, &piece, &error));
+    free(long_one);
+
+    /* What goes wrong with one of them: its number, once, and the others go on. */
+    const uint32_t good[2] = {5, 6}, bad[2] = {5, 46};
+    ember_model *broken = task_model(golden, "not-finite");
+    size_t counts[3] = {0}, errors = 0;
+    ember_status status;
+    must(ember_model_batch(broken, &batch, &error), &error);
+    must(ember_batch_add_ids(batch, good, 2, &options, &sequence, &error), &error);
+    must(ember_batch_add_ids(batch, bad, 2, &options, &sequence, &error), &error);
+    must(ember_batch_add_ids(batch, good, 1, &options, &sequence, &error), &error);
+    while (sequence = 99, (status = ember_batch_next(batch, &sequence, &piece, &error)) != EMBER_DONE) {
+        check(sequence < 3, "a number", "");
+        if (status == EMBER_OK) counts[sequence % 3]++;
+        else check(status == EMBER_ERROR_NOT_FINITE && sequence == 1 && errors++ == 0, "one is broken", error.message);
+        if (status != EMBER_OK)
+            check(ember_batch_token(batch, &token, sizeof token, &error) == EMBER_DONE, "no token", "");
+    }
+    check(errors == 1 && counts[0] == 5 && counts[1] == 0 && counts[2] == 5, "the others go on", "");
+    must(ember_batch_stats(batch, 1, &stats, sizeof stats, &error), &error);
+    check(stats.finish_reason == NULL, "no end after an error", "");
+    ember_batch_free(batch), ember_model_free(broken);
+}
+
 /* The network by ids, beams, token vectors, saving: models that are another kind, layers that are not there. */
 static void networks(const char *golden, ember_model *encoder, ember_model *decoder) {
     ember_model *spoken = task_model(golden, "t5"), *plain = task_model(golden, "bert-mlm");
@@ -776,6 +889,7 @@ int main(int count, char **words) {
     chats(words[1], encoder, decoder);
     tasks(words[1], decoder);
     networks(words[1], encoder, decoder);
+    batches(words[1], encoder, decoder);
     vectors(words[1]);
 
     /* Any order of freeing; what was freed is an error ever after. */

@@ -125,11 +125,24 @@ libraries() {
 check "what a static link needs" libraries
 
 # Small models for them: an encoder, a decoder, that decoder with a chat template, tasks, word vectors, an
-# encoder-decoder, a mixture of experts.
+# encoder-decoder, a mixture of experts, and that with a token that breaks it.
 golden=$work/golden
 mkdir "$golden"
 cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/task-* tests/golden/words tests/golden/README.md "$golden"
 cp -R tests/golden/t5 tests/golden/bert-mlm tests/golden/mixtral "$golden"
+# Token 46 of this one is no number.
+cp -R tests/golden/mixtral "$golden/not-finite"
+python3 - "$golden/not-finite/model.safetensors" <<'PY'
+import json, pathlib, struct, sys
+file = pathlib.Path(sys.argv[1])
+data = bytearray(file.read_bytes())
+start = 8 + int.from_bytes(data[:8], "little")
+table = json.loads(data[8:start])["model.embed_tokens.weight"]
+rows, width = table["shape"]
+at = start + table["data_offsets"][0] + 4 * 46 * width
+data[at : at + 4 * width] = struct.pack("<f", float("nan")) * width
+file.write_bytes(data)
+PY
 cp -R tests/golden/st-decoder "$golden/chat"
 cat >"$golden/chat/chat_template.jinja" <<'JINJA'
 {%- for m in messages %}{% if m.role == 'critic' %}{{ raise_exception('no critics') }}{% endif %}{{ m.role[0] + m.content + '\n' }}{% endfor %}{{ short if short is defined else '' }}a

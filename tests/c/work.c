@@ -69,6 +69,45 @@ static void generate(size_t tokens, ember_stream **stream) {
     must(ember_model_generate(decoder, "a cat", EMBER_NUL, &options, stream, &error), &error);
 }
 
+/* A batch that this thread uses, as one that is refused sees, and that is cancelled then. */
+static void *cancel_in_use(void *batch) {
+    ember_error error;
+    size_t count;
+    while (ember_batch_running(batch, &count, &error) == EMBER_OK) {}
+    check(error.status == EMBER_ERROR_ARGUMENT && strstr(error.message, "another thread") != NULL, "a second thread", error.message);
+    ember_batch_cancel(batch);
+    return NULL;
+}
+
+/* The other thread may have the batch for a moment, as it looks. */
+#define PATIENTLY(call) \
+    do status = (call); \
+    while (status == EMBER_ERROR_ARGUMENT); \
+    must(status, &error)
+
+/* Adds sequences until the batch is cancelled. */
+static void batch_of_two_threads(void) {
+    ember_error error;
+    ember_status status;
+    ember_batch *batch;
+    ember_text text;
+    ember_stats stats;
+    pthread_t thread;
+    size_t sequence, last;
+    must(ember_model_batch(decoder, &batch, &error), &error);
+    pthread_create(&thread, NULL, cancel_in_use, batch);
+    do {
+        PATIENTLY(ember_batch_add(batch, texts[0], EMBER_NUL, NULL, &last, &error));
+        do {
+            PATIENTLY(ember_batch_next(batch, &sequence, &text, &error));
+        } while (status != EMBER_DONE);
+        PATIENTLY(ember_batch_stats(batch, last, &stats, sizeof stats, &error));
+        PATIENTLY(ember_batch_remove(batch, last, &error));
+    } while (strcmp(stats.finish_reason, "cancelled") != 0);
+    pthread_join(thread, NULL);
+    ember_batch_free(batch);
+}
+
 static void rounds(int embeds, int generations) {
     ember_error error;
     float *out = malloc(2 * width * sizeof *out);
@@ -80,6 +119,13 @@ static void rounds(int embeds, int generations) {
         generate(4, &stream);
         while (must(ember_stream_next(stream, &text, &error), &error) != EMBER_DONE) {}
         ember_stream_free(stream);
+        ember_generate_options options = EMBER_GENERATE_OPTIONS_INIT;
+        ember_batch *batch;
+        size_t sequence;
+        options.max_tokens = 4;
+        must(ember_model_generate_all(decoder, texts, NULL, 2, &options, &batch, &error), &error);
+        while (must(ember_batch_next(batch, &sequence, &text, &error), &error) != EMBER_DONE) {}
+        ember_batch_free(batch);
     }
     free(out);
 }
@@ -485,6 +531,7 @@ int main(int count, char **words) {
     check(stats.finish_reason != NULL && strcmp(stats.finish_reason, "cancelled") == 0,
           "it says that it was cancelled", "");
     ember_stream_free(endless);
+    batch_of_two_threads();
 
     /* Tokens, log-probabilities, and the whole text are the same stream. */
     ember_stream *stream;
@@ -562,7 +609,7 @@ int main(int count, char **words) {
     long before = resident();
     rounds(quick ? 20 : 10000, quick ? 4 : 200);
     long after = resident();
-    printf("resident: %ld kB after warm-up, %ld kB after 10000 embeddings and 200 generations\n",
+    printf("resident: %ld kB after warm-up, %ld kB after 10000 embeddings, 200 generations and 200 batches\n",
            before, after);
     check(quick || after - before < 2048, "memory is flat", "");
 

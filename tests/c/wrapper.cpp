@@ -283,6 +283,68 @@ static void tasks(const std::string &golden) {
     check(follows > 0 && follows < 1, "follows");
 }
 
+// Several sequences at once: each what it gives alone.
+static void batches(const std::string &golden, const Model &decoder) {
+    GenerateOptions options;
+    options.max_tokens = 6;
+    options.ignore_eos = true;
+    options.temperature = 0.8f;
+    options.seed = 5;
+    std::vector<std::string_view> prompts = {"a cat", "the dog lay", "a"};
+    Batch batch = decoder.generate_all(prompts, options);
+    std::vector<std::vector<std::uint32_t>> found(4);
+    check(batch.running() == 3 && batch.cache_bytes() == 0, "three that were not read");
+    while (auto next = batch.next())
+        if (auto token = batch.token()) found[next->first].push_back(token->id);
+    check(batch.running() == 0 && batch.cache_bytes() == 0, "all have ended");
+    for (std::size_t i = 0; i < prompts.size(); i++) {
+        Stream stream = decoder.generate(prompts[i], options);
+        std::vector<std::uint32_t> alone;
+        while (stream.next())
+            if (auto token = stream.token()) alone.push_back(token->id);
+        check(found[i] == alone, "as alone");
+        check(batch.stats(i)->tokens == 6 && std::string_view(batch.stats(i)->finish_reason) == "length", "its end");
+    }
+    check(!batch.stats(3) && !batch.remove(3) && batch.remove(1) && !batch.stats(1), "removed");
+    const std::vector<std::uint32_t> ids = {5, 6};
+    check(batch.add_ids(ids, options) == 3 && batch.add("a cat", options) == 4, "later ones");
+    check(batch.next()->first == 3 && batch.next()->first == 4, "in their order");
+    throws(EMBER_ERROR_ARGUMENT, "no ids", [&] { batch.add_ids({}, options); });
+    batch.cancel(3);
+    check(batch.next()->first == 4 && batch.running() == 1, "one is cancelled");
+    batch.cancel();
+    check(!batch.next() && std::string_view(batch.stats(4)->finish_reason) == "cancelled", "all are cancelled");
+
+    throws(EMBER_ERROR_ARGUMENT, "no prompts", [&] { decoder.generate_all({}, options); });
+    const std::string much(4000, 'a');
+    prompts[1] = much;
+    try {
+        decoder.generate_all(prompts, options);
+        check(false, "a prompt that is too long");
+    } catch (const Error &error) {
+        check(std::string_view(error.what()).find("at 1 a prompt") != std::string_view::npos, error.what());
+        check(!error.sequence(), "an error of no sequence");
+    }
+
+    // What goes wrong with one is told with its number, and the others go on.
+    Batch broken = Model::open(golden + "/not-finite", "cpu").batch();
+    const std::vector<std::uint32_t> bad = {5, 46};
+    broken.add_ids(bad, options);
+    broken.add_ids(ids, options);
+    std::size_t pieces = 0, errors = 0;
+    for (bool more = true; more;) {
+        try {
+            auto next = broken.next();
+            more = next.has_value();
+            if (next) pieces += next->first == 1;
+        } catch (const Error &error) {
+            errors++;
+            check(error.code() == EMBER_ERROR_NOT_FINITE && error.sequence() == std::size_t(0), "its number");
+        }
+    }
+    check(pieces == 6 && errors == 1, "the others go on");
+}
+
 // Encoder-decoders, beams, layers, experts, token vectors, saving; the numbers are those of the stories.
 static void networks(const std::string &golden, const Model &decoder) {
     const auto open = [&](const char *name) { return Model::open(golden + "/" + name, "cpu"); };
@@ -422,6 +484,7 @@ int main(int count, char **words) try {
     chats(golden + "/chat");
     tasks(golden);
     networks(golden, decoder);
+    batches(golden, decoder);
     vectors(golden + "/words/word2vec.bin");
     throws(EMBER_ERROR_IO, "no such model", [] { Model::open("no/such", "cpu"); });
     throws(EMBER_ERROR_MISSING, "an encoder talks not", [&] { encoder.chat(); });

@@ -25,6 +25,7 @@ const SECTIONS: &[&str] = &[
     "task",
     "generate",
     "session",
+    "batch",
     "beam",
     "chat",
     "words",
