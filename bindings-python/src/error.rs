@@ -72,7 +72,11 @@ fn class<'py>(
     dict.set_item("__module__", "emberform")?;
     dict.set_item("__doc__", doc)?;
     match code {
-        None => annotations.set_item("code", "int")?,
+        None => {
+            annotations.set_item("code", "int")?;
+            annotations.set_item("sequence", "int | None")?;
+            dict.set_item("sequence", py.None())?;
+        }
         Some(code) => dict.set_item("code", code as u32)?,
     }
     if name == "WeightsError" {
@@ -87,7 +91,8 @@ fn classes(py: Python<'_>) -> PyResult<&[(&'static str, Py<PyType>)]> {
     static MADE: PyOnceLock<Vec<(&'static str, Py<PyType>)>> = PyOnceLock::new();
     let made = MADE.get_or_try_init(py, || {
         let doc = "What every error of emberform that Python has no class for is.\n\n\
-                   `code` is the number of its kind, the same in Rust and C.";
+                   `code` is the number of its kind, the same in Rust and C. `sequence` is the\n\
+                   number of the sequence of a `Batch` that it happened to, else None.";
         let base = class("Error", (py.get_type::<PyException>(),).into_pyobject(py)?, doc, None)?;
         let mut made = vec![("Error", base.clone().unbind())];
         for (name, code, value, doc) in CLASSES {
@@ -122,6 +127,15 @@ fn instance<'py>(py: Python<'py>, name: &str, text: String) -> PyResult<Bound<'p
 /// The exception for an error of the core.
 pub fn raise(py: Python<'_>, error: Error) -> PyErr {
     exception(py, &error).map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// The exception for an error of one sequence of a batch, which carries its number.
+pub fn raise_of(py: Python<'_>, error: Error, sequence: usize) -> PyErr {
+    let raised = raise(py, error);
+    match raised.value(py).setattr("sequence", sequence) {
+        Ok(()) => raised,
+        Err(failed) => failed,
+    }
 }
 
 /// The system's number for an error of the core: its own checks have none, but a kind. The two

@@ -11,6 +11,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use pyo3::{PyTypeInfo, type_hint_identifier, type_hint_subscript};
 
+use crate::batch::Batch;
 use crate::chat::{Chat, Messages, Variables};
 use crate::choice::EarlyStoppingName;
 use crate::error::raise;
@@ -139,6 +140,17 @@ methods! {
         /// the stream.
         fn generate(prompt: PyBackedStr) -> Stream = continue_text;
 
+        /// Continues several texts at once, each as `generate` would: a token of all is one forward
+        /// pass on the CPU, which reads each weight once for all. The pieces come with the number of
+        /// their text.
+        ///
+        /// `prompts`: the texts, or one.
+        /// The other options are those of `generate`, and hold for each.
+        ///
+        /// Raises ValueError for an empty list and for a prompt that does not fit the window or has no
+        /// token, whose number it tells; else as `generate`.
+        fn generate_all(prompts: Texts) -> Batch = continue_all;
+
         /// The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
         /// first: beam search.
         ///
@@ -185,6 +197,21 @@ methods! {
         fn beams(;
             beams: Count, sequences: Count, length_penalty: f32, early_stopping: EarlyStoppingName
         ) -> Vec<Beam> = search;
+    }
+}
+
+methods! {
+    impl Batch {
+        /// Adds a text to continue, or a source to answer for an encoder-decoder.
+        ///
+        /// Returns its number. Options and errors are those of `Model.generate`; the batch is as before
+        /// after one.
+        fn add(prompt: PyBackedStr) -> usize = join_text;
+
+        /// As `add`, for token ids: a sequence of int or an array of any integer type, [T].
+        ///
+        /// Raises ValueError for no ids or one beyond the vocabulary, and as `add`.
+        fn add_ids(ids: Ids) -> usize = join_ids;
     }
 }
 
@@ -364,8 +391,8 @@ impl From<emberform::Stats> for Stats {
     }
 }
 
-/// Why a stream ended, as its word.
-pub struct FinishReason(emberform::FinishReason);
+/// Why a stream or a sequence ended, as its word.
+pub struct FinishReason(pub emberform::FinishReason);
 
 impl<'py> IntoPyObject<'py> for FinishReason {
     type Target = pyo3::types::PyString;
@@ -419,7 +446,7 @@ pub fn claim<'a, T>(what: &'static str, lock: &'a Mutex<T>) -> Result<MutexGuard
 }
 
 /// Takes a lock that is never held for long.
-fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

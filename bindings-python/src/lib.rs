@@ -6,6 +6,7 @@
 // Python's calls have keyword arguments: one Rust argument each.
 #![allow(clippy::too_many_arguments)]
 
+mod batch;
 mod chat;
 mod choice;
 mod embeddings;
@@ -45,6 +46,8 @@ mod _emberform {
 
     #[pymodule_export]
     use super::build_info;
+    #[pymodule_export]
+    use crate::batch::Batch;
     #[pymodule_export]
     use crate::chat::Chat;
     #[pymodule_export]

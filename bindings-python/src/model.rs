@@ -11,6 +11,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 
+use crate::batch::Batch;
 use crate::chat::{Chat, Messages, Variables};
 use crate::choice::{EarlyStoppingName, PoolingName, PrecisionName};
 use crate::embeddings::{self, Embeddings};
@@ -132,6 +133,17 @@ impl Model {
         let model = self.get(py)?;
         let stream = py.detach(|| model.generate(&prompt, options));
         stream.map(Stream::of_model).map_err(|error| raise(py, error))
+    }
+
+    pub fn continue_all(
+        &self,
+        py: Python<'_>,
+        prompts: Texts,
+        options: &GenerateOptions,
+    ) -> PyResult<Batch> {
+        let model = self.get(py)?;
+        let batch = py.detach(|| model.generate_all(&prompts.all(), options));
+        batch.map(|batch| Batch::new(batch, self.size)).map_err(|error| raise(py, error))
     }
 
     pub fn search(
@@ -355,6 +367,15 @@ impl Model {
     fn session(&self, py: Python<'_>) -> PyResult<Session> {
         let session = self.get(py)?.session().map_err(|error| raise(py, error))?;
         Ok(Session::new(session, self.size))
+    }
+
+    /// Sequences that are decoded together, none yet: each may have options of its own and may begin
+    /// while others run.
+    ///
+    /// Raises MissingError for an encoder, which generates nothing.
+    fn batch(&self, py: Python<'_>) -> PyResult<Batch> {
+        let batch = self.get(py)?.batch().map_err(|error| raise(py, error))?;
+        Ok(Batch::new(batch, self.size))
     }
 
     /// The network's numbers for token ids: logits of a decoder (V), hidden states of an encoder

@@ -80,6 +80,8 @@ def forward(): model.forward([[101] + [2000] * 500] * 200)
 def prefill(): next(model.generate(long * 3, max_tokens=4))
 def feed(): session.feed_text(long * 3)
 def text(): model.generate("One sheep", max_tokens=2000, ignore_eos=True).text()
+def read(): next(model.generate_all([long * 3, "One sheep"], max_tokens=4))
+def batch(): model.generate_all(["One sheep", "Two"] * 4, max_tokens=2000, ignore_eos=True).texts()
 def chat(): talk.say(long * 3, max_tokens=4).text()
 def loop(): list(model.generate("One sheep", max_tokens=2000, ignore_eos=True))
 
@@ -114,7 +116,10 @@ print("usable")
 """
 
 
-@pytest.mark.parametrize("what", ["embed", "classify", "forward", "prefill", "feed", "text", "loop", "chat"])
+WORK = ["embed", "classify", "forward", "prefill", "feed", "text", "loop", "read", "batch", "chat"]
+
+
+@pytest.mark.parametrize("what", WORK)
 def test_ctrl_c(what: str) -> None:
     classer = GOLDEN / "task-bert-classes"
     paths = {"embed": MINILM, "classify": classer, "forward": MINILM, "chat": QWEN}

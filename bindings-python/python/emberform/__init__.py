@@ -2,6 +2,7 @@
 
 from ._emberform import (
     Answer,
+    Batch,
     Beam,
     CancelledError,
     Chat,
@@ -51,6 +52,7 @@ from ._emberform import (
 
 __all__ = [
     "Answer",
+    "Batch",
     "Beam",
     "CancelledError",
     "Chat",

@@ -40,6 +40,89 @@ class Answer:
         """
 
 @final
+class Batch:
+    """
+    Sequences that are decoded together, from `Model.generate_all()` or `Model.batch()`: an iterator
+    of pieces, each with the number of its sequence, counted from 0 over all that were ever added.
+
+    A token of all living sequences is one forward pass on the CPU, which reads each weight once for
+    all. Each has its own prompt, options, draws and end, and its tokens are those that it has
+    alone, except where two logits are as good as equal. Those that have ended leave the pass; more
+    may be added at any time, and are read when the next piece is asked for. On a GPU, for
+    encoder-decoders and for some kinds of attention (ALiBi, learned distances, sinks, latent
+    vectors, chunks) the sequences have their steps one after the other, with the same result.
+
+    What goes wrong with a sequence is raised where its next piece would come, with its number in
+    `sequence`: it has no more pieces then, and the others go on when the next piece is asked for.
+    Dropping the batch ends the work.
+
+    One thread at a time, but for `cancel`: a second one gets ValueError.
+    """
+    def __iter__(self, /) -> Batch: ...
+    def __next__(self, /) -> tuple[int, Piece]: ...
+    def __repr__(self, /) -> str: ...
+    def add(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> int:
+        """
+        Adds a text to continue, or a source to answer for an encoder-decoder.
+
+        Returns its number. Options and errors are those of `Model.generate`; the batch is as before
+        after one.
+        """
+    def add_ids(self, /, ids: Sequence[int] | NDArray[integer[Any]], *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> int:
+        """
+        As `add`, for token ids: a sequence of int or an array of any integer type, [T].
+
+        Raises ValueError for no ids or one beyond the vocabulary, and as `add`.
+        """
+    @property
+    def cache_bytes(self, /) -> int:
+        """
+        Bytes that keys and values of all sequences take.
+        """
+    def cancel(self, /, sequence: SupportsIndex | None = None) -> None:
+        """
+        Stops all sequences from any thread, later ones too, also while a prompt is read; their
+        `finish_reason` is then "cancelled".
+
+        `sequence`: stop only this one, before its next step or while its prompt is read; nothing
+        happens where there is none of this number.
+        """
+    def finish_reason(self, /, sequence: SupportsIndex) -> Literal["length", "stop", "stop_string", "window", "cancelled"] | None:
+        """
+        Why a sequence ended; None until its last piece was given, after an error, and where there is
+        none of this number.
+        """
+    def remove(self, /, sequence: SupportsIndex) -> bool:
+        """
+        Ends a sequence, if it has not ended, and forgets what is known of it, its pieces that were not
+        taken included. A batch that lives long remembers the end of each sequence until then.
+
+        Returns whether there was one of this number.
+        """
+    @property
+    def running(self, /) -> int:
+        """
+        Sequences that have not ended.
+        """
+    @property
+    def sequences(self, /) -> list[int]:
+        """
+        The numbers of the sequences that were not removed, ended or not, in order.
+        """
+    def stats(self, /, sequence: SupportsIndex) -> Stats | None:
+        """
+        Counts and times of a sequence so far; the time of a step of several counts for each of them.
+        None where there is none of this number.
+        """
+    def texts(self, /) -> list[str]:
+        """
+        All text that is still to come, of each sequence that was not removed, in the order of their
+        numbers; a cancelled one gives what it has.
+
+        Raises the first thing that goes wrong with one of them, such as DeviceError.
+        """
+
+@final
 class Beam:
     """
     A row of tokens that beam search found.
@@ -482,6 +565,13 @@ class Model:
         Raises as `classify`, ValueError for a passage without a token or a question that leaves no
         room for it.
         """
+    def batch(self, /) -> Batch:
+        """
+        Sequences that are decoded together, none yet: each may have options of its own and may begin
+        while others run.
+
+        Raises MissingError for an encoder, which generates nothing.
+        """
     def beams(self, /, prompt: str, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> list[Beam]:
         """
         The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
@@ -705,6 +795,18 @@ class Model:
         Raises MissingError without a tokenizer or for an encoder, TooLongError for a prompt longer
         than the window, ValueError for an option out of range. What goes wrong later is raised by
         the stream.
+        """
+    def generate_all(self, /, prompts: str | Iterable[str], *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Batch:
+        """
+        Continues several texts at once, each as `generate` would: a token of all is one forward
+        pass on the CPU, which reads each weight once for all. The pieces come with the number of
+        their text.
+
+        `prompts`: the texts, or one.
+        The other options are those of `generate`, and hold for each.
+
+        Raises ValueError for an empty list and for a prompt that does not fit the window or has no
+        token, whose number it tells; else as `generate`.
         """
     def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
         """
@@ -1641,9 +1743,11 @@ class Error(Exception):
     """
     What every error of emberform that Python has no class for is.
 
-    `code` is the number of its kind, the same in Rust and C.
+    `code` is the number of its kind, the same in Rust and C. `sequence` is the
+    number of the sequence of a `Batch` that it happened to, else None.
     """
     code: int
+    sequence: int | None
 
 class FormatError(Error):
     """
