@@ -7,6 +7,8 @@
  *                                                 line of hex: the bytes of the prompt to go on from
  *   stories task MODEL AGGREGATION TEXT ...       a line an entity: label and text in hex, the bits of
  *                                                 its score; after each text an empty line
+ *   stories batch MODEL ROWS TOKENS TEMPERATURE SEED   for each row of ids a line of ids and a line of
+ *                                                 bits
  *   stories beams MODEL IDS TOKENS BEAMS SEQUENCES PENALTY EARLY NGRAM   a line a row: ids, then a comma and
  *                                                 the bits of its score
  *   stories forward MODEL ROWS ROWS STATES MAPS   rows of ids divided by `;`, and of the target or none; a
@@ -93,6 +95,37 @@ static void nearest_of(const ember_model *model, int count, char **words) {
     free(near);
     free(query);
     free(rows);
+}
+
+/* ROWS TOKENS TEMPERATURE SEED */
+static void batch_of(const ember_model *model, char **words) {
+    ember_error error;
+    ember_generate_options options = EMBER_GENERATE_OPTIONS_INIT;
+    ember_batch *batch;
+    ember_text piece;
+    ember_token token;
+    struct rows prompts;
+    uint32_t ids[ROWS][LONGEST];
+    float logprobs[ROWS][LONGEST];
+    size_t counts[ROWS] = {0}, sequence;
+    read_rows(words[0], &prompts);
+    options.max_tokens = strtoul(words[1], NULL, 10);
+    options.temperature = strtof(words[2], NULL);
+    options.seed = strtoull(words[3], NULL, 10);
+    must(ember_model_batch(model, &batch, &error), &error);
+    for (size_t i = 0; i < prompts.count; i++)
+        must(ember_batch_add_ids(batch, prompts.rows[i], prompts.lengths[i], &options, &sequence, &error), &error);
+    while (must(ember_batch_next(batch, &sequence, &piece, &error), &error) == EMBER_OK)
+        if (must(ember_batch_token(batch, &token, sizeof token, &error), &error) == EMBER_OK && counts[sequence] < LONGEST) {
+            ids[sequence][counts[sequence]] = token.id;
+            logprobs[sequence][counts[sequence]++] = token.logprob;
+        }
+    for (size_t i = 0; i < prompts.count; i++) {
+        for (size_t t = 0; t < counts[i]; t++) printf("%u ", (unsigned)ids[i][t]);
+        printf("\n");
+        line(logprobs[i], counts[i]);
+    }
+    ember_batch_free(batch);
 }
 
 /* IDS TOKENS BEAMS SEQUENCES PENALTY EARLY NGRAM */
@@ -286,6 +319,8 @@ int main(int count, char **words) {
             printf("\n");
         }
         ember_entities_free(entities);
+    } else if (strcmp(words[1], "batch") == 0 && count == 7) {
+        batch_of(model, words + 3);
     } else if (strcmp(words[1], "beams") == 0 && count == 10) {
         beams_of(model, words + 3);
     } else if (strcmp(words[1], "forward") == 0 && count == 7) {

@@ -114,6 +114,24 @@ int main(int count, char **words) try {
             }
             std::printf("\n");
         }
+    } else if (kind == "batch" && count == 7) {
+        emberform::GenerateOptions options;
+        options.max_tokens = std::stoul(words[4]);
+        options.temperature = std::stof(words[5]);
+        options.seed = std::stoull(words[6]);
+        auto batch = model.batch();
+        auto prompts = rows_of(words[3]);
+        for (const auto &prompt : prompts) batch.add_ids(prompt, options);
+        std::vector<std::pair<std::vector<std::uint32_t>, std::vector<float>>> found(prompts.size());
+        while (auto next = batch.next())
+            if (auto token = batch.token()) {
+                found[next->first].first.push_back(token->id);
+                found[next->first].second.push_back(token->logprob);
+            }
+        for (const auto &[ids, logprobs] : found) {
+            line(ids);
+            line(logprobs);
+        }
     } else if (kind == "beams" && count == 10) {
         emberform::GenerateOptions options;
         options.max_tokens = std::stoul(words[4]);

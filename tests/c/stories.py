@@ -32,7 +32,10 @@ def ids(line: str) -> list[int]:
     return [int(word) for word in line.split()]
 
 
-kinds = ("embed", "nearest", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
+kinds = (
+    *("embed", "nearest", "tokenize", "generate", "batch", "chat", "task", "beams", "forward", "late"),
+    *("experts", "words"),
+)
 results: dict[str, list] = {kind: [] for kind in kinds}
 for story in stories["embed"]:
     choices = [story.get(name, "") for name in ("precision", "prompt_name")]
@@ -50,6 +53,11 @@ for story in stories["generate"]:
     tokens, logprobs = lines("generate", story, *choices)
     result = {"model": story["model"], "ids": ids(tokens), "logprobs": logprobs}
     results["generate"].append(result)
+for story in stories["batch"]:
+    choices = [rows_of(story["ids"]), *(story[name] for name in ("max_tokens", "temperature", "seed"))]
+    found = lines("batch", story, *choices)
+    made = [[ids(tokens), logprobs] for tokens, logprobs in zip(found[::2], found[1::2], strict=True)]
+    results["batch"].append({"model": story["model"], "rows": made})
 for story in stories["chat"]:
     choices = [story[name] for name in ("system", "max_tokens", "temperature", "seed")]
     *found, prompt = lines("chat", story, *choices, *story["turns"])

@@ -33,7 +33,10 @@ def tokens(stream: emberform.Stream) -> tuple[list[int], str]:
 
 def main(root: Path, out: Path) -> None:
     stories = json.loads((root / "tests" / "stories.json").read_text())
-    kinds = ("embed", "nearest", "tokenize", "generate", "chat", "task", "beams", "forward", "late", "experts", "words")
+    kinds = (
+        *("embed", "nearest", "tokenize", "generate", "batch", "chat", "task", "beams", "forward"),
+        *("late", "experts", "words"),
+    )
     results: dict[str, list[object]] = {kind: [] for kind in kinds}
     models: dict[tuple[str, str | None], emberform.Model] = {}
 
@@ -62,6 +65,20 @@ def main(root: Path, out: Path) -> None:
         options = {name: story[name] for name in ("max_tokens", "temperature", "seed")}
         ids, logprobs = tokens(model(story).generate(story["prompt"], **options))
         results["generate"].append({"model": story["model"], "ids": ids, "logprobs": logprobs})
+    for story in stories["batch"]:
+        options = {name: story[name] for name in ("max_tokens", "temperature", "seed")}
+        batch = model(story).batch()
+        for row in story["ids"]:
+            batch.add_ids(row, **options)
+        made: list[list[emberform.Token]] = [[] for _ in story["ids"]]
+        for sequence, piece in batch:
+            if piece.token is not None:
+                made[sequence].append(piece.token)
+        rows_made = [
+            [[token.id for token in row], bits(np.array([token.logprob for token in row], np.float32))]
+            for row in made
+        ]
+        results["batch"].append({"model": story["model"], "rows": rows_made})
     for story in stories["chat"]:
         options = {name: story[name] for name in ("max_tokens", "temperature", "seed")}
         chat = model(story).chat(system=story["system"])

@@ -63,6 +63,24 @@ fn main() -> Result<()> {
         let (ids, logprobs) = tokens(stream)?;
         generate.push(json!({"model": story["model"], "ids": ids, "logprobs": logprobs}));
     }
+    let mut batches = vec![];
+    for story in list(&stories["batch"]) {
+        let mut batch = model(story)?.batch()?;
+        let rows: Vec<Vec<u32>> = list(&story["ids"]).iter().map(ids).collect();
+        for row in &rows {
+            batch.add_ids(row, &options(story))?;
+        }
+        let mut found = vec![(vec![], vec![]); rows.len()];
+        for (sequence, piece) in &mut batch {
+            if let Some(token) = piece?.token {
+                found[sequence].0.push(token.id);
+                found[sequence].1.push(token.logprob);
+            }
+        }
+        let rows: Vec<Value> =
+            found.iter().map(|(ids, logprobs)| json!([ids, bits(logprobs)])).collect();
+        batches.push(json!({"model": story["model"], "rows": rows}));
+    }
     let mut chats = vec![];
     for story in list(&stories["chat"]) {
         let mut chat = model(story)?.chat()?;
@@ -165,9 +183,9 @@ fn main() -> Result<()> {
         words.push(json!({"model": story["model"], "bits": rows, "nearest": near}));
     }
     let results = json!({
-        "embed": embed, "nearest": nearest, "tokenize": tokenize, "generate": generate, "chat": chats,
-        "task": tasks,
-        "beams": beams, "forward": forward, "late": late, "experts": experts, "words": words,
+        "embed": embed, "nearest": nearest, "tokenize": tokenize, "generate": generate,
+        "batch": batches, "chat": chats, "task": tasks, "beams": beams, "forward": forward,
+        "late": late, "experts": experts, "words": words,
     });
     std::fs::write(out, results.to_string()).expect("the results written");
     Ok(())
