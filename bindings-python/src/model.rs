@@ -14,7 +14,6 @@ use pyo3::{type_hint_identifier, type_hint_subscript, type_hint_union};
 use crate::batch::Batch;
 use crate::chat::{Chat, Messages, Variables};
 use crate::choice::{EarlyStoppingName, PoolingName, PrecisionName};
-use crate::embeddings::{self, Embeddings};
 use crate::error::{closed, raise};
 use crate::generate::{Beam, Session, Stream, beam_options};
 use crate::info::{DeviceInfo, Memory, Spec, TensorInfo, Verification};
@@ -164,7 +163,7 @@ impl Model {
         Ok(found.into_iter().map(Beam::from).collect())
     }
 
-    fn embeddings(
+    pub fn embeddings(
         &self,
         py: Python<'_>,
         texts: &Texts,
@@ -226,93 +225,6 @@ impl Model {
 
 #[pymethods]
 impl Model {
-    /// Embeds texts, by default as the model's folder says.
-    ///
-    /// `texts`: one text or several.
-    /// `normalize`: whether vectors have length 1.
-    /// `prompt`: text put before each text; `prompt_name`: one of the folder's, see `prompts`.
-    /// `pooling`: how tokens become a vector. Default: as the folder says; else the mean for an
-    /// encoder and the last token for a decoder.
-    /// `max_tokens`: most tokens of a text, special ones included; the rest is cut.
-    /// `dimensions`: keep the first numbers of a vector only (Matryoshka).
-    /// `batch_tokens`: most tokens of a batch, padding included. Default: 2048.
-    /// `progress`: called as `progress(done, all)` after each batch, texts counted, maybe on another
-    /// thread; what it raises ends the call. True shows a bar of tqdm, which must be installed.
-    ///
-    /// Returns float32, C-contiguous: [D] for one text, [B, D] for B texts in their order. A text
-    /// without a token, as an empty one can be, gives zeros.
-    ///
-    /// Raises MissingError without a tokenizer, ValueError for an option out of range,
-    /// UnsupportedError for a pooling that is not known, MemoryError when there is no room for the
-    /// result, DeviceError, NotFiniteError.
-    #[pyo3(signature = (
-        texts, *, normalize=None, prompt=None, prompt_name=None, pooling=None, max_tokens=None,
-        dimensions=None, batch_tokens=None, progress=None
-    ))]
-    fn embed(
-        &self,
-        py: Python<'_>,
-        texts: Texts,
-        normalize: Option<bool>,
-        prompt: Option<String>,
-        prompt_name: Option<String>,
-        pooling: Option<PoolingName>,
-        max_tokens: Option<Count>,
-        dimensions: Option<Count>,
-        batch_tokens: Option<Count>,
-        progress: Option<Progress>,
-    ) -> PyResult<Array<f32>> {
-        let found = self.embeddings(
-            py,
-            &texts,
-            normalize,
-            prompt,
-            prompt_name,
-            pooling,
-            max_tokens,
-            dimensions,
-            batch_tokens,
-            progress,
-        )?;
-        Ok(embeddings::array(found, texts.single))
-    }
-
-    /// As `embed`, with how many tokens of each text were left out, and with rows that compare and
-    /// search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
-    ///
-    /// Arguments and errors are those of `embed`. One text gives one row.
-    #[pyo3(signature = (
-        texts, *, normalize=None, prompt=None, prompt_name=None, pooling=None, max_tokens=None,
-        dimensions=None, batch_tokens=None, progress=None
-    ))]
-    fn embed_with(
-        &self,
-        py: Python<'_>,
-        texts: Texts,
-        normalize: Option<bool>,
-        prompt: Option<String>,
-        prompt_name: Option<String>,
-        pooling: Option<PoolingName>,
-        max_tokens: Option<Count>,
-        dimensions: Option<Count>,
-        batch_tokens: Option<Count>,
-        progress: Option<Progress>,
-    ) -> PyResult<Embeddings> {
-        let found = self.embeddings(
-            py,
-            &texts,
-            normalize,
-            prompt,
-            prompt_name,
-            pooling,
-            max_tokens,
-            dimensions,
-            batch_tokens,
-            progress,
-        )?;
-        Ok(found.into())
-    }
-
     /// The text that the model's chat template makes of messages, up to where the model answers.
     ///
     /// `messages`: each a mapping with `role` and `content`, as `Chat.messages` gives them.

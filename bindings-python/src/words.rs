@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 
 use crate::choice::UnknownName;
-use crate::embeddings::{self, Embeddings};
 use crate::error::raise;
 use crate::numpy::{Array, Count, Given, Texts, Vector};
 
@@ -60,7 +59,7 @@ pub struct WordVectors {
 }
 
 impl WordVectors {
-    fn embeddings(
+    pub fn embeddings(
         &self,
         py: Python<'_>,
         texts: &Texts,
@@ -97,72 +96,6 @@ impl WordVectors {
 
 #[pymethods]
 impl WordVectors {
-    /// Embeds texts: the mean of the vectors of their words, which white space divides, or of their
-    /// tokens. The vector of a text of one word is the word's.
-    ///
-    /// `texts`: one text or several.
-    /// `unknown`: what becomes of words without a vector. "error" raises, "skip" leaves them out,
-    /// "zero" counts them as zeros, "subwords" makes a vector of their pieces. Default: "subwords"
-    /// where the file has pieces, else "skip"; for folders, as the reference does.
-    /// `normalize`: whether embeddings have length 1. Default: as the folder says; not for files.
-    /// `unit_words`: whether each word's vector is brought to length 1 before the mean, as fastText's
-    /// sentence vectors and gensim's `get_mean_vector` have it.
-    /// `exact`: look words up only as they stand. Without it, a word that is not in the file is
-    /// looked up without the punctuation around it, then in lower case.
-    /// `max_tokens`: most tokens of a text, for folders; the rest is cut.
-    /// `dimensions`: keep the first numbers of a vector only (Matryoshka).
-    ///
-    /// Returns float32, C-contiguous: [D] for one text, [B, D] for B texts in their order. A text
-    /// without a known word gives zeros.
-    ///
-    /// Raises ValueError for an option out of range and for an unknown word under "error",
-    /// MissingError for "subwords" in a file without pieces, NotFiniteError.
-    #[pyo3(signature = (
-        texts, *, unknown=None, normalize=None, unit_words=false, exact=false, max_tokens=None,
-        dimensions=None
-    ))]
-    fn embed(
-        &self,
-        py: Python<'_>,
-        texts: Texts,
-        unknown: Option<UnknownName>,
-        normalize: Option<bool>,
-        unit_words: bool,
-        exact: bool,
-        max_tokens: Option<Count>,
-        dimensions: Option<Count>,
-    ) -> PyResult<Array<f32>> {
-        let found = self.embeddings(
-            py, &texts, unknown, normalize, unit_words, exact, max_tokens, dimensions,
-        )?;
-        Ok(embeddings::array(found, texts.single))
-    }
-
-    /// As `embed`, with how many words or tokens of each text were left out, and with rows that
-    /// compare and search: `.values`, `.cut`, `.cosine(i, j)`, `.nearest(query)`.
-    ///
-    /// Arguments and errors are those of `embed`. One text gives one row.
-    #[pyo3(signature = (
-        texts, *, unknown=None, normalize=None, unit_words=false, exact=false, max_tokens=None,
-        dimensions=None
-    ))]
-    fn embed_with(
-        &self,
-        py: Python<'_>,
-        texts: Texts,
-        unknown: Option<UnknownName>,
-        normalize: Option<bool>,
-        unit_words: bool,
-        exact: bool,
-        max_tokens: Option<Count>,
-        dimensions: Option<Count>,
-    ) -> PyResult<Embeddings> {
-        let found = self.embeddings(
-            py, &texts, unknown, normalize, unit_words, exact, max_tokens, dimensions,
-        )?;
-        Ok(found.into())
-    }
-
     /// The vector of one word exactly as it stands, or of its pieces where the file has such.
     ///
     /// Raises ValueError for a word without a vector.
