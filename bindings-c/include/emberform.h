@@ -197,8 +197,8 @@ ember_status ember_devices_get(const struct ember_devices *devices,
 void ember_devices_free(struct ember_devices *devices);
 
 /* ---- CANCEL TOKENS ---------------------------------------------------------------------------
- * A token stops a long embedding or forward pass from another thread. Streams and sessions need
- * none: they have a cancel function of their own.
+ * A token stops a long embedding or forward pass from another thread. Streams, sessions and batches
+ * need none: they have a cancel function of their own.
  */
 // Stops work that was given this token.
 typedef struct ember_cancel_token ember_cancel_token;

@@ -1,7 +1,7 @@
 //! Cancel tokens
 //!
-//! A token stops a long embedding or forward pass from another thread. Streams and sessions need
-//! none: they have a cancel function of their own.
+//! A token stops a long embedding or forward pass from another thread. Streams, sessions and batches
+//! need none: they have a cancel function of their own.
 
 use std::sync::Arc;
 
