@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use half::bf16;
 
 use super::product::Line;
+use super::tiles::{Config, Tiles};
 
 /// Rows of `w` in a panel, and rows of `x` that AMX takes at once.
 pub(super) const ROWS: usize = 32;
@@ -22,7 +23,7 @@ pub(super) const ROWS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bf16 {
     /// AMX, which the system has given this program leave to use.
-    Tiles(Proof),
+    Tiles(Tiles),
     /// AVX-512 BF16.
     Vectors(Proof),
 }
@@ -43,42 +44,9 @@ impl Bf16 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bf16");
-        let tiles = vectors && has_tiles();
-        [tiles.then_some(Bf16::Tiles(Proof(()))), vectors.then_some(Bf16::Vectors(Proof(())))]
+        let tiles = if vectors { Tiles::best() } else { None };
+        [tiles.map(Bf16::Tiles), vectors.then_some(Bf16::Vectors(Proof(())))]
     }
-}
-
-/// Whether there is AMX for bfloat16, and the system saves its registers for this program.
-fn has_tiles() -> bool {
-    const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
-    let [leaves, features] = [__cpuid(0).eax, __cpuid_count(7, 0).edx];
-    leaves >= 7 && features & TILE_AND_BF16 == TILE_AND_BF16 && permitted()
-}
-
-/// Asks the system for leave to use the registers, as a program must once.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), Linux, Documentation/arch/x86/xstate.rst.
-    let mut answer: i64 = 158;
-    // SAFETY: the call reads no memory and changes what is asked for alone; a kernel that does not
-    // know it gives an error.
-    unsafe {
-        asm!(
-            "syscall",
-            inout("rax") answer,
-            in("rdi") 0x1023,
-            in("rsi") 18,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    answer == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
 }
 
 /// Rounds floats, to the nearest even.
@@ -124,70 +92,41 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
     assert!(k.is_multiple_of(32) && x.len() >= out.len().next_multiple_of(ROWS) * k, "rows of x");
     let panels: &[i32] = bytemuck::cast_slice(panels);
     let mut sums = [[0.0_f32; ROWS]; ROWS];
-    if let Bf16::Tiles(proof) = how {
-        configure(proof);
-    }
-    for (column, panel) in panels.chunks_exact(panel(k).max(1)).enumerate() {
-        for (block, rows) in out.chunks_mut(ROWS).enumerate() {
-            let x = &x[block * ROWS * k..][..ROWS * k];
-            match how {
-                Bf16::Tiles(proof) => tiles(proof, panel, x, k, rows.len() > 16, &mut sums),
-                Bf16::Vectors(proof) => vectors(proof, panel, x, k, rows.len(), &mut sums),
-            }
-            for (row, sums) in rows.iter_mut().zip(&sums) {
-                let first = column * ROWS;
-                let row = &mut row[first..];
-                match bias {
-                    Some(bias) => {
-                        for ((out, sum), bias) in row.iter_mut().zip(sums).zip(&bias[first..]) {
-                            *out = sum + bias;
+    let mut work = || {
+        for (column, panel) in panels.chunks_exact(panel(k).max(1)).enumerate() {
+            for (block, rows) in out.chunks_mut(ROWS).enumerate() {
+                let x = &x[block * ROWS * k..][..ROWS * k];
+                match how {
+                    // SAFETY: the tiles are configured below.
+                    Bf16::Tiles(_) => unsafe { tiles(panel, x, k, rows.len() > 16, &mut sums) },
+                    Bf16::Vectors(proof) => vectors(proof, panel, x, k, rows.len(), &mut sums),
+                }
+                for (row, sums) in rows.iter_mut().zip(&sums) {
+                    let first = column * ROWS;
+                    let row = &mut row[first..];
+                    match bias {
+                        Some(bias) => {
+                            for ((out, sum), bias) in row.iter_mut().zip(sums).zip(&bias[first..]) {
+                                *out = sum + bias;
+                            }
                         }
+                        None => row.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
                     }
-                    None => row.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
                 }
             }
         }
+    };
+    match how {
+        Bf16::Tiles(tiles) => tiles.run(&Config::LARGE, work),
+        Bf16::Vectors(_) => work(),
     }
-    if let Bf16::Tiles(proof) = how {
-        release(proof);
-    }
-}
-
-/// Eight tiles of 16 rows of 64 bytes.
-#[repr(C, align(64))]
-struct Config([u8; 64]);
-
-const CONFIG: Config = {
-    let mut config = [0; 64];
-    config[0] = 1; // the palette
-    let mut tile = 0;
-    while tile < 8 {
-        config[16 + 2 * tile] = 64;
-        config[48 + tile] = 16;
-        tile += 1;
-    }
-    Config(config)
-};
-
-fn configure(_: Proof) {
-    // SAFETY: the processor has AMX; the compiler does not use its registers.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) }
-}
-
-fn release(_: Proof) {
-    // SAFETY: as above.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
 /// The sums of 32 rows of `x` with a panel, of the first 16 alone without `both`.
-fn tiles(
-    _: Proof,
-    panel: &[i32],
-    x: &[bf16],
-    k: usize,
-    both: bool,
-    sums: &mut [[f32; ROWS]; ROWS],
-) {
+///
+/// # Safety
+/// Tiles are configured.
+unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f32; ROWS]; ROWS]) {
     assert!(panel.len() == self::panel(k) && x.len() == ROWS * k, "a panel and its rows");
     let (steps, upper) = (k / 32, &x[16 * k..]);
     if steps == 0 {

@@ -9,15 +9,16 @@
 //!   product.rs    the loops, once for all formats and processors
 //!   packed.rs     what the bytes of a block mean
 //!   panels.rs     matrices turned once, bf16.rs: products in bfloat16
-//!   vnni.rs       few rows in bytes
+//!   vnni.rs       few rows in bytes, tile_bytes.rs: by tiles
+//!   tiles.rs      many rows in pieces of bfloat16
 //!   attention.rs  attention, between.rs: norms, activations, rotations
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //! ```
 //!
 //! Sums are f32: the result is that of the weights of [`crate::ggml::dequantize`] but for
 //! the order of summation and, with [`Arithmetic::Integers`], the rounding of activations to 16
-//! bits. The number of threads changes nothing. No matrix is ever dequantized as a whole: a thread
-//! holds at most 384 KiB, kept from call to call.
+//! bits (of weights too, where tiles meet many rows). The number of threads changes nothing. No matrix is ever dequantized as a whole: a thread
+//! holds at most 512 KiB, kept from call to call.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -42,6 +43,12 @@ mod product;
 mod quantized;
 mod simd;
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop, reason = "closures would lose the target features")]
+mod tile_bytes;
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_tiles.rs")]
+#[allow(clippy::needless_range_loop, reason = "closures would lose the target features")]
+mod tiles;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -56,6 +63,7 @@ use pool::Pool;
 use product::{IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
 use quantized::{FEW_INTS, Quantized};
 use simd::Level;
+use tiles::{Pieces, Tiles};
 
 /// Bytes of packed weights that a thread takes at a time for few rows of `x`: some 5 us of work.
 const SHARE: usize = 128 << 10;
@@ -69,7 +77,8 @@ pub enum Arithmetic {
     /// Activations stay floats.
     Floats,
     /// Activations are rounded to 16 bits, 32 to a scale, where weights are small integers; the
-    /// formats F32, F16 and BF16 are multiplied in floats all the same.
+    /// formats F32, F16 and BF16 are multiplied in floats all the same. Where a processor has AMX,
+    /// many rows are met in two pieces of bfloat16 of each activation and each weight: 16 bits too.
     #[default]
     Integers,
 }
@@ -154,7 +163,8 @@ pub struct Matrix<'a> {
 /// `out[i]` is `[m, matrices[i].n]`.
 pub fn matmuls(matrices: &[Matrix<'_>], x: &[f32], [m, k]: [usize; 2], out: &mut [&mut [f32]]) {
     let pool = pool::current();
-    let how = How { level: Level::best(), pool: &pool, arithmetic: pool.arithmetic() };
+    let (level, arithmetic) = (Level::best(), pool.arithmetic());
+    let how = How { level, tiles: Tiles::best(), pool: &pool, arithmetic };
     matmuls_with(how, matrices, x, [m, k], out);
 }
 
@@ -186,6 +196,8 @@ fn row_bytes(format: Format, w: &[u8], k: usize, n: usize) -> usize {
 #[derive(Clone, Copy)]
 struct How<'a> {
     level: Level,
+    /// For many rows.
+    tiles: Option<Tiles>,
     pool: &'a Pool,
     arithmetic: Arithmetic,
 }
@@ -225,7 +237,7 @@ fn matmuls_with(
         }
     };
     let (width, k) = (k, k.next_multiple_of(32));
-    let floats = Activations { floats: &x, ints: None, halves: &[], m, k, width };
+    let floats = Activations { floats: &x, ints: None, pieces: None, halves: &[], m, k, width };
     #[cfg(target_arch = "x86_64")]
     if let Some(kind) = matrices.iter().find_map(|matrix| rounds(ready(how, matrix, &floats)?)) {
         thread_local! {
@@ -247,16 +259,27 @@ fn matmuls_with(
         return;
     }
     thread_local! {
-        static BUFFER: RefCell<quantized::Buffer> = RefCell::default();
+        static BUFFERS: RefCell<(tiles::Buffer, quantized::Buffer)> = RefCell::default();
     }
-    if matrices.iter().any(|matrix| in_integers(how, matrix.format)) {
-        BUFFER.with_borrow_mut(|buffer| {
-            let ints = Some(buffer.fill(how.level, how.pool, &x, k));
-            share_out(how, matrices, &Activations { ints, ..floats }, out);
-        });
-    } else {
-        share_out(how, matrices, &floats, out);
-    }
+    let by_tiles = |matrix: &&Matrix<'_>| tiled(how, matrix, &floats).is_some();
+    let in_words = |matrix: &Matrix<'_>| in_integers(how, matrix.format) && !by_tiles(&matrix);
+    BUFFERS.with_borrow_mut(|(pieces, ints)| {
+        // What is multiplied with packed weights alone need not be exact.
+        let exact = matrices.iter().filter(by_tiles).any(|m| !in_integers(how, m.format));
+        let tiles = matrices.iter().find_map(|matrix| tiled(how, matrix, &floats));
+        let pieces = tiles.map(|tiles| pieces.fill(tiles, how.pool, &x, k, exact));
+        let ints = matrices
+            .iter()
+            .any(in_words)
+            .then(|| ints.fill((how.level, how.tiles), how.pool, &x, k));
+        share_out(how, matrices, &Activations { ints, pieces, ..floats }, out);
+    });
+}
+
+/// The tiles that all of `x` is multiplied with, if not vectors.
+fn tiled(how: How<'_>, matrix: &Matrix<'_>, x: &Activations<'_>) -> Option<Tiles> {
+    let many = x.m > few_rows(how, matrix.format) && ready(how, matrix, x).is_none();
+    how.tiles.filter(|_| many)
 }
 
 /// Floats that a thread rounds at a time: some 10 us of work.
@@ -286,10 +309,13 @@ fn few_rows(how: How<'_>, format: Format) -> usize {
 }
 
 /// What the matrices are multiplied with: `[m, k]`.
+#[derive(Clone, Copy)]
 struct Activations<'a> {
     floats: &'a [f32],
     /// Where a matrix asks for them.
     ints: Option<Quantized<'a>>,
+    /// Where tiles ask for them.
+    pieces: Option<Pieces<'a>>,
     /// Where panels ask for them, with rows of anything up to a whole block.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     halves: &'a [half::bf16],
@@ -298,6 +324,15 @@ struct Activations<'a> {
     k: usize,
     /// Weights in a row.
     width: usize,
+}
+
+impl<'a> Activations<'a> {
+    /// The rows from row `first` on, which is 0 but where tiles meet them.
+    fn from_row(&self, first: usize) -> Activations<'a> {
+        debug_assert!(first == 0 || self.ints.is_none(), "of many rows all are met by tiles");
+        let pieces = self.pieces.map(|pieces| pieces.from_row(first));
+        Activations { floats: &self.floats[first * self.k..], pieces, ..*self }
+    }
 }
 
 /// Multiplies shares of the rows of the matrices, on the threads of the pool.
@@ -319,9 +354,13 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
         }
     };
     let shares = |matrix: &Matrix<'_>| matrix.n.div_ceil(share(matrix));
+    // Where tiles meet them, as many rows of `x` at a time as stay in the cache of a thread.
+    let near = x.pieces.map_or(m, |pieces| pieces.near());
     let columns: Columns = out.iter_mut().map(|out| out.as_mut_ptr()).collect();
-    let count = matrices.iter().map(shares).sum();
-    how.pool.run(count, &|mut task| {
+    let count: usize = matrices.iter().map(shares).sum();
+    how.pool.run(count * m.div_ceil(near), &|task| {
+        let few = task / count * near..m.min((task / count + 1) * near);
+        let mut task = task % count;
         for (i, matrix) in matrices.iter().enumerate() {
             if task >= shares(matrix) {
                 task -= shares(matrix);
@@ -329,10 +368,10 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
             }
             let share = share(matrix);
             let rows = task * share..((task + 1) * share).min(matrix.n);
-            // SAFETY: each number of a task comes once, and belongs to rows of its own.
+            // SAFETY: each number of a task comes once, and belongs to a part of its own.
             unsafe {
-                columns.with(i, [m, matrix.n], rows.clone(), |out| {
-                    multiply(how, matrix, x, rows, out);
+                columns.with(i, few.clone(), [matrix.n, rows.start, rows.end], |out| {
+                    multiply(how, matrix, &x.from_row(few.start), rows, out);
                 })
             };
             return;
@@ -353,29 +392,30 @@ impl FromIterator<*mut f32> for Columns {
 }
 
 impl Columns {
-    /// Calls `work` with some columns of result `i`, a slice for each of its rows.
+    /// Calls `work` with the columns from `start` to `end` of some rows of result `i`, a slice for
+    /// each.
     ///
     /// # Safety
-    /// The result is `[m, n]`, the columns are below `n`, and nobody else has any of them.
+    /// The result has `n` columns and all of the rows, `end` is not above `n`, and nobody else has
+    /// any of it.
     unsafe fn with(
         &self,
         i: usize,
-        [m, n]: [usize; 2],
-        columns: Range<usize>,
+        rows: Range<usize>,
+        [n, start, end]: [usize; 3],
         work: impl FnOnce(&mut [&mut [f32]]),
     ) {
         let row = |m: usize| {
+            let at = (rows.start + m) * n + start;
             // SAFETY: within the result and disjoint, as the caller vouches for.
-            unsafe {
-                std::slice::from_raw_parts_mut(self.0[i].add(m * n + columns.start), columns.len())
-            }
+            unsafe { std::slice::from_raw_parts_mut(self.0[i].add(at), end - start) }
         };
         // A token allocates nothing.
-        match m {
+        match rows.len() {
             1 => work(&mut [row(0)]),
             2 => work(&mut [row(0), row(1)]),
             3 => work(&mut [row(0), row(1), row(2)]),
-            _ => work(&mut (0..m).map(row).collect::<Vec<_>>()),
+            m => work(&mut (0..m).map(row).collect::<Vec<_>>()),
         }
     }
 }
@@ -383,9 +423,15 @@ impl Columns {
 /// Rows of `x` from which on panels that are there are used.
 const READY: usize = 4;
 
+/// Rows of `x` from which on tiles are quicker than panels of floats.
+const TILED: usize = 48;
+
 /// The panels that all of `x` is multiplied with.
 fn ready<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Option<&'a Panels> {
-    let fits = |panels: &&Panels| panels.is(how.level, [matrix.n, x.width]);
+    let fits = |panels: &&Panels| {
+        let tiled = how.tiles.is_some() && x.m >= TILED && matches!(panels.kind, Kind::Floats(_));
+        !tiled && panels.is(how.level, [matrix.n, x.width])
+    };
     matrix.panels.filter(|_| x.m >= READY).filter(fits)
 }
 
@@ -417,6 +463,9 @@ fn multiply(
     }
     let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
     let share = Share { how, matrix, rows, row_bytes };
+    if let Some(pieces) = x.pieces.filter(|_| tiled(how, matrix, x).is_some()) {
+        return with_format!(matrix.format, by_tiles(share, pieces, out));
+    }
     match x.ints {
         Some(ints) if in_integers(how, matrix.format) => with_quants!(
             matrix.format,
@@ -438,6 +487,14 @@ struct Share<'a> {
 fn floats<P: Packed>(share: Share<'_>, x: &Activations<'_>, out: &mut [&mut [f32]]) {
     let level = share.how.level;
     rows_of::<P>(share, out, &|rows| level.run(Product::<P> { rows, x: x.floats, k: x.k }));
+}
+
+fn by_tiles<P: Packed>(share: Share<'_>, x: Pieces<'_>, out: &mut [&mut [f32]]) {
+    let Share { matrix, rows, row_bytes, .. } = share;
+    let w = &matrix.w[rows.start * row_bytes..rows.end * row_bytes];
+    let (w, row_bytes) = padded::<P>(w, row_bytes);
+    let bias = matrix.bias.map(|bias| &bias[rows]);
+    tiles::meet::<P>(tiles::Meet { w: &w, row_bytes, x, bias, out });
 }
 
 fn integers<P: Quants>(share: Share<'_>, x: Quantized<'_>, out: &mut [&mut [f32]]) {
@@ -586,7 +643,10 @@ mod tests {
                     dequantize(format, &w, &mut floats);
                     for level in Level::detect() {
                         for arithmetic in [Arithmetic::Floats, Arithmetic::Integers] {
-                            check(level, arithmetic, format, &w, &floats, &x, [m, k, n]);
+                            for tiles in tiles_at(level) {
+                                let how = (level, tiles, arithmetic);
+                                check(how, format, &w, &floats, &x, [m, k, n]);
+                            }
                         }
                     }
                 }
@@ -594,10 +654,33 @@ mod tests {
         }
     }
 
+    /// More rows than are met at a time, and a width of more than one stretch.
+    #[test]
+    fn tiles_meet_many_rows() {
+        let mut random = Random(4);
+        let Some(level) = Level::detect().next().filter(|_| Tiles::best().is_some()) else {
+            return;
+        };
+        for format in [Format::F32, Format::Q8_0, Format::Q4_K] {
+            let [m, k, n] = [450, 1280, 37];
+            let w = packed(format, k, n, &mut random);
+            let x: Vec<f32> = (0..m * k).map(|_| random.float()).collect();
+            let mut floats = vec![0.0; n * k];
+            dequantize(format, &w, &mut floats);
+            let how = (level, Tiles::best(), Arithmetic::Integers);
+            check(how, format, &w, &floats, &x, [m, k, n]);
+        }
+    }
+
+    /// Without tiles, and with them where they are used.
+    fn tiles_at(level: Level) -> impl Iterator<Item = Option<Tiles>> {
+        let some = Tiles::best().filter(|_| level.lanes() == 16);
+        std::iter::once(None).chain(some.map(Some))
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn check(
-        level: Level,
-        arithmetic: Arithmetic,
+        (level, tiles, arithmetic): (Level, Option<Tiles>, Arithmetic),
         format: Format,
         w: &[u8],
         floats: &[f32],
@@ -605,7 +688,7 @@ mod tests {
         [m, k, n]: [usize; 3],
     ) {
         let [alone, three] = [Pool::new(1), Pool::new(3)];
-        let how = |pool, arithmetic| How { level, pool, arithmetic };
+        let how = |pool, arithmetic| How { level, tiles, pool, arithmetic };
         let mut out = vec![f32::NAN; m * n];
         matmul_with(how(&alone, arithmetic), format, w, x, [m, k, n], None, &mut out);
 
@@ -645,7 +728,10 @@ mod tests {
             let mut ready = vec![f32::NAN; m * n];
             matmuls_with(how(&three, arithmetic), &[matrix], x, [m, k], &mut [&mut ready]);
             within(&ready);
-            assert!(m <= few || out == ready, "{format} [{m}, {k}, {n}], panels made before");
+            assert!(
+                m <= few || tiles.is_some() || out == ready,
+                "{format} [{m}, {k}, {n}], panels made before"
+            );
         }
         if m > few {
             // The last rows, in tiles of other sizes.
@@ -679,8 +765,8 @@ mod tests {
                 let mut again = out.clone();
                 for (threads, out) in [(1, &mut out), (3, &mut again)] {
                     let pool = Pool::new(threads);
-                    let how =
-                        How { level: Level::best(), pool: &pool, arithmetic: Arithmetic::Floats };
+                    let (level, arithmetic) = (Level::best(), Arithmetic::Floats);
+                    let how = How { level, tiles: None, pool: &pool, arithmetic };
                     let (format, bias) = (Format::F32, Some(&bias[..]));
                     let matrix = Matrix { format, w: &w, n, bias, panels: Some(&panels) };
                     matmuls_with(how, &[matrix], &x, [m, k], &mut [out]);

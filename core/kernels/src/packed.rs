@@ -198,7 +198,9 @@ macro_rules! eight_groups {
                 r: usize,
                 g: usize,
             ) -> S::Group {
-                let [scale, offset] = scales[r].of(g).map(|two| two.map(|one| s.splat(one)));
+                // By hand: closures would lose the target features.
+                let [[a, b], [c, d]] = scales[r].of(g);
+                let (scale, offset) = ([s.splat(a), s.splat(b)], [s.splat(c), s.splat(d)]);
                 s.group_u8(Self::quants(s, block, g), scale, offset)
             }
         }

@@ -23,7 +23,7 @@ use super::packed::{Packed, Quants};
 use super::quantized::{Beside, FEW_INTS, Quantized, beside};
 use super::simd::{Kernel, Simd};
 #[cfg(target_arch = "x86_64")]
-use super::vnni;
+use super::{tile_bytes, vnni};
 
 /// The longest stretch of a row that is summed in one go.
 const DEPTH: usize = 1024;
@@ -60,7 +60,7 @@ impl Line {
 pub(super) const SCRATCH: usize = PANEL / 16;
 
 /// Stretches of a row of `k`: as even as multiples of the largest block allow.
-fn stretch(k: usize) -> usize {
+pub(super) fn stretch(k: usize) -> usize {
     k.div_ceil(k.div_ceil(DEPTH).max(1)).next_multiple_of(256)
 }
 
@@ -125,6 +125,11 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
         let IntProduct { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x } = self;
         if out.len() <= FEW_INTS {
             #[cfg(target_arch = "x86_64")]
+            if let Some(columns) = x.columns {
+                tile_bytes::few::<P>(w, row_bytes, columns, out);
+                return add_bias(out, bias);
+            }
+            #[cfg(target_arch = "x86_64")]
             if let Some(s) = s.vnni() {
                 match beside(out.len()) {
                     1 => vnni::few::<P, 1>(s, w, row_bytes, x.eights, out),
@@ -147,7 +152,7 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
 
 /// What sums of a stretch are added to.
 #[derive(Clone, Copy)]
-enum Base<'a> {
+pub(super) enum Base<'a> {
     /// The first stretch: to the bias of the columns, if there is one.
     Bias(Option<&'a [f32]>),
     /// To the sums so far.
@@ -155,7 +160,7 @@ enum Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    fn new(bias: Option<&'a [f32]>, stretch: usize) -> Base<'a> {
+    pub(super) fn new(bias: Option<&'a [f32]>, stretch: usize) -> Base<'a> {
         if stretch == 0 { Base::Bias(bias) } else { Base::Sums }
     }
 }
@@ -691,7 +696,13 @@ fn tiles<S: Simd, const M: usize>(
 /// Writes two vectors, on top of their base, to columns of `out` from `first` on, as many as there
 /// are.
 #[inline(always)]
-fn add<S: Simd>(s: S, sums: [S::Floats; 2], base: Base<'_>, out: &mut [f32], first: usize) {
+pub(super) fn add<S: Simd>(
+    s: S,
+    sums: [S::Floats; 2],
+    base: Base<'_>,
+    out: &mut [f32],
+    first: usize,
+) {
     let one = s.splat(1.0);
     let out = &mut out[first..];
     if out.len() >= 2 * S::LANES {

@@ -4,6 +4,9 @@ use super::between::ROUND;
 use super::pool::Pool;
 use super::simd::{Kernel, Level, Simd};
 #[cfg(target_arch = "x86_64")]
+use super::tile_bytes::{COLUMNS, Columns, Group};
+use super::tiles::Tiles;
+#[cfg(target_arch = "x86_64")]
 use super::vnni;
 
 /// Rows of `x` that the few-rows loops take.
@@ -27,6 +30,9 @@ pub(super) struct Quantized<'a> {
     /// Few rows in bytes, where the processor multiplies bytes; the others are empty then.
     #[cfg(target_arch = "x86_64")]
     pub(super) eights: &'a [vnni::Eight],
+    /// The same for tiles.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) columns: Option<Columns<'a>>,
 }
 
 impl<'a> Quantized<'a> {
@@ -92,11 +98,19 @@ pub(super) struct Buffer {
     sums: Vec<f32>,
     #[cfg(target_arch = "x86_64")]
     eights: Vec<vnni::Eight>,
+    #[cfg(target_arch = "x86_64")]
+    columns: Vec<Group>,
 }
 
 impl Buffer {
     /// Quantizes rows of `k`, a multiple of 32.
-    pub(super) fn fill(&mut self, level: Level, pool: &Pool, x: &[f32], k: usize) -> Quantized<'_> {
+    pub(super) fn fill(
+        &mut self,
+        (level, tiles): (Level, Option<Tiles>),
+        pool: &Pool,
+        x: &[f32],
+        k: usize,
+    ) -> Quantized<'_> {
         let (groups, rows) = (k / 32, x.len() / k);
         let beside = beside(rows);
         let none = Quantized {
@@ -106,7 +120,18 @@ impl Buffer {
             groups,
             #[cfg(target_arch = "x86_64")]
             eights: &[],
+            #[cfg(target_arch = "x86_64")]
+            columns: None,
         };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tiles) = tiles.filter(|_| beside == COLUMNS) {
+            self.columns.resize(groups.max(self.columns.len()), Group::ZERO);
+            let to = &mut self.columns[..groups];
+            level.run(Turn { x: x.as_chunks().0, groups: to });
+            return Quantized { columns: Some(Columns { tiles, groups: to }), ..none };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = tiles;
         #[cfg(target_arch = "x86_64")]
         if matches!(level, Level::Avx512(_)) && rows <= FEW_INTS {
             let all = groups.div_ceil(vnni::GROUPS) * beside;
@@ -146,6 +171,28 @@ impl Buffer {
 /// Groups that a thread quantizes at a time: some 10 us of work. A whole number of any rows beside
 /// each other.
 const SHARE: usize = 1024;
+
+#[cfg(target_arch = "x86_64")]
+struct Turn<'a> {
+    x: &'a [[f32; 32]],
+    groups: &'a mut [Group],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel for Turn<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Turn { x, groups } = self;
+        let count = groups.len();
+        for (g, to) in groups.iter_mut().enumerate() {
+            // A row that is not there is zero.
+            *to = Group::ZERO;
+            for (row, x) in x.chunks_exact(count).enumerate() {
+                to.set(s, row, &x[g]);
+            }
+        }
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 struct Eights<'a> {

@@ -59,8 +59,9 @@ impl Eight {
 
 /// How two groups of a format become unsigned bytes.
 pub(super) trait Pairs: Packed {
-    /// Whether integers are signed bytes: they are taken as unsigned ones, 128 more.
-    const SIGNED: bool = false;
+    /// What integers are more than they stand for, where that is the same for all. Signed bytes are
+    /// taken as unsigned ones, 128 more.
+    const BIAS: u8 = 0;
 
     /// The integers of groups `2 * pair` and `2 * pair + 1` of some blocks, with their bias.
     fn pair(s: Avx512, blocks: &[&Self::Block; 4], pair: usize) -> __m512i;
@@ -127,7 +128,7 @@ fn or_bits<const LEFT: u32>(_: Avx512, low: __m512i, bits: __m512i, mask: u8) ->
 }
 
 impl Pairs for packed::Q8_0 {
-    const SIGNED: bool = true;
+    const BIAS: u8 = 128;
 
     #[inline(always)]
     fn pair(_: Avx512, blocks: &[&[u8; 34]; 4], pair: usize) -> __m512i {
@@ -142,8 +143,13 @@ impl Pairs for packed::Q8_0 {
 
 /// Formats of one group of four bits, and a fifth.
 macro_rules! nibbles {
-    ($($name:ident, $bytes:literal, at $at:literal $(, fifth at $fifth:literal)?;)+) => {$(
+    ($(
+        $name:ident, $bytes:literal, bias $bias:literal,
+        at $at:literal $(, fifth at $fifth:literal)?;
+    )+) => {$(
         impl Pairs for packed::$name {
+            const BIAS: u8 = $bias;
+
             #[inline(always)]
             fn pair(s: Avx512, blocks: &[&[u8; $bytes]; 4], pair: usize) -> __m512i {
                 let [a, b] = [blocks[2 * pair], blocks[2 * pair + 1]];
@@ -156,16 +162,21 @@ macro_rules! nibbles {
 }
 
 nibbles! {
-    Q4_0, 18, at 2;
-    Q4_1, 20, at 4;
-    Q5_0, 22, at 6, fifth at 2;
-    Q5_1, 24, at 8, fifth at 4;
+    Q4_0, 18, bias 8, at 2;
+    Q4_1, 20, bias 0, at 4;
+    Q5_0, 22, bias 16, at 6, fifth at 2;
+    Q5_1, 24, bias 0, at 8, fifth at 4;
 }
 
 /// Formats of eight groups: out of the one block and the number of the pair.
 macro_rules! eight_groups {
-    ($($name:ident, $bytes:literal, |$s:ident, $block:ident, $pair:ident| $make:expr;)+) => {$(
+    ($(
+        $name:ident, $bytes:literal, bias $bias:literal,
+        |$s:ident, $block:ident, $pair:ident| $make:expr;
+    )+) => {$(
         impl Pairs for packed::$name {
+            const BIAS: u8 = $bias;
+
             #[inline(always)]
             fn pair($s: Avx512, blocks: &[&[u8; $bytes]; 4], $pair: usize) -> __m512i {
                 let $block = blocks[0];
@@ -176,23 +187,23 @@ macro_rules! eight_groups {
 }
 
 eight_groups! {
-    Q2K, 84, |s, block, pair| {
+    Q2K, 84, bias 0, |s, block, pair| {
         let by = 4 * (pair % 2) as i64;
         and(s, moved(s, at(block, 16 + pair / 2 * 32), by, by + 2), 3)
     };
-    Q3K, 110, |s, block, pair| {
+    Q3K, 110, bias 4, |s, block, pair| {
         let by = 4 * (pair % 2) as i64;
         let low = and(s, moved(s, at(block, 32 + pair / 2 * 32), by, by + 2), 3);
         let by = 2 * pair as i64;
         or_bits::<2>(s, low, moved(s, at(block, 0), by, by + 1), 4)
     };
-    Q4K, 144, |s, block, pair| and(s, moved(s, at(block, 16 + pair * 32), 0, 4), 15);
-    Q5K, 176, |s, block, pair| {
+    Q4K, 144, bias 0, |s, block, pair| and(s, moved(s, at(block, 16 + pair * 32), 0, 4), 15);
+    Q5K, 176, bias 0, |s, block, pair| {
         let low = and(s, moved(s, at(block, 48 + pair * 32), 0, 4), 15);
         let by = 2 * pair as i64;
         or_bits::<4>(s, low, moved(s, at(block, 16), by, by + 1), 16)
     };
-    Q6K, 210, |s, block, pair| {
+    Q6K, 210, bias 32, |s, block, pair| {
         let low: &[u8; 64] = at(block, pair / 2 * 64);
         let low = intrinsics! { _mm512_loadu_si512(low.as_ptr().cast()) };
         let low = match pair % 2 {
@@ -265,9 +276,9 @@ fn add<P: Pairs + Quants, const M: usize>(
     let [scale, offset] = P::lines(&scales, 0);
     let count = if P::HALVES { 16 } else { P::UNIT * P::GROUPS };
     let [scale, offset] = [spread(s, &scale[..count]), spread(s, &offset[..count])];
-    let offset = match P::SIGNED {
-        true => s.mul(scale, s.splat(-128.0)),
-        false => offset,
+    let offset = match P::OFFSET {
+        true => offset,
+        false => s.mul(scale, s.splat(-f32::from(P::BIAS))),
     };
     // A vector of what the lanes of each pair are multiplied by is picked out of these.
     let mut by = [s.splat(0.0); M];

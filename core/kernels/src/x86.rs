@@ -16,11 +16,11 @@ macro_rules! intrinsics {
 }
 
 /// Proof that the processor has AVX2, FMA and F16C.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx2(());
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI besides [`Avx2`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx512(Avx2);
 
 impl Avx2 {

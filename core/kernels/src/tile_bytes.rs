@@ -1,0 +1,255 @@
+//! Five to eight rows of `x` times packed rows, by the tiles of AMX, which multiply bytes.
+//!
+//! A number of `x` is two signed bytes, `256 * high + low`, as in [`vnni`](super::vnni): the high bytes
+//! of eight rows and their low ones are the sixteen columns of a tile. With 16 rows of `w` in signed
+//! bytes it gives, group by group, exact sums that become floats and are scaled:
+//!
+//! ```text
+//! 16 rows of w, eight groups  --unpack-->    bytes and scales  (in the nearest cache)
+//! bytes x columns, a group    --multiply-->  16 x 16 sums      (the same)
+//! sums                        --scale-->     a vector of sums for each row, in registers
+//! ```
+//!
+//! Each arrow is taken for eight groups before the next one: what a tile has stored cannot be loaded
+//! until it has left the processor's queue of stores.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::packed::Quants;
+use super::product::Line;
+use super::simd::Simd;
+use super::tiles::{Config, Tiles};
+use super::vnni::Pairs;
+use super::x86::Avx512;
+
+/// Rows of a tile.
+const TILE: usize = 16;
+
+/// Rows of `x`, of which each is two columns.
+pub(super) const COLUMNS: usize = TILE / 2;
+
+/// Groups that are unpacked, multiplied and scaled at a time: the largest blocks have so many.
+const UNIT: usize = 8;
+
+/// A group of up to eight rows of `x`.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Group {
+    /// Four numbers at a time, the high bytes of each row, then the low ones.
+    bytes: [[[i8; 4]; TILE]; 8],
+    /// What the sums of each column are multiplied by.
+    scales: [f32; TILE],
+    /// What the sums of each half of the group stand for; those of the low bytes count as zero.
+    sums: [[f32; TILE]; 2],
+}
+
+impl Group {
+    pub(super) const ZERO: Group =
+        Group { bytes: [[[0; 4]; TILE]; 8], scales: [0.0; TILE], sums: [[0.0; TILE]; 2] };
+
+    /// Takes the group in as row `row`.
+    #[inline(always)]
+    pub(super) fn set<S: Simd>(&mut self, s: S, row: usize, x: &[f32; 32]) {
+        let mut words = [0; 32];
+        let (scale, [low, high]) = s.quantize(x, &mut words);
+        [self.scales[row], self.scales[row + COLUMNS]] = [scale * 256.0, scale];
+        [self.sums[0][row], self.sums[1][row]] = [low, high];
+        for (i, word) in words.into_iter().enumerate() {
+            // The low byte is signed: what it takes away is added to the high one.
+            self.bytes[i / 4][row][i % 4] = ((word + 128) >> 8) as i8;
+            self.bytes[i / 4][row + COLUMNS][i % 4] = word as i8;
+        }
+    }
+}
+
+/// Up to eight rows of `x`, group by group.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) tiles: Tiles,
+    pub(super) groups: &'a [Group],
+}
+
+/// What becomes of 16 rows of `w`, eight groups of each.
+#[repr(C, align(64))]
+struct Part {
+    /// Two groups at a time.
+    bytes: [[[u8; 64]; TILE]; UNIT / 2],
+    /// Of each group, or of each half of a group.
+    sums: [[[i32; TILE]; TILE]; 2 * UNIT],
+    scales: [[f32; 2 * UNIT]; TILE],
+    offsets: [[f32; 2 * UNIT]; TILE],
+}
+
+/// The rows of `w` times those of `x`.
+pub(super) fn few<P: Pairs + Quants>(
+    w: &[u8],
+    row_bytes: usize,
+    x: Columns<'_>,
+    out: &mut [&mut [f32]],
+) {
+    const WHOLE: Config = Config::new([[16, 64], [16, 32], [8, 64]]);
+    const HALVES: Config = Config::new([[16, 64], [16, 16], [4, 64]]);
+    let config = if P::HALVES { &HALVES } else { &WHOLE };
+    // SAFETY: `Tiles` proves the features, and `run` configures the tiles.
+    x.tiles.run(config, || unsafe { all::<P>(x.tiles.vectors(), w, row_bytes, x.groups, out) });
+}
+
+/// # Safety
+/// The processor has the features of an [`Avx512`], and tiles 0 to 2 are those of sums, of bytes of
+/// `w`, and of columns.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn all<P: Pairs + Quants>(
+    s: Avx512,
+    w: &[u8],
+    row_bytes: usize,
+    x: &[Group],
+    out: &mut [&mut [f32]],
+) {
+    let rows = w.len() / row_bytes;
+    let mut part = Part {
+        bytes: [[[0; 64]; TILE]; UNIT / 2],
+        sums: [[[0; TILE]; TILE]; 2 * UNIT],
+        scales: [[0.0; 2 * UNIT]; TILE],
+        offsets: [[0.0; 2 * UNIT]; TILE],
+    };
+    for first in (0..rows).step_by(TILE) {
+        let mut sums = [s.splat(0.0); TILE];
+        for (unit, x) in x.chunks(UNIT).enumerate() {
+            let blocks = unit * UNIT / P::GROUPS..(unit * UNIT + x.len()) / P::GROUPS;
+            for r in 0..TILE {
+                // A row that is not there is the last one again.
+                let row = &w[(first + r).min(rows - 1) * row_bytes..][..row_bytes];
+                let row: &[P::Block] = bytemuck::cast_slice(row);
+                part.unpack::<P>(s, r, &row[blocks.clone()]);
+            }
+            // What comes next is asked for bit by bit, while nothing else is read from memory: a
+            // processor waits for few lines at a time.
+            let size = size_of::<P::Block>();
+            let next = w.as_ptr().wrapping_add((first + TILE) * row_bytes + blocks.start * size);
+            let ask = |r: usize| s.prefetch(next.wrapping_add(r * row_bytes), blocks.len() * size);
+            // SAFETY: the caller's.
+            unsafe { part.multiply(P::HALVES, x, ask) };
+            part.scale::<P>(s, x, &mut sums, |g| ask(UNIT + g));
+        }
+        let mut turned = [Line::ZERO; TILE];
+        for r in 0..TILE {
+            s.store_floats(sums[r], bytemuck::cast_slice_mut(&mut turned[r..=r]));
+        }
+        let mut columns = [Line::ZERO; TILE];
+        s.transpose(bytemuck::cast_ref(&turned), bytemuck::cast_slice_mut(&mut columns), TILE);
+        let columns: &[[f32; TILE]; TILE] = bytemuck::cast_ref(&columns);
+        for (m, out) in out.iter_mut().enumerate() {
+            let low = s.load_floats(&columns[m + COLUMNS]);
+            let both = s.mul_add(low, s.splat(1.0), s.load_floats(&columns[m]));
+            match out[first..].first_chunk_mut::<TILE>() {
+                Some(out) => s.store_floats(both, out),
+                None => {
+                    let mut all = [0.0; TILE];
+                    s.store_floats(both, &mut all);
+                    out[first..].iter_mut().zip(all).for_each(|(out, sum)| *out = sum);
+                }
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Row `r` out of its blocks.
+    #[inline(always)]
+    fn unpack<P: Pairs + Quants>(&mut self, s: Avx512, r: usize, blocks: &[P::Block]) {
+        // Pairs of groups of a unit of blocks: four of one group, or one of eight.
+        let pairs = P::UNIT * P::GROUPS / 2;
+        let parts = if P::HALVES { 4 * pairs } else { 2 * pairs };
+        for (i, unit) in blocks.chunks(P::UNIT).enumerate() {
+            let last = unit.len() - 1;
+            let four = match P::UNIT {
+                1 => [&unit[0]; 4],
+                _ => [&unit[0], &unit[last.min(1)], &unit[last.min(2)], &unit[last]],
+            };
+            for pair in 0..pairs {
+                let q = P::pair(s, &four, pair);
+                // SAFETY: the array is as wide as the vector.
+                unsafe {
+                    let q = _mm512_sub_epi8(q, _mm512_set1_epi8(P::BIAS as i8));
+                    let to = &mut self.bytes[i * pairs + pair][r];
+                    _mm512_store_si512(to.as_mut_ptr().cast(), q);
+                }
+            }
+            let scales = P::scales(s, four);
+            let [scales, offsets] = P::lines(&scales, 0);
+            self.scales[r][i * parts..][..parts].copy_from_slice(&scales[..parts]);
+            if P::OFFSET {
+                self.offsets[r][i * parts..][..parts].copy_from_slice(&offsets[..parts]);
+            }
+        }
+    }
+
+    /// The sums of each group, or of each half. After each group, something else is begun.
+    ///
+    /// # Safety
+    /// Tiles are configured for them.
+    #[inline(always)]
+    unsafe fn multiply(&mut self, halves: bool, x: &[Group], after: impl Fn(usize)) {
+        let parts = if halves { 2 } else { 1 };
+        for (g, x) in x.iter().enumerate() {
+            for half in 0..parts {
+                let w = &raw const self.bytes[g / 2][0][g % 2 * 32 + half * 16];
+                let x = &raw const x.bytes[half * 4];
+                let to = &raw mut self.sums[g * parts + half];
+                // SAFETY: 16 rows of 32 or 16 bytes, 64 apart, 8 or 4 lines of 64, and 16 lines
+                // for the sums.
+                unsafe {
+                    asm!(
+                        "tilezero tmm0",
+                        "tileloadd tmm1, [{w} + {line}]",
+                        "tileloadd tmm2, [{x} + {line}]",
+                        "tdpbssd tmm0, tmm1, tmm2",
+                        "tilestored [{to} + {line}], tmm0",
+                        w = in(reg) w,
+                        x = in(reg) x,
+                        to = in(reg) to,
+                        line = in(reg) 64_usize,
+                        options(nostack, preserves_flags),
+                    );
+                }
+            }
+            after(g);
+        }
+    }
+
+    /// Adds what the sums stand for to those of the columns. After each group, something else is
+    /// begun.
+    #[inline(always)]
+    fn scale<P: Quants>(
+        &self,
+        s: Avx512,
+        x: &[Group],
+        sums: &mut [__m512; TILE],
+        after: impl Fn(usize),
+    ) {
+        let parts = if P::HALVES { 2 } else { 1 };
+        for (g, x) in x.iter().enumerate() {
+            let by = s.load_floats(&x.scales);
+            for half in 0..parts {
+                let at = g * parts + half;
+                let of = match P::HALVES {
+                    true => s.load_floats(&x.sums[half]),
+                    false => {
+                        let low = s.load_floats(&x.sums[0]);
+                        s.mul_add(low, s.splat(1.0), s.load_floats(&x.sums[1]))
+                    }
+                };
+                for r in 0..TILE {
+                    let sum = s.to_floats(s.load_ints(&self.sums[at][r]));
+                    let by = s.mul(by, s.splat(self.scales[r][at]));
+                    sums[r] = s.mul_add(sum, by, sums[r]);
+                    if P::OFFSET {
+                        sums[r] = s.mul_add(s.splat(self.offsets[r][at]), of, sums[r]);
+                    }
+                }
+            }
+            after(g);
+        }
+    }
+}
