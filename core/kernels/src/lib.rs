@@ -12,6 +12,7 @@
 //!   vnni.rs       few rows in bytes, tile_bytes.rs: by tiles
 //!   tiles.rs      many rows in pieces of bfloat16
 //!   attention.rs  attention, between.rs: norms, activations, rotations
+//!   logits.rs     what choosing a token asks of them
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //! ```
 //!
@@ -35,6 +36,7 @@ pub mod between;
 mod bf16;
 mod format;
 pub mod ggml;
+pub mod logits;
 mod packed;
 mod panels;
 pub mod pool;
@@ -328,9 +330,9 @@ struct Activations<'a> {
 
 impl<'a> Activations<'a> {
     /// The rows from row `first` on, which is 0 but where tiles meet them.
-    fn from_row(&self, first: usize) -> Activations<'a> {
+    fn skip_rows(&self, first: usize) -> Activations<'a> {
         debug_assert!(first == 0 || self.ints.is_none(), "of many rows all are met by tiles");
-        let pieces = self.pieces.map(|pieces| pieces.from_row(first));
+        let pieces = self.pieces.map(|pieces| pieces.skip_rows(first));
         Activations { floats: &self.floats[first * self.k..], pieces, ..*self }
     }
 }
@@ -371,7 +373,7 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
             // SAFETY: each number of a task comes once, and belongs to a part of its own.
             unsafe {
                 columns.with(i, few.clone(), [matrix.n, rows.start, rows.end], |out| {
-                    multiply(how, matrix, &x.from_row(few.start), rows, out);
+                    multiply(how, matrix, &x.skip_rows(few.start), rows, out);
                 })
             };
             return;

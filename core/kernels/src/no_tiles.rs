@@ -1,6 +1,6 @@
 //! [`tiles`](super::tiles) where the processor has none.
 
-use super::product::Base;
+use super::packed::Packed;
 
 /// None.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub(super) struct Pieces<'a> {
     lines: std::marker::PhantomData<&'a ()>,
 }
 
-impl<'a> Pieces<'a> {
-    pub(super) fn from_row(self, _: usize) -> Pieces<'a> {
+impl Pieces<'_> {
+    pub(super) fn skip_rows(self, _: usize) -> Self {
         self
     }
 
-    pub(super) fn near(self, _: usize) -> usize {
+    pub(super) fn near(self) -> usize {
         match self.tiles {}
     }
 }
@@ -39,7 +39,7 @@ impl Buffer {
         _: &super::Pool,
         _: &[f32],
         _: usize,
-        _: usize,
+        _: bool,
     ) -> Pieces<'_> {
         match tiles {}
     }
@@ -48,16 +48,14 @@ impl Buffer {
 /// As there.
 #[allow(dead_code, reason = "nobody reads what nobody makes")]
 pub(super) struct Meet<'a, 'out> {
-    pub(super) panels: &'a [f32],
-    pub(super) groups: usize,
+    pub(super) w: &'a [u8],
+    pub(super) row_bytes: usize,
     pub(super) x: Pieces<'a>,
-    pub(super) from: usize,
-    pub(super) base: Base<'a>,
+    pub(super) bias: Option<&'a [f32]>,
     pub(super) out: &'a mut [&'out mut [f32]],
-    pub(super) first: usize,
 }
 
-pub(super) fn meet(all: Meet<'_, '_>) {
+pub(super) fn meet<P: Packed>(all: Meet<'_, '_>) {
     let _ = all.x.lines;
     match all.x.tiles {}
 }

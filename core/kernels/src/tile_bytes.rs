@@ -10,15 +10,17 @@
 //! sums                        --scale-->     a vector of sums for each row, in registers
 //! ```
 //!
-//! Each arrow is taken for eight groups before the next one: what a tile has stored cannot be loaded
-//! until it has left the processor's queue of stores.
+//! Each arrow is taken for eight groups before the next one, and the next eight groups are unpacked
+//! between the other two: what was stored cannot be loaded as a tile, nor what a tile has stored as a
+//! vector, until it has left the processor's queue of stores.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::cell::RefCell;
 
 use super::packed::Quants;
 use super::product::Line;
-use super::simd::Simd;
+use super::simd::{Simd, first};
 use super::tiles::{Config, Tiles};
 use super::vnni::Pairs;
 use super::x86::Avx512;
@@ -55,10 +57,15 @@ impl Group {
         let (scale, [low, high]) = s.quantize(x, &mut words);
         [self.scales[row], self.scales[row + COLUMNS]] = [scale * 256.0, scale];
         [self.sums[0][row], self.sums[1][row]] = [low, high];
-        for (i, word) in words.into_iter().enumerate() {
+        let (mut highs, mut lows) = ([0; 32], [0; 32]);
+        for i in 0..32 {
             // The low byte is signed: what it takes away is added to the high one.
-            self.bytes[i / 4][row][i % 4] = ((word + 128) >> 8) as i8;
-            self.bytes[i / 4][row + COLUMNS][i % 4] = word as i8;
+            highs[i] = ((words[i] + 128) >> 8) as i8;
+            lows[i] = words[i] as i8;
+        }
+        for i in 0..8 {
+            self.bytes[i][row] = first(&highs[4 * i..]);
+            self.bytes[i][row + COLUMNS] = first(&lows[4 * i..]);
         }
     }
 }
@@ -70,15 +77,37 @@ pub(super) struct Columns<'a> {
     pub(super) groups: &'a [Group],
 }
 
-/// What becomes of 16 rows of `w`, eight groups of each.
+/// Eight groups of 16 rows of `w`.
 #[repr(C, align(64))]
 struct Part {
     /// Two groups at a time.
     bytes: [[[u8; 64]; TILE]; UNIT / 2],
     /// Of each group, or of each half of a group.
-    sums: [[[i32; TILE]; TILE]; 2 * UNIT],
     scales: [[f32; 2 * UNIT]; TILE],
     offsets: [[f32; 2 * UNIT]; TILE],
+}
+
+impl Part {
+    const ZERO: Part = Part {
+        bytes: [[[0; 64]; TILE]; UNIT / 2],
+        scales: [[0.0; 2 * UNIT]; TILE],
+        offsets: [[0.0; 2 * UNIT]; TILE],
+    };
+}
+
+/// The sums of each of eight groups, or of each half.
+#[repr(C, align(64))]
+struct Sums([[[i32; TILE]; TILE]; 2 * UNIT]);
+
+/// What a thread keeps from call to call.
+struct Scratch {
+    parts: [Part; 2],
+    ints: Sums,
+}
+
+impl Scratch {
+    const ZERO: Scratch =
+        Scratch { parts: [Part::ZERO; 2], ints: Sums([[[0; TILE]; TILE]; 2 * UNIT]) };
 }
 
 /// The rows of `w` times those of `x`.
@@ -88,11 +117,17 @@ pub(super) fn few<P: Pairs + Quants>(
     x: Columns<'_>,
     out: &mut [&mut [f32]],
 ) {
+    thread_local! {
+        static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Box::new(Scratch::ZERO));
+    }
     const WHOLE: Config = Config::new([[16, 64], [16, 32], [8, 64]]);
     const HALVES: Config = Config::new([[16, 64], [16, 16], [4, 64]]);
     let config = if P::HALVES { &HALVES } else { &WHOLE };
-    // SAFETY: `Tiles` proves the features, and `run` configures the tiles.
-    x.tiles.run(config, || unsafe { all::<P>(x.tiles.vectors(), w, row_bytes, x.groups, out) });
+    SCRATCH.with_borrow_mut(|scratch| {
+        let s = x.tiles.vectors();
+        // SAFETY: `Tiles` proves the features, and `run` configures the tiles.
+        x.tiles.run(config, || unsafe { all::<P>(s, w, row_bytes, x.groups, scratch, out) });
+    });
 }
 
 /// # Safety
@@ -104,33 +139,45 @@ unsafe fn all<P: Pairs + Quants>(
     w: &[u8],
     row_bytes: usize,
     x: &[Group],
+    scratch: &mut Scratch,
     out: &mut [&mut [f32]],
 ) {
     let rows = w.len() / row_bytes;
-    let mut part = Part {
-        bytes: [[[0; 64]; TILE]; UNIT / 2],
-        sums: [[[0; TILE]; TILE]; 2 * UNIT],
-        scales: [[0.0; 2 * UNIT]; TILE],
-        offsets: [[0.0; 2 * UNIT]; TILE],
+    // Eight groups of 16 rows from row `first` on.
+    let unpack = |first: usize, unit: usize, to: &mut Part| {
+        let count = UNIT.min(x.len() - unit * UNIT);
+        let blocks = unit * UNIT / P::GROUPS..(unit * UNIT + count) / P::GROUPS;
+        for r in 0..TILE {
+            // A row that is not there is the last one again.
+            let row = &w[(first + r).min(rows - 1) * row_bytes..][..row_bytes];
+            let row: &[P::Block] = bytemuck::cast_slice(row);
+            to.unpack::<P>(s, r, &row[blocks.clone()]);
+        }
     };
+    let Scratch { parts: [now, next], ints } = scratch;
+    let (mut now, mut next) = (now, next);
+    unpack(0, 0, now);
+    // Bytes of 16 rows for each time that a group is looked at: when multiplied, when scaled.
+    let each = (TILE * row_bytes).div_ceil(2 * x.len().max(1));
     for first in (0..rows).step_by(TILE) {
         let mut sums = [s.splat(0.0); TILE];
-        for (unit, x) in x.chunks(UNIT).enumerate() {
-            let blocks = unit * UNIT / P::GROUPS..(unit * UNIT + x.len()) / P::GROUPS;
-            for r in 0..TILE {
-                // A row that is not there is the last one again.
-                let row = &w[(first + r).min(rows - 1) * row_bytes..][..row_bytes];
-                let row: &[P::Block] = bytemuck::cast_slice(row);
-                part.unpack::<P>(s, r, &row[blocks.clone()]);
-            }
-            // What comes next is asked for bit by bit, while nothing else is read from memory: a
-            // processor waits for few lines at a time.
-            let size = size_of::<P::Block>();
-            let next = w.as_ptr().wrapping_add((first + TILE) * row_bytes + blocks.start * size);
-            let ask = |r: usize| s.prefetch(next.wrapping_add(r * row_bytes), blocks.len() * size);
+        for (unit, groups) in x.chunks(UNIT).enumerate() {
+            // The next rows are asked for bit by bit, in the order of their bytes: a processor waits
+            // for few lines at a time, and looks ahead by itself where they follow each other.
+            let ask = |place: usize| {
+                let at = (first + TILE) * row_bytes + (2 * unit * UNIT + place) * each;
+                s.prefetch(w.as_ptr().wrapping_add(at), each);
+            };
             // SAFETY: the caller's.
-            unsafe { part.multiply(P::HALVES, x, ask) };
-            part.scale::<P>(s, x, &mut sums, |g| ask(UNIT + g));
+            unsafe { ints.multiply(P::HALVES, now, groups, ask) };
+            // Between what stores and what loads it.
+            match (unit + 1) * UNIT < x.len() {
+                true => unpack(first, unit + 1, next),
+                false if first + TILE < rows => unpack(first + TILE, 0, next),
+                false => {}
+            }
+            ints.scale::<P>(s, now, groups, &mut sums, |g| ask(UNIT + g));
+            std::mem::swap(&mut now, &mut next);
         }
         let mut turned = [Line::ZERO; TILE];
         for r in 0..TILE {
@@ -184,19 +231,21 @@ impl Part {
             }
         }
     }
+}
 
-    /// The sums of each group, or of each half. After each group, something else is begun.
+impl Sums {
+    /// Computes them. After each group, something else is begun.
     ///
     /// # Safety
     /// Tiles are configured for them.
     #[inline(always)]
-    unsafe fn multiply(&mut self, halves: bool, x: &[Group], after: impl Fn(usize)) {
+    unsafe fn multiply(&mut self, halves: bool, w: &Part, x: &[Group], after: impl Fn(usize)) {
         let parts = if halves { 2 } else { 1 };
         for (g, x) in x.iter().enumerate() {
             for half in 0..parts {
-                let w = &raw const self.bytes[g / 2][0][g % 2 * 32 + half * 16];
+                let w = &raw const w.bytes[g / 2][0][g % 2 * 32 + half * 16];
                 let x = &raw const x.bytes[half * 4];
-                let to = &raw mut self.sums[g * parts + half];
+                let to = &raw mut self.0[g * parts + half];
                 // SAFETY: 16 rows of 32 or 16 bytes, 64 apart, 8 or 4 lines of 64, and 16 lines
                 // for the sums.
                 unsafe {
@@ -218,12 +267,13 @@ impl Part {
         }
     }
 
-    /// Adds what the sums stand for to those of the columns. After each group, something else is
+    /// Adds what they stand for to the sums of the columns. After each group, something else is
     /// begun.
     #[inline(always)]
     fn scale<P: Quants>(
         &self,
         s: Avx512,
+        w: &Part,
         x: &[Group],
         sums: &mut [__m512; TILE],
         after: impl Fn(usize),
@@ -241,11 +291,11 @@ impl Part {
                     }
                 };
                 for r in 0..TILE {
-                    let sum = s.to_floats(s.load_ints(&self.sums[at][r]));
-                    let by = s.mul(by, s.splat(self.scales[r][at]));
+                    let sum = s.to_floats(s.load_ints(&self.0[at][r]));
+                    let by = s.mul(by, s.splat(w.scales[r][at]));
                     sums[r] = s.mul_add(sum, by, sums[r]);
                     if P::OFFSET {
-                        sums[r] = s.mul_add(s.splat(self.offsets[r][at]), of, sums[r]);
+                        sums[r] = s.mul_add(s.splat(w.offsets[r][at]), of, sums[r]);
                     }
                 }
             }

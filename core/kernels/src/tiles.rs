@@ -184,7 +184,7 @@ impl Buffer {
 
 impl<'a> Pieces<'a> {
     /// The rows from row `first` on, a multiple of what [`Pieces::near`] gives.
-    pub(super) fn from_row(self, first: usize) -> Pieces<'a> {
+    pub(super) fn skip_rows(self, first: usize) -> Pieces<'a> {
         let lines = &self.lines[first / TILE * self.steps * self.pieces * TILE..];
         Pieces { lines, ..self }
     }
@@ -268,8 +268,8 @@ pub(super) struct Meet<'a, 'out> {
     pub(super) out: &'a mut [&'out mut [f32]],
 }
 
-/// Unpacks and splits groups of a row, of which it is given the bytes, the first group and the last
-/// but one: to a line of each [`apart`].
+/// Unpacks and splits some groups of a row, of which it is given all bytes: a line for each piece, 16
+/// lines from one piece to the next, [`apart`] from one group to the next.
 type Unpack = unsafe fn(Avx512, &[u8], std::ops::Range<usize>, &mut [Line]);
 
 /// Computes them.
@@ -296,8 +296,7 @@ pub(super) fn meet<P: Packed>(all: Meet<'_, '_>) {
 /// Groups that are unpacked at a time: of the largest blocks.
 const UNIT: usize = 8;
 
-/// [`Unpack`] of a format into `N` pieces. At most as many groups as `P` has in a block, or four
-/// blocks of one group.
+/// [`Unpack`] of a format into `N` pieces. The groups are those of whole blocks.
 ///
 /// # Safety
 /// The processor has the features of an [`Avx512`].

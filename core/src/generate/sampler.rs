@@ -17,19 +17,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::options::Resolved;
 use crate::error::{Error, Result};
-
-/// Logits per block: a block's maximum tells whether to look inside.
-const BLOCK: usize = 1024;
-
-/// Sums and maxima that run side by side. Fixed, so that the order of additions and with it the
-/// result is the same for every width of vector unit.
-const LANES: usize = 8;
+use crate::kernels::cpu::logits::{self, BLOCK, LEAST_POWER, weight};
 
 /// Tokens that a search for the likeliest collects at least before it throws out the least.
 const SLACK: usize = 1024;
-
-/// Logarithm of the smallest weight that is not 0.
-const LEAST_POWER: f32 = -87.0;
 
 /// Bins of equal width, from the logarithm 0 to [`LEAST_POWER`], that top-p sums weights in to
 /// find its border without an order.
@@ -175,23 +166,7 @@ impl Sampler {
 
     /// Fills `peaks`; gives the row's maximum.
     fn scan(&mut self, logits: &[f32]) -> Result<f32> {
-        self.peaks.clear();
-        let mut fine = true;
-        for block in logits.chunks(BLOCK) {
-            let mut most = [f32::NEG_INFINITY; LANES];
-            let mut fit = [true; LANES];
-            let (lanes, rest) = block.as_chunks::<LANES>();
-            for lane in lanes {
-                for i in 0..LANES {
-                    // False for NaN, so that `most` never becomes one.
-                    most[i] = if lane[i] > most[i] { lane[i] } else { most[i] };
-                    fit[i] &= lane[i] < f32::INFINITY;
-                }
-            }
-            fine &= rest.iter().all(|&x| x < f32::INFINITY) && !fit.contains(&false);
-            let peak = most.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-            self.peaks.push(peak);
-        }
+        let fine = logits::peaks(logits, &mut self.peaks);
         let peak = self.peaks.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
         if fine && peak > f32::NEG_INFINITY {
             Ok(peak)
@@ -202,28 +177,7 @@ impl Sampler {
 
     /// Fills `sums` with the weights `exp((logit - peak) / temperature)`; gives their sum.
     fn weigh(&mut self, logits: &[f32], peak: f32, temperature: f32) -> f64 {
-        if temperature == 1.0 {
-            // The same, and the compiler drops the division.
-            self.weigh_inlined(logits, peak, 1.0)
-        } else {
-            self.weigh_inlined(logits, peak, temperature)
-        }
-    }
-
-    #[inline(always)]
-    fn weigh_inlined(&mut self, logits: &[f32], peak: f32, temperature: f32) -> f64 {
-        self.sums.clear();
-        self.sums.extend(logits.chunks(BLOCK).map(|block| {
-            let mut sum = [0.0f32; LANES];
-            let (lanes, rest) = block.as_chunks::<LANES>();
-            for lane in lanes {
-                for i in 0..LANES {
-                    sum[i] += weight(lane[i], peak, temperature);
-                }
-            }
-            let rest = rest.iter().map(|&x| f64::from(weight(x, peak, temperature)));
-            sum.iter().map(|&lane| f64::from(lane)).chain(rest).sum::<f64>()
-        }));
+        logits::weigh(logits, peak, temperature, &mut self.sums);
         self.sums.iter().sum()
     }
 
@@ -491,34 +445,6 @@ fn id(rank: u64) -> u32 {
 fn logit(rank: u64) -> f32 {
     let falling = (rank >> 32) as u32;
     f32::from_bits(if falling >> 31 == 1 { falling } else { !falling & 0x7fff_ffff })
-}
-
-/// `exp((logit - peak) / temperature)` for `logit <= peak`, relative error below 3e-7 of the
-/// exponential; 0 below e^-87.
-///
-/// Not the platform's `exp`, which differs between platforms and is not vectorized.
-///
-/// # Source
-/// Cephes `expf`: two-part reduction by ln 2 and a polynomial of degree 7.
-#[inline(always)]
-fn weight(logit: f32, peak: f32, temperature: f32) -> f32 {
-    /// Adding 1.5 * 2^23 rounds to a whole number, which the lowest bits then hold.
-    const ROUND: f32 = 12_582_912.0;
-    let x = (logit - peak) / temperature;
-    let y = if x > LEAST_POWER { x } else { LEAST_POWER };
-    let rounded = y * std::f32::consts::LOG2_E + ROUND;
-    let whole = rounded - ROUND;
-    let r = y - whole * (355.0 / 512.0) + whole * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let e = p * r * r + r + 1.0;
-    let power = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    let e = e * f32::from_bits(power);
-    if x >= LEAST_POWER { e } else { 0.0 }
 }
 
 #[cfg(test)]
