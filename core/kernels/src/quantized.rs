@@ -278,3 +278,16 @@ pub(super) fn quantize(x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) 
     let sum = |half: &[i16; 16]| half.iter().map(|&word| i32::from(word)).sum::<i32>();
     (scale, [sum(&halves[0]) as f32 * scale, sum(&halves[1]) as f32 * scale])
 }
+
+/// The high and the low bytes of words: a word is `256 * high + low`, both signed.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn bytes(words: [i16; 32]) -> [[i8; 32]; 2] {
+    let mut bytes = [[0; 32]; 2];
+    for i in 0..32 {
+        // What the low byte takes away is added to the high one.
+        bytes[0][i] = ((words[i] + 128) >> 8) as i8;
+        bytes[1][i] = words[i] as i8;
+    }
+    bytes
+}

@@ -20,6 +20,7 @@ use std::cell::RefCell;
 
 use super::packed::Quants;
 use super::product::Line;
+use super::quantized;
 use super::simd::{Simd, first};
 use super::tiles::{Config, Tiles};
 use super::vnni::Pairs;
@@ -57,12 +58,7 @@ impl Group {
         let (scale, [low, high]) = s.quantize(x, &mut words);
         [self.scales[row], self.scales[row + COLUMNS]] = [scale * 256.0, scale];
         [self.sums[0][row], self.sums[1][row]] = [low, high];
-        let (mut highs, mut lows) = ([0; 32], [0; 32]);
-        for i in 0..32 {
-            // The low byte is signed: what it takes away is added to the high one.
-            highs[i] = ((words[i] + 128) >> 8) as i8;
-            lows[i] = words[i] as i8;
-        }
+        let [highs, lows] = quantized::bytes(words);
         for i in 0..8 {
             self.bytes[i][row] = first(&highs[4 * i..]);
             self.bytes[i][row + COLUMNS] = first(&lows[4 * i..]);

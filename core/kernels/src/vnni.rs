@@ -11,6 +11,7 @@ use std::arch::x86_64::*;
 
 use super::packed::{self, Packed, Quants};
 use super::product::{AHEAD, put};
+use super::quantized;
 use super::simd::{Simd, first};
 use super::x86::Avx512;
 
@@ -45,12 +46,9 @@ impl Eight {
             eight.scales[g] = scale;
             eight.sums[g] = low + high;
             [eight.halves[2 * g], eight.halves[2 * g + 1]] = [low, high];
-            let [highs, lows] = &mut eight.bytes[g / 2];
             let at = g % 2 * 32;
-            for (i, word) in words.into_iter().enumerate() {
-                // The low byte is signed: what it takes away is added to the high one.
-                highs[at + i] = ((word + 128) >> 8) as i8;
-                lows[at + i] = word as i8;
+            for (to, bytes) in eight.bytes[g / 2].iter_mut().zip(quantized::bytes(words)) {
+                to[at..at + 32].copy_from_slice(&bytes);
             }
         }
         eight
