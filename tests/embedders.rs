@@ -55,7 +55,9 @@ fn rounded_matrices_give_nearly_the_same_vectors() {
     let texts = texts(&recording);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let wanted = recorded(&golden("minilm.safetensors"))["embeddings"].f32();
-    for (precision, bound) in [(Precision::Int8, 0.999), (Precision::Bf16, 0.9998)] {
+    for (precision, bound) in
+        [(Precision::Int8, 0.999), (Precision::Bf16, 0.9998), (Precision::F16, 0.999_99)]
+    {
         let options = Model::options().device(Device::Cpu).precision(precision);
         let model = options.open(model("minilm")).expect("a model");
         let found = model.embed(&texts).expect("embeddings");

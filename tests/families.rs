@@ -199,26 +199,34 @@ fn activations_in_16_bits_change_next_to_nothing() {
     assert!(seen >= 7, "only {seen} checkpoints of integers");
 }
 
-/// Products in bfloat16, where the processor has them, are as near as eight bits are; elsewhere they
-/// are the same.
+/// Products in 16-bit floats, where a device has them, are near; elsewhere they are the same, but for
+/// the rounding of matrices.
 #[test]
-fn matrices_in_bfloat16_are_near() {
+fn matrices_of_sixteen_bits_are_near() {
     let mut seen = 0;
+    let devices = devices();
     for case in Case::open_all() {
         if !has_weights(&case.folder) {
             continue;
         }
         seen += 1;
-        let options = Model::options().device(Device::Cpu).precision(Precision::Bf16);
         let exact = batch(&open_exact(&case.folder, &Device::Cpu), &case.rows);
-        let rounded = batch(&options.open(&case.folder).expect("a model"), &case.rows);
-        let worst = exact
-            .iter()
-            .zip(&rounded)
-            .map(|(exact, rounded)| difference(rounded, exact) / scale(exact))
-            .fold(0.0, f32::max);
-        println!("{:24} {worst:.1e} of the largest number", case.name);
-        assert!(worst <= 0.05, "{}: {worst}", case.name);
+        for (device_name, device) in &devices {
+            for (precision, bound) in [(Precision::Bf16, 0.05), (Precision::F16, 0.01)] {
+                let options = Model::options().device(device.clone()).precision(precision);
+                let rounded = batch(&options.open(&case.folder).expect("a model"), &case.rows);
+                let worst = exact
+                    .iter()
+                    .zip(&rounded)
+                    .map(|(exact, rounded)| difference(rounded, exact) / scale(exact))
+                    .fold(0.0, f32::max);
+                println!(
+                    "{:24} {device_name} {precision:?}: {worst:.1e} of the largest",
+                    case.name
+                );
+                assert!(worst <= bound, "{} {device_name} {precision:?}: {worst}", case.name);
+            }
+        }
     }
     assert!(seen >= 40, "only {seen} checkpoints");
 }

@@ -1,9 +1,16 @@
 //! Generation on a real model: streams, stops, sampling, cancelling, many threads.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use emberform::{CancelToken, Device, Error, FinishReason, ForwardOptions, GenerateOptions, Model};
-use emberform_tests::{golden, model, open};
+use cubecl::logging::{LaunchObservation, LaunchObserver};
+use emberform::{
+    CancelToken, Device, Error, FinishReason, ForwardOptions, GenerateOptions, Model, Session,
+};
+use emberform_tests::hostile::Folder;
+use emberform_tests::{Scratch, difference, golden, model, open, open_exact, software_gpu};
+use serde_json::json;
 
 fn gemma() -> Model {
     open(&model("gemma3-270m-q4_k_m.gguf"), &Device::Cpu)
@@ -183,4 +190,95 @@ fn a_window_that_is_full_ends_a_stream() {
     assert!(pieces.iter().all(|piece| piece.text.is_empty() && piece.token.is_some()));
     drop(stream);
     assert!(matches!(session.feed(&[1]), Err(Error::TooLong { .. })));
+}
+
+/// Counts kernels as they are launched.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl LaunchObserver for Count {
+    fn launched(&self, _kernel: &'static str) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Qwen2's block, with biases and a window in the later blocks, in random numbers.
+fn qwen2() -> Folder {
+    let (width, heads, kv, dim, ffn, vocab, layers) = (64, 4, 2, 16, 96, 80, 3);
+    let mut folder = Folder::default();
+    folder.json(
+        "config.json",
+        &json!({
+            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+            "hidden_size": width, "intermediate_size": ffn, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": kv, "rms_norm_eps": 1e-6,
+            "vocab_size": vocab, "max_position_embeddings": 512, "rope_theta": 10000.0,
+            "tie_word_embeddings": true, "use_sliding_window": true, "sliding_window": 20,
+            "max_window_layers": 1
+        }),
+    );
+    let mut add = |name: String, shape: &[usize]| folder.weights.add(&name, shape);
+    add("model.embed_tokens.weight".into(), &[vocab, width]);
+    add("model.norm.weight".into(), &[width]);
+    for i in 0..layers {
+        let mut add = |name: &str, shape: &[usize]| add(format!("model.layers.{i}.{name}"), shape);
+        for (name, rows) in [("q", heads * dim), ("k", kv * dim), ("v", kv * dim)] {
+            add(&format!("self_attn.{name}_proj.weight"), &[rows, width]);
+            add(&format!("self_attn.{name}_proj.bias"), &[rows]);
+        }
+        add("self_attn.o_proj.weight", &[width, heads * dim]);
+        add("mlp.gate_proj.weight", &[ffn, width]);
+        add("mlp.up_proj.weight", &[ffn, width]);
+        add("mlp.down_proj.weight", &[width, ffn]);
+        add("input_layernorm.weight", &[width]);
+        add("post_attention_layernorm.weight", &[width]);
+    }
+    folder
+}
+
+/// A token more on a GPU: launches that are recorded, played, and recorded anew when the cache gets
+/// other buffers, give what the CPU gives.
+#[test]
+fn tokens_one_by_one_on_a_gpu_are_those_of_the_cpu() {
+    let scratch = Scratch::new().expect("a folder");
+    let made = qwen2().write(scratch.path()).expect("a model's folder");
+    // Floats, packed in one format, and in many.
+    let packed = ["llama-q8_0.gguf", "llama-q5_1.gguf", "llama-k-mix.gguf"].map(golden);
+    for path in [made].into_iter().chain(packed) {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let exact = open_exact(&path, &Device::Cpu);
+        let gpu = open(&path, &software_gpu());
+        let vocab = exact.spec().vocab;
+        let count = exact.max_tokens().min(150) as u32;
+        let ids: Vec<u32> = (0..count).map(|i| (i * 31 + 7) % vocab as u32).collect();
+        let mut wanted = exact.session().expect("a session");
+        let mut found = gpu.session().expect("a session");
+        let mut worst = 0.0f32;
+        let mut feed = |wanted: &mut Session, found: &mut Session, ids: &[u32]| {
+            wanted.feed(ids).expect("logits");
+            let count = Arc::new(Count::default());
+            let observation = LaunchObservation::new(count.clone());
+            found.feed(ids).expect("logits");
+            drop(observation);
+            let scale = wanted.logits().iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            worst = worst.max(difference(found.logits(), wanted.logits()) / scale);
+            count.0.load(Ordering::Relaxed)
+        };
+        feed(&mut wanted, &mut found, &ids[..3]);
+        let mut launches = vec![];
+        for (i, id) in ids.iter().enumerate().skip(3) {
+            launches.push(feed(&mut wanted, &mut found, &[*id]));
+            // Back, as when a guess was wrong, and on; a window has let go of what was before.
+            if i == 12 {
+                wanted.truncate(9);
+                found.truncate(9);
+                feed(&mut wanted, &mut found, &ids[9..=12]);
+            }
+        }
+        launches.sort_unstable();
+        let (middle, most) = (launches[launches.len() / 2], launches[launches.len() - 1]);
+        println!("{name:16} {count} tokens: {worst:.1e} of the largest logit; {middle} launches");
+        assert!(worst <= 1e-4, "{name}: {worst}");
+        assert!(middle <= 8 && most > 8, "{name}: {launches:?} launches a token");
+    }
 }

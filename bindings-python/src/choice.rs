@@ -37,7 +37,7 @@ choices! {
     EarlyStoppingName: emberform::EarlyStopping = "full" | "likely" | "never";
     PoolingName: emberform::Pooling =
         "mean" | "cls" | "lasttoken" | "max" | "mean_sqrt_len_tokens" | "weightedmean";
-    PrecisionName: emberform::Precision = "stored" | "f32" | "int8" | "bf16";
+    PrecisionName: emberform::Precision = "stored" | "f32" | "f16" | "bf16" | "int8";
     RoleName: emberform::TextRole = "query" | "document";
     ScoringName: emberform::Scoring = "softmax" | "sigmoid" | "none";
     UnknownName: emberform::Unknown = "error" | "skip" | "zero" | "subwords";

@@ -175,20 +175,27 @@ pub enum Precision {
     /// memory again for F32, as much again for the others. A single token is computed as stored, and
     /// so is everything elsewhere.
     Bf16,
+    /// Matrices stored as F32 or BF16 are rounded to F16 when the model is opened, but for tables
+    /// of embeddings: half the memory of F32. On a GPU with cooperative matrices, matrices of every
+    /// format meet many rows, as in embedding and in reading a prompt, as F16, and so do the
+    /// activations; sums are floats. A single token is computed as stored, and so is everything
+    /// elsewhere.
+    F16,
 }
 
 impl FromStr for Precision {
     type Err = Error;
 
-    /// Reads `stored`, `f32`, `int8` and `bf16`.
+    /// Reads `stored`, `f32`, `f16`, `bf16` and `int8`.
     fn from_str(name: &str) -> Result<Self> {
         Ok(match name {
             "stored" => Precision::Stored,
             "f32" => Precision::F32,
             "int8" => Precision::Int8,
             "bf16" => Precision::Bf16,
+            "f16" => Precision::F16,
             _ => {
-                let problem = format!("is `{name}`, not one of stored, f32, int8, bf16");
+                let problem = format!("is `{name}`, not one of stored, f32, f16, bf16, int8");
                 return Err(Error::argument("precision", problem));
             }
         })
@@ -498,16 +505,15 @@ impl Model {
                 device,
                 info,
                 pool: match (options.threads, options.precision) {
-                    (None, Precision::Stored | Precision::Int8 | Precision::Bf16) => {
-                        pool::shared().clone()
-                    }
+                    (None, precision) if precision != Precision::F32 => pool::shared().clone(),
                     (threads, precision) => {
                         Arc::new(Pool::new(threads.unwrap_or_else(pool::processors)).computing(
                             match precision {
                                 Precision::F32 => Arithmetic::Floats,
-                                Precision::Stored | Precision::Int8 | Precision::Bf16 => {
-                                    Arithmetic::Integers
-                                }
+                                Precision::Stored
+                                | Precision::Int8
+                                | Precision::Bf16
+                                | Precision::F16 => Arithmetic::Integers,
                             },
                         ))
                     }

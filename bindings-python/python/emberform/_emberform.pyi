@@ -1706,7 +1706,7 @@ def devices() -> list[DeviceInfo]:
     The devices of this machine: the GPUs in the order of their numbers, then the CPU.
     """
 
-def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | str = ..., precision: Literal["stored", "f32", "int8", "bf16"] | None = None, threads: SupportsIndex | None = None) -> Model:
+def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | str = ..., precision: Literal["stored", "f32", "f16", "bf16", "int8"] | None = None, threads: SupportsIndex | None = None) -> Model:
     """
     Opens a model: a Hugging Face folder or a GGUF file.
 
@@ -1716,7 +1716,8 @@ def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | s
     keeps activations in floats, slower on the CPU; "int8" rounds matrices of 16 and 32 bits to 8, 32
     to a scale, for less memory and more speed; "bf16" has matrices of 16 and 32 bits meet many rows
     in bfloat16 where the processor multiplies it (AMX, AVX-512 BF16): up to three times the speed of
-    embedding and of reading a prompt. Default: "stored".
+    embedding and of reading a prompt; "f16" rounds matrices of 32 bits and bfloat16 to 16 bits, and
+    has all meet many rows so on a GPU with cooperative matrices. Default: "stored".
     `threads`: threads that compute on the CPU, the caller's among them. Default: one a processor,
     shared by all models that do not ask for their own.
 

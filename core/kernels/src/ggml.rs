@@ -239,6 +239,18 @@ pub fn to_q8_0(format: Format, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Rounds weights of a format to F16, whole blocks of them.
+pub fn to_f16(format: Format, bytes: &[u8]) -> Vec<u8> {
+    let size = format.block_bytes();
+    let mut out = Vec::with_capacity(bytes.len() / size * format.block() * 2);
+    let mut floats = vec![0.0_f32; format.block()];
+    for block in bytes.chunks_exact(size) {
+        dequantize(format, block, &mut floats);
+        out.extend(floats.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

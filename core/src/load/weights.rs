@@ -149,9 +149,16 @@ impl Weights<'_> {
             let bytes = Bytes::from(ggml::to_q8_0(format, &stored.bytes));
             return Packed::new(bytes, Format::Q8_0, rows, width, self.device).map(Weight::Packed);
         }
+        let half = self.precision == Precision::F16;
+        if half && matches!(format, Format::F32 | Format::BF16) && !table {
+            let bytes = Bytes::from(ggml::to_f16(format, &stored.bytes));
+            let packed = Packed::new(bytes, Format::F16, rows, width, self.device)?;
+            return Ok(Weight::Packed(packed.turned(Turned::Half)));
+        }
         let fits = stored.bytes.len() <= part_limit(self.device);
         let encoder = matches!(self.checkpoint.spec.head, Head::None | Head::Encoder { .. });
         let turned = match self.precision {
+            Precision::F16 if !table && !is_host(self.device) => Turned::Half,
             _ if table || !wide || !is_host(self.device) => Turned::Never,
             Precision::Bf16 => Turned::Rounded(Arc::default()),
             _ if encoder => Turned::Stored(Arc::default()),

@@ -111,6 +111,11 @@ impl Block {
         self.on_host() && self.attn.known_to_gpu()
     }
 
+    /// Whether there is nothing but norms before attention and MLP, and residuals as they are.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.place == Place::Before && self.scale.is_none() && self.cross.is_none()
+    }
+
     /// # Shapes
     /// `x: [B, T, D]` -> `[B, T, D]`; the rest as in [`Attention`].
     pub(crate) fn forward(&self, x: Tensor<3>, places: Places<'_>, keys: Keys<'_>) -> Tensor<3> {

@@ -3,6 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::spec::{Span, Spec};
+use super::step::Steps;
 use super::{gpu, host};
 
 /// The cache of a sequence, or of some that are equally long: a part for each block.
@@ -10,6 +11,8 @@ use super::{gpu, host};
 pub struct Cache {
     pub(crate) layers: Vec<LayerCache>,
     len: usize,
+    /// How one token more is computed on a GPU.
+    pub(crate) steps: Steps,
 }
 
 impl Cache {
@@ -28,7 +31,7 @@ impl Cache {
                 }
             })
             .collect();
-        Cache { layers, len: 0 }
+        Cache { layers, len: 0, steps: Steps::default() }
     }
 
     /// Tokens seen.
@@ -267,6 +270,14 @@ impl LayerCache {
         match self {
             LayerCache::Device(rows) => Some(rows),
             _ => None,
+        }
+    }
+
+    /// Takes in a row that a kernel has written on a GPU.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(crate) fn push(&mut self) {
+        if let LayerCache::Device(rows) = self {
+            rows.push();
         }
     }
 

@@ -7,7 +7,9 @@
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
 pub(crate) use none::{Memo, Rows, gate, is_gpu, is_plain, pool};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) use some::{Memo, Rows, gate, is_gpu, is_plain, pool};
+pub(crate) use some::{
+    Memo, Rows, floats, gate, ints, is_gpu, is_plain, pool, ranges, rms, tensor, words,
+};
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod some {
@@ -26,12 +28,16 @@ mod some {
     use crate::kernels::cpu::attention::Part;
     use crate::kernels::gpu::attend::{Attend, LARGEST, attend};
     use crate::kernels::gpu::between::{self, Rotation, rotate};
-    use crate::kernels::gpu::empty;
+    use crate::kernels::gpu::gemv::{self, Words};
+    use crate::kernels::gpu::{FEW, empty, half};
     use crate::nn::attention::{Attention, Keys, Places};
     use crate::nn::host::{Sight, sight};
     use crate::nn::linear::{Proj, Weight};
     use crate::nn::norm::Norm;
+    use crate::nn::position::Angles;
     use crate::nn::spec::{self, Activation, Pairing, Span};
+    use crate::quant::Format;
+    use crate::quant::turned::Turned;
 
     /// Whether tensors of this device are on a GPU and have no gradient.
     pub(crate) fn is_gpu(device: &Device) -> bool {
@@ -49,7 +55,7 @@ mod some {
     }
 
     /// A tensor's floats in their order, if it is on a GPU and no gradient is asked of it.
-    fn floats<const N: usize>(x: &Tensor<N>) -> Option<CubeTensor> {
+    pub(crate) fn floats<const N: usize>(x: &Tensor<N>) -> Option<CubeTensor> {
         let x = x.clone().into_dispatch();
         if !matches!(x.autodiff, DispatchAutodiffContext::Disabled) {
             return None;
@@ -63,7 +69,7 @@ mod some {
     }
 
     /// As many floats as a tensor of this shape.
-    fn tensor<const N: usize>(x: CubeTensor, shape: [usize; N]) -> Tensor<N> {
+    pub(crate) fn tensor<const N: usize>(x: CubeTensor, shape: [usize; N]) -> Tensor<N> {
         let x = CubeTensor::new_contiguous(
             x.client,
             x.device,
@@ -112,7 +118,7 @@ mod some {
     }
 
     /// Whole numbers on a device.
-    fn ints(values: Vec<i32>, device: &Device) -> Option<CubeTensor> {
+    pub(crate) fn ints(values: Vec<i32>, device: &Device) -> Option<CubeTensor> {
         let count = values.len();
         let data = TensorData::new(values, [count]);
         match Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch().kind {
@@ -186,7 +192,11 @@ mod some {
     }
 
     /// Of each query the first row of keys that it sees, and the first after it that it does not.
-    fn ranges(Sight { window, after }: Sight, m: usize, parts: &[Part]) -> Vec<(u32, u32)> {
+    pub(crate) fn ranges(
+        Sight { window, after }: Sight,
+        m: usize,
+        parts: &[Part],
+    ) -> Vec<(u32, u32)> {
         // What belongs to no part sees nothing.
         let mut ranges = vec![(0, 0); m];
         for part in parts {
@@ -213,6 +223,8 @@ mod some {
         held: usize,
         /// Rows that are no longer held.
         gone: usize,
+        /// How often the buffers were made anew.
+        made: usize,
         /// Tokens that a later one may still look at; `None`: all.
         window: Option<usize>,
     }
@@ -243,6 +255,16 @@ mod some {
             buffers.map(|buffer| 4 * buffer.shape().num_elements()).sum()
         }
 
+        /// Rows that are held, rows that are gone, and how often the buffers were made anew.
+        pub(crate) fn state(&self) -> [usize; 3] {
+            [self.held, self.gone, self.made]
+        }
+
+        /// Takes in a row that a kernel has written.
+        pub(crate) fn push(&mut self) {
+            self.held += 1;
+        }
+
         /// Tokens seen, held or not.
         pub(crate) fn seen(&self) -> usize {
             self.gone + self.held
@@ -265,7 +287,7 @@ mod some {
         }
 
         /// Buffers with room for `t` more rows of so many heads of such a size.
-        fn room(
+        pub(crate) fn room(
             &mut self,
             t: usize,
             [heads, c]: [usize; 2],
@@ -295,6 +317,7 @@ mod some {
                 let keys = moved(old.map(|old| &old[0]))?;
                 let values = moved(old.map(|old| &old[1]))?;
                 self.buffers = Some([keys, values]);
+                self.made += 1;
                 self.gone += self.held - keep;
                 self.held = keep;
             }
@@ -321,7 +344,97 @@ mod some {
         }
     }
 
+    /// A matrix on a GPU, whole, if one row may meet it.
+    pub(crate) fn words(weight: &Weight) -> Option<Words> {
+        let [rows, width] = weight.dims();
+        let (words, format) = match weight {
+            Weight::Full(values) => (floats(&values.val())?, Format::F32),
+            Weight::Packed(packed) => (packed.on_gpu()?, packed.format()),
+        };
+        gemv::fits(format, width).then_some(Words { words, format, rows, width })
+    }
+
+    impl Weight {
+        /// `x W^T` in 16-bit floats, with a bias, if it was asked for, there are rows enough and the
+        /// device can.
+        pub(crate) fn in_halves(
+            &self,
+            x: &Tensor<2>,
+            bias: Option<&Tensor<1>>,
+        ) -> Option<Tensor<2>> {
+            let Weight::Packed(packed) = self else { return None };
+            let [m, width] = x.dims();
+            if m <= FEW || !matches!(packed.as_turned(), Turned::Half) || !is_plain(x) {
+                return None;
+            }
+            let bias = match bias {
+                Some(bias) => Some(floats(bias)?),
+                None => None,
+            };
+            let [rows, _] = packed.shape();
+            let words = Words { words: packed.on_gpu()?, format: packed.format(), rows, width };
+            let sums = half::product(floats(x)?, &words, bias.as_ref())?;
+            Some(tensor(sums, [m, rows]))
+        }
+    }
+
+    /// The scale of a norm of root mean squares.
+    pub(crate) fn rms(norm: &Norm) -> Option<(CubeTensor, f32)> {
+        match (norm.kind(), &norm.beta) {
+            (spec::Norm::Rms { eps }, None) => Some((floats(&norm.gamma.val())?, eps as f32)),
+            _ => None,
+        }
+    }
+
+    /// Angles on the device.
+    struct OnDevice {
+        cos: CubeTensor,
+        sin: CubeTensor,
+        pairing: Pairing,
+        tokens: usize,
+    }
+
+    impl OnDevice {
+        /// `None` where they are elsewhere, within it where there are none.
+        fn of(angles: Option<&Angles>) -> Option<Option<OnDevice>> {
+            let Some(angles) = angles else { return Some(None) };
+            let (cos, sin, pairing) = angles.parts();
+            // Where sequences have angles of their own, these stand one after another.
+            let tokens = angles.rows() * angles.tokens();
+            Some(Some(OnDevice { cos: floats(cos)?, sin: floats(sin)?, pairing, tokens }))
+        }
+
+        fn rotation(&self) -> Rotation<'_> {
+            Rotation {
+                cos: &self.cos,
+                sin: &self.sin,
+                tokens: self.tokens,
+                half: self.cos.meta.num_elements() / self.tokens.max(1),
+                adjacent: matches!(self.pairing, Pairing::Adjacent),
+            }
+        }
+    }
+
     impl Attention {
+        /// What queries see.
+        fn see(&self, q: &CubeTensor, [k, v]: [&CubeTensor; 2], seen: &Seen) -> CubeTensor {
+            let spec = self.spec();
+            attend(&Attend {
+                q,
+                k,
+                v,
+                ranges: &seen.ranges,
+                seen: &seen.tensor,
+                heads: spec.heads,
+                kv_heads: spec.kv_heads,
+                dim: spec.head_dim,
+                scale: spec.scale as f32,
+                softcap: spec.softcap.map(|cap| cap as f32),
+                seen_at: 0,
+            })
+            .out
+        }
+
         /// Whether every step is known here, of [plain](is_plain) rows: what says yes gets no mask, so
         /// that nothing may be left to the tensors after.
         pub(crate) fn known_to_gpu(&self) -> bool {
@@ -372,22 +485,8 @@ mod some {
             let k = normed(self.k.forward(x.clone()), &self.k_norm)?;
             let v = floats(&self.v.forward(x.clone()))?;
 
-            let angles = match places.angles {
-                Some(angles) => {
-                    let (cos, sin, pairing) = angles.parts();
-                    // Where sequences have angles of their own, these stand one after another.
-                    let tokens = angles.rows() * angles.tokens();
-                    Some((floats(cos)?, floats(sin)?, pairing, tokens))
-                }
-                None => None,
-            };
-            let rotation = angles.as_ref().map(|(cos, sin, pairing, tokens)| Rotation {
-                cos,
-                sin,
-                tokens: *tokens,
-                half: cos.meta.num_elements() / (*tokens).max(1),
-                adjacent: matches!(pairing, Pairing::Adjacent),
-            });
+            let turned = OnDevice::of(places.angles)?;
+            let rotation = turned.as_ref().map(OnDevice::rotation);
             let rotated = |y: CubeTensor, row: usize| match &rotation {
                 Some(rotation) => {
                     let out = empty(&y, [m, row]);
@@ -412,18 +511,7 @@ mod some {
                     (keys, values, memo.seen(view.span, m, rows.held, &part, &x.device())?)
                 }
             };
-            let y = attend(&Attend {
-                q: &q,
-                k: &k,
-                v: &v,
-                ranges: &seen.ranges,
-                seen: &seen.tensor,
-                heads: spec.heads,
-                kv_heads: spec.kv_heads,
-                dim: c,
-                scale: spec.scale as f32,
-                softcap: spec.softcap.map(|cap| cap as f32),
-            });
+            let y = self.see(&q, [&k, &v], &seen);
             Some(self.out.forward(tensor(y, [b, t, q_row])))
         }
     }
@@ -435,6 +523,7 @@ mod none {
     use burn::tensor::{Device, Tensor};
 
     use crate::nn::attention::{Attention, Keys, Places};
+    use crate::nn::linear::Weight;
     use crate::nn::norm::Norm;
     use crate::nn::spec::Activation;
 
@@ -506,6 +595,16 @@ mod none {
 
         pub(crate) fn extend(&mut self, _k: Tensor<4>, _v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
             match *self {}
+        }
+    }
+
+    impl Weight {
+        pub(crate) fn in_halves(
+            &self,
+            _x: &Tensor<2>,
+            _bias: Option<&Tensor<1>>,
+        ) -> Option<Tensor<2>> {
+            None
         }
     }
 

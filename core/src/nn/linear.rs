@@ -56,6 +56,9 @@ impl Weight {
                 return host::tensor(y, [m, self.dims()[0]]);
             }
         }
+        if let Some(y) = self.in_halves(&x, None) {
+            return y;
+        }
         match self {
             Weight::Full(values) => x.matmul(values.val().transpose()),
             Weight::Packed(packed) => packed.matmul(x),
@@ -107,11 +110,15 @@ impl Proj {
         {
             return host::tensor(y, [b, t, self.weight.dims()[0]]);
         }
-        let y = self.weight.matmul(x.reshape([b * t, width])); // [B * T, rows]
-        let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
-        };
+        let x = x.reshape([b * t, width]);
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        let y = self.weight.in_halves(&x, bias.as_ref()).unwrap_or_else(|| {
+            let y = self.weight.matmul(x); // [B * T, rows]
+            match bias {
+                Some(bias) => y + bias.unsqueeze(),
+                None => y,
+            }
+        });
         let [_, rows] = y.dims();
         y.reshape([b, t, rows])
     }

@@ -43,6 +43,7 @@ mod relative;
 mod seq2seq;
 pub(crate) mod source;
 pub mod spec;
+mod step;
 mod transformer;
 
 pub use attention::Attention;

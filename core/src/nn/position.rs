@@ -123,12 +123,9 @@ impl Angles {
         let room = places.size_hint().0 * half;
         let (mut cos, mut sin) = (Vec::with_capacity(room), Vec::with_capacity(room));
         for (place, (waves, magnitude)) in places {
-            for wave in waves {
-                // In f32, as the reference implementations multiply: at far places the rounding
-                // of this product is part of what the model was trained with.
-                let angle = place as f32 * wave;
-                cos.push(angle.cos() * magnitude);
-                sin.push(angle.sin() * magnitude);
+            for (c, s) in turns(place, waves, *magnitude) {
+                cos.push(c);
+                sin.push(s);
             }
         }
         let t = cos.len() / (b * half).max(1);
@@ -179,6 +176,25 @@ impl Angles {
         }
         Tensor::cat(parts, 3)
     }
+}
+
+/// Cosine and sine of each wave at a place.
+fn turns(place: usize, waves: &[f32], magnitude: f32) -> impl Iterator<Item = (f32, f32)> {
+    waves.iter().map(move |wave| {
+        // In f32, as the reference implementations multiply: at far places the rounding of this
+        // product is part of what the model was trained with.
+        let angle = place as f32 * wave;
+        (angle.cos() * magnitude, angle.sin() * magnitude)
+    })
+}
+
+/// The cosines of one place in a sequence of so many tokens, and after them the sines.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) fn spot(rope: &Rope, place: usize, length: usize) -> Vec<f32> {
+    let (waves, magnitude) = frequencies(rope, length);
+    let (mut cos, sin): (Vec<f32>, Vec<f32>) = turns(place, &waves, magnitude).unzip();
+    cos.extend(sin);
+    cos
 }
 
 /// Radians a place for each rotated pair, stretched as the scaling says for a sequence of so many

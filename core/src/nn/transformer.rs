@@ -193,6 +193,25 @@ impl Transformer {
         };
         let lengths = self.lengths(&run, b, start + t);
         let mut x = self.embed(ids, run.tokens, run.types, &at);
+        if on_gpu
+            && t == 1
+            && run.across.is_none()
+            && run.load.is_none()
+            && run.maps.is_empty()
+            && !run.beyond
+            && let Some(cache) = run.cache.as_deref_mut()
+        {
+            if !go_on(0, &x) {
+                return None;
+            }
+            if let Some(y) = self.step(&x, cache, (start, lengths[0])) {
+                cache.advance(1);
+                return Some(match &self.norm {
+                    Some(norm) => norm.forward(y),
+                    None => y,
+                });
+            }
+        }
         // Rows that continue one source look at it together.
         let sources = run.across.map_or(1, |memory| memory.rows().max(1));
         let looks = run.across.map(|memory| memory.parts(b / sources * t)).unwrap_or_default();
@@ -415,7 +434,7 @@ impl Transformer {
 }
 
 /// Whether a block of this kind may do without a mask in kernels of ours.
-fn on_host(layer: &Layer) -> bool {
+pub(super) fn on_host(layer: &Layer) -> bool {
     !matches!(layer.span, Span::Chunked { .. }) && layer.temper.is_none()
 }
 

@@ -16,13 +16,15 @@ pub(crate) enum Turned {
     Stored(Arc<OnceLock<Option<Panels>>>),
     /// In bfloat16 where the processor multiplies it, else as stored.
     Rounded(Arc<OnceLock<Option<Panels>>>),
+    /// Not at all, but a GPU may multiply it by many rows in 16-bit floats.
+    Half,
 }
 
 impl Turned {
     /// The panels, made if they are not yet, of rows at `w`.
     pub(crate) fn panels(&self, format: Format, w: &[u8], shape: [usize; 2]) -> Option<&Panels> {
         match self {
-            Turned::Never => None,
+            Turned::Never | Turned::Half => None,
             Turned::Stored(panels) => panels.get_or_init(|| Panels::new(format, w, shape)).as_ref(),
             Turned::Rounded(panels) => panels
                 .get_or_init(|| {

@@ -151,6 +151,16 @@ impl Packed {
         }
     }
 
+    /// The words of all rows, if they are whole on a GPU.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(crate) fn on_gpu(&self) -> Option<burn_cubecl::tensor::CubeTensor> {
+        let [part] = &self.parts[..] else { return None };
+        match part.val().into_dispatch().kind {
+            DispatchTensorKind::Cube(BackendTensor::Int(words)) => Some(words),
+            _ => None,
+        }
+    }
+
     /// The rows `ids [M]` as floats: `[M, width]`. An id outside the matrix gives zeros.
     pub fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         let look_up = |(part, first, rows)| {

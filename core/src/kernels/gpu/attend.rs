@@ -16,6 +16,9 @@ use super::empty;
 /// Units of a cube, and keys of a tile.
 const UNITS: u32 = 64;
 
+/// Rows of values that are loaded at once; it divides [`UNITS`].
+const BURST: u32 = 8;
+
 /// Queries of a cube.
 const GROUP: usize = 8;
 
@@ -35,8 +38,11 @@ pub(crate) struct Attend<'a> {
     pub v: &'a CubeTensor,
     /// Of each query the first row of keys that it sees, and the first after it that it does not.
     pub ranges: &'a [(u32, u32)],
-    /// The same on the device, `[T, 2]`.
+    /// The same on the device, `[T, 2]`, from number `seen_at` on: what counts, where `ranges` are
+    /// wider.
     pub seen: &'a CubeTensor,
+    /// Where the ranges begin in `seen`.
+    pub seen_at: usize,
     /// Heads of the queries (H), a multiple of `kv_heads`.
     pub heads: usize,
     /// Heads of keys and values (K).
@@ -52,12 +58,20 @@ pub(crate) struct Attend<'a> {
 /// The largest head that the shared memory of every device has room for.
 pub(crate) const LARGEST: usize = 256;
 
-/// `[T, H C]`; a query that sees nothing gives zeros.
-pub(crate) fn attend(all: &Attend<'_>) -> CubeTensor {
+/// What queries see, and what was needed on the way.
+pub(crate) struct Found {
+    /// `[T, H C]`; zeros for a query that sees nothing.
+    pub out: CubeTensor,
+    /// What each split found, if there are some.
+    pub parts: Option<CubeTensor>,
+}
+
+/// Attention of all queries.
+pub(crate) fn attend(all: &Attend<'_>) -> Found {
     let (tokens, row) = (all.ranges.len(), all.heads * all.dim);
     let out = empty(all.q, [tokens, row]);
     if tokens == 0 {
-        return out;
+        return Found { out, parts: None };
     }
     let shared = all.heads / all.kv_heads;
     // The heads of a token meet the same keys; else the tokens of a head do.
@@ -105,6 +119,7 @@ pub(crate) fn attend(all: &Attend<'_>) -> CubeTensor {
             all.kv_heads as u32,
             splits as u32,
             tiles as u32,
+            all.seen_at as u32,
             all.scale,
             all.softcap.unwrap_or(1.0),
             all.dim as u32,
@@ -121,7 +136,7 @@ pub(crate) fn attend(all: &Attend<'_>) -> CubeTensor {
                 client,
                 CubeCount::Static(tokens as u32, all.heads as u32, 1),
                 CubeDim::new_1d(UNITS),
-                found.into_buffer_arg(),
+                found.clone().into_buffer_arg(),
                 out.clone().into_buffer_arg(),
                 all.heads as u32,
                 all.dim as u32,
@@ -129,7 +144,7 @@ pub(crate) fn attend(all: &Attend<'_>) -> CubeTensor {
             );
         }
     }
-    out
+    Found { out, parts: (splits > 1).then_some(found) }
 }
 
 /// Below every score: what hides a key.
@@ -148,6 +163,7 @@ fn look<N: Size>(
     kv_heads: u32,
     splits: u32,
     tiles: u32,
+    seen_at: u32,
     scale: f32,
     cap: f32,
     #[comptime] dim: u32,
@@ -182,8 +198,8 @@ fn look<N: Size>(
                 q[((token * heads + head) * dim + c) as usize] * scale;
             c += UNITS;
         }
-        first = min(first, u32::cast_from(seen[(token * 2u32) as usize]));
-        last = max(last, u32::cast_from(seen[(token * 2u32 + 1u32) as usize]));
+        first = min(first, u32::cast_from(seen[(seen_at + token * 2u32) as usize]));
+        last = max(last, u32::cast_from(seen[(seen_at + token * 2u32 + 1u32) as usize]));
     }
     sync_cube();
 
@@ -213,17 +229,24 @@ fn look<N: Size>(
             dots[r as usize] = 0.0f32;
         }
         if key < last {
-            let vector = N::value() as u32;
-            let base = (key * kv_heads + kv) * (dim / vector);
-            for part in 0..(dim / vector) {
-                let x = k[(base + part) as usize];
+            let vector = N::value();
+            let parts = comptime!(dim / vector as u32);
+            // Some loads are under way at once.
+            let burst = comptime!(if parts.is_multiple_of(4) { 4u32 } else { 1u32 });
+            let base = (key * kv_heads + kv) * parts;
+            for start in 0..comptime!(parts / burst) {
                 #[unroll]
-                for e in 0..N::value() {
-                    let x = x.extract(e);
-                    let c = part * vector + comptime!(e as u32);
+                for u in 0..burst {
+                    let part = start * burst + u;
+                    let x = k[(base + part) as usize];
                     #[unroll]
-                    for r in 0..group {
-                        dots[r as usize] += x * queries[(r * dim + c) as usize];
+                    for e in 0..N::value() {
+                        let x = x.extract(e);
+                        let c = part * comptime!(vector as u32) + comptime!(e as u32);
+                        #[unroll]
+                        for r in 0..group {
+                            dots[r as usize] += x * queries[(r * dim + c) as usize];
+                        }
                     }
                 }
             }
@@ -231,8 +254,8 @@ fn look<N: Size>(
         #[unroll]
         for r in 0..group {
             let token = min(first_token + comptime!(if by_heads { 0 } else { r }), tokens - 1u32);
-            let from = u32::cast_from(seen[(token * 2u32) as usize]);
-            let to = u32::cast_from(seen[(token * 2u32 + 1u32) as usize]);
+            let from = u32::cast_from(seen[(seen_at + token * 2u32) as usize]);
+            let to = u32::cast_from(seen[(seen_at + token * 2u32 + 1u32) as usize]);
             let mut score = dots[r as usize];
             if comptime!(capped) {
                 score = cap * tanh(score / cap);
@@ -271,17 +294,22 @@ fn look<N: Size>(
         }
         sync_cube();
         let there = min(max(last, at) - at, UNITS);
-        for j in 0..there {
-            let base = ((at + j) * kv_heads + kv) * dim;
+        for start in 0..there.div_ceil(BURST) {
             #[unroll]
-            for d in 0..share {
-                let c = lane + comptime!(d * UNITS);
-                if c < dim {
-                    let x = v[(base + c) as usize];
-                    #[unroll]
-                    for r in 0..group {
-                        values[comptime!(r * share + d) as usize] +=
-                            x * scores[(r * UNITS + j) as usize];
+            for u in 0..BURST {
+                // Those past the end are the last one, with no weight.
+                let j = start * BURST + u;
+                let base = (min(at + j, last - 1u32) * kv_heads + kv) * dim;
+                #[unroll]
+                for d in 0..share {
+                    let c = lane + comptime!(d * UNITS);
+                    if c < dim {
+                        let x = v[(base + c) as usize];
+                        #[unroll]
+                        for r in 0..group {
+                            values[comptime!(r * share + d) as usize] +=
+                                x * scores[(r * UNITS + j) as usize];
+                        }
                     }
                 }
             }

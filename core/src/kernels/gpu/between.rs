@@ -76,7 +76,7 @@ pub(crate) fn gate(kind: Activation, x: &CubeTensor, up: Option<&CubeTensor>) ->
 }
 
 /// The activation as a kernel is compiled for it.
-fn number(kind: Activation) -> u32 {
+pub(super) fn number(kind: Activation) -> u32 {
     match kind {
         Activation::Gelu => 0,
         Activation::GeluTanh => 1,
@@ -135,6 +135,54 @@ pub(crate) fn rotate(
             rotation.is_some_and(|rotation| rotation.adjacent),
         );
     }
+}
+
+/// Where [`settle`] finds what it needs to know among words on the device.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot {
+    /// The row of keys and values that is written.
+    pub row: usize,
+    /// The cosines of the place, and after them the sines; none: nothing is rotated.
+    pub angles: Option<usize>,
+    /// Pairs of a head that are rotated.
+    pub half: usize,
+    /// Whether neighbours are a pair, and not halves.
+    pub adjacent: bool,
+}
+
+/// Of one token's `[q | k | v]`, the queries rotated, `[1, q_row]`; keys, rotated, and values go to
+/// their row among those that are held.
+pub(crate) fn settle(
+    spot: Spot,
+    words: &CubeTensor,
+    row: &CubeTensor,
+    [keys, values]: [&CubeTensor; 2],
+    [q_row, k_row, dim]: [usize; 3],
+) -> CubeTensor {
+    let out = empty(row, [1, q_row]);
+    // SAFETY: each unit reads and writes one number of the row, its partner of the same head, and
+    // angles of one place; the caller has made keys and values large enough.
+    unsafe {
+        settled::launch_unchecked(
+            &row.client,
+            cubes((q_row + 2 * k_row).div_ceil(WIDE as usize), 1),
+            CubeDim::new_1d(WIDE),
+            row.clone().into_buffer_arg(),
+            words.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            keys.clone().into_buffer_arg(),
+            values.clone().into_buffer_arg(),
+            q_row as u32,
+            k_row as u32,
+            dim as u32,
+            spot.half as u32,
+            spot.row as u32,
+            spot.angles.unwrap_or(0) as u32,
+            spot.angles.is_some(),
+            spot.adjacent,
+        );
+    }
+    out
 }
 
 /// `[B, D]`: of `x [N, D]`, contiguous, the sum of each range of rows, with weights `[N]`; `ranges [B, 2]`
@@ -241,7 +289,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 /// The activation with this [`number`].
 #[cube]
-fn activated(x: f32, #[comptime] kind: u32) -> f32 {
+pub(super) fn activated(x: f32, #[comptime] kind: u32) -> f32 {
     if comptime!(kind == 0) {
         0.5f32 * x * (1.0f32 + Erf::erf(x * 0.707_106_77f32))
     } else if comptime!(kind == 1) {
@@ -291,6 +339,66 @@ fn pooled(x: &[f32], weights: &[f32], ranges: &[i32], out: &mut [f32], count: u3
     }
 }
 
+/// Of the number `at` of a row of heads: whether it is rotated, whether it is the left of its pair,
+/// which pair of the head that is, and where its partner is.
+#[cube]
+fn paired(at: u32, dim: u32, half: u32, #[comptime] adjacent: bool) -> (bool, bool, u32, u32) {
+    let c = at % dim;
+    let mut left = c < half;
+    let mut pair = c;
+    let mut other = at + half;
+    if comptime!(adjacent) {
+        left = (c & 1u32) == 0u32;
+        pair = c >> 1u32;
+        other = at ^ 1u32;
+    } else if c >= half {
+        pair = c - half;
+        other = at - half;
+    }
+    (c < 2u32 * half, left, pair, other)
+}
+
+/// One unit a number.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn settled(
+    row: &[f32],
+    words: &[i32],
+    out: &mut [f32],
+    keys: &mut [f32],
+    values: &mut [f32],
+    q_row: u32,
+    k_row: u32,
+    dim: u32,
+    half: u32,
+    spot: u32,
+    angles: u32,
+    #[comptime] rotates: bool,
+    #[comptime] adjacent: bool,
+) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
+    let first = u32::cast_from(words[spot as usize]) * k_row;
+    if at < q_row + k_row {
+        let mut value = row[at as usize];
+        if comptime!(rotates) {
+            let (turns, left, pair, other) = paired(at, dim, half, adjacent);
+            if turns {
+                let cos = f32::reinterpret(words[(angles + pair) as usize]);
+                let sin = f32::reinterpret(words[(angles + half + pair) as usize]);
+                let across = row[other as usize] * sin;
+                value = value * cos + select(left, -across, across);
+            }
+        }
+        if at < q_row {
+            out[at as usize] = value;
+        } else {
+            keys[(first + at - q_row) as usize] = value;
+        }
+    } else if at < q_row + 2u32 * k_row {
+        values[(first + at - q_row - k_row) as usize] = row[at as usize];
+    }
+}
+
 /// One unit a number.
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
@@ -312,22 +420,11 @@ fn rotated(
     if at < count {
         let mut value = x[at as usize];
         if comptime!(rotates) {
-            let c = at % dim;
-            if c < 2u32 * half {
-                let mut left = c < half;
-                let mut pair = c;
-                let mut other = at + half;
-                if comptime!(adjacent) {
-                    left = (c & 1u32) == 0u32;
-                    pair = c >> 1u32;
-                    other = at ^ 1u32;
-                } else if c >= half {
-                    pair = c - half;
-                    other = at - half;
-                }
+            let (turns, left, pair, other) = paired(at, dim, half, adjacent);
+            if turns {
                 let angle = ((at / row) % tokens * half + pair) as usize;
-                let turned = x[other as usize] * sin[angle];
-                value = value * cos[angle] + select(left, -turned, turned);
+                let across = x[other as usize] * sin[angle];
+                value = value * cos[angle] + select(left, -across, across);
             }
         }
         out[(first + at) as usize] = value;

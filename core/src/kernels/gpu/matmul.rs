@@ -26,7 +26,7 @@ const DEPTH: u32 = 16;
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn few_rows<N: Size>(
-    words: &[u32],
+    words: &[Vector<u32, Const<1>>],
     x: &[Vector<f32, N>],
     out: &mut [f32],
     m: u32,
@@ -51,7 +51,7 @@ pub(super) fn few_rows<N: Size>(
         let step = comptime!(LANES) * N::value() as u32;
         let mut column = lane * N::value() as u32;
         while column < k {
-            let w = plain::<N>(words, safe * k + column, format);
+            let w = plain::<Const<1>, N>(words, safe * k + column, format);
             #[unroll]
             for r in 0..group {
                 let x_row = min(first + r, m - 1u32);
@@ -70,13 +70,14 @@ pub(super) fn few_rows<N: Size>(
             let column = run * 16u32;
             let base = row_base + (column / block) * bytes;
             let i = column % block;
-            let (scale, offset) = scales(words, base, i >> 4u32, format);
+            let (scale, offset) = scales::<Const<1>>(words, base, i >> 4u32, format);
             let scale = Vector::<f32, N>::new(scale);
             let offset = Vector::<f32, N>::new(offset);
             #[unroll]
             for quad in 0..4u32 {
                 let at = comptime!(quad * 4);
-                let mut w = levels::<N>(quad_bits(words, base, i + at, format), format) * scale;
+                let mut w =
+                    levels::<N>(quad_bits::<Const<1>>(words, base, i + at, format), format) * scale;
                 if comptime!(has_offset(format)) {
                     w += offset;
                 }
@@ -131,7 +132,7 @@ pub(super) fn few_rows<N: Size>(
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn many_rows<N: Size>(
-    words: &[u32],
+    words: &[Vector<u32, Const<1>>],
     x: &[Vector<f32, N>],
     out: &mut [f32],
     m: u32,
@@ -170,7 +171,7 @@ pub(super) fn many_rows<N: Size>(
             let mut w = Vector::<f32, N>::new(0.0f32);
             let mut v = Vector::<f32, N>::new(0.0f32);
             if column < k {
-                w = weights::<N>(words, w_row, column, k, format);
+                w = weights::<Const<1>, N>(words, w_row, column, k, format);
                 v = x[((x_row * k + column) / N::value() as u32) as usize];
             }
             #[unroll]

@@ -7,10 +7,13 @@
 pub(crate) mod attend;
 pub(crate) mod between;
 mod decode;
+pub(crate) mod gemv;
+pub(crate) mod half;
 mod matmul;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod tiles;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{DType, Shape, TensorMetadata};
@@ -20,6 +23,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use self::gemv::Words;
 use super::PackedOps;
 use crate::quant::Format;
 
@@ -27,7 +31,7 @@ use crate::quant::Format;
 const AXIS: u32 = 65_535;
 
 /// Up to this many rows of `x`, reading the weights is the cost.
-const FEW: usize = 8;
+pub(crate) const FEW: usize = 8;
 
 /// Rows of `x` that share one reading of a weight while there are few.
 const GROUP: usize = 4;
@@ -44,6 +48,10 @@ impl PackedOps for CubeBackend {
         let out = empty(&x, [m, rows]);
         if m == 0 || rows == 0 {
             return out;
+        }
+        if m == 1 && gemv::fits(format, k) {
+            let words = Words { words: weights, format, rows, width: k };
+            return gemv::project(&x, &[&words], None, None);
         }
         let client = x.client.clone();
         let lanes = lanes(k);

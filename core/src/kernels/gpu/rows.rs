@@ -13,7 +13,7 @@ pub(super) const UNITS: u32 = 64;
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn gather<N: Size>(
-    words: &[u32],
+    words: &[Vector<u32, Const<1>>],
     ids: &[i32],
     out: &mut [Vector<f32, N>],
     m: u32,
@@ -29,7 +29,8 @@ pub(super) fn gather<N: Size>(
         let column = (pos % per_row) * N::value() as u32;
         let mut value = Vector::<f32, N>::new(0.0f32);
         if id >= first && id - first < rows {
-            value = weights::<N>(words, u32::cast_from(id - first), column, width, format);
+            value =
+                weights::<Const<1>, N>(words, u32::cast_from(id - first), column, width, format);
         }
         out[pos as usize] = value;
     }

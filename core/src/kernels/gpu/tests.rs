@@ -7,16 +7,20 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::attend::{Attend, attend};
-use super::between::{Norm, Rotation, gate, norm, pool, rotate};
+use super::between::{Norm, Rotation, Spot, gate, norm, pool, rotate, settle};
+use super::gemv::{Rms, Words, gated, project};
+use super::half;
 use crate::kernels::cpu::{self, Activation};
-use crate::kernels::tests::{floats, small_devices};
+use crate::kernels::tests::{floats, packed, small_devices};
+use crate::quant::weights::Packed;
+use crate::quant::{Format, ggml};
 
 /// The GPUs among the devices.
-fn gpus() -> Vec<Device> {
+pub(super) fn gpus() -> Vec<Device> {
     small_devices().into_iter().skip(1).collect()
 }
 
-fn on(device: &Device, values: &[f32]) -> CubeTensor {
+pub(super) fn on(device: &Device, values: &[f32]) -> CubeTensor {
     let data = TensorData::new(values.to_vec(), [values.len()]);
     match Tensor::<1>::from_data(data, device).into_dispatch().kind {
         DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => tensor,
@@ -33,7 +37,7 @@ fn whole(device: &Device, values: Vec<i32>) -> CubeTensor {
     }
 }
 
-fn read(tensor: CubeTensor) -> Vec<f32> {
+pub(super) fn read(tensor: CubeTensor) -> Vec<f32> {
     let shape = Shape::from([tensor.meta.num_elements()]);
     let dtype = tensor.dtype;
     let tensor =
@@ -234,24 +238,187 @@ fn attention_is_that_of_the_plain_loop() {
                         wanted.extend(out.iter().map(|value| value / whole));
                     }
                 }
-                let flat: Vec<i32> =
-                    ranges.iter().flat_map(|range| [range.0 as i32, range.1 as i32]).collect();
+                // What counts stands on the device: one token may be told of more keys.
+                let (mut wide, mut flat) = (ranges.clone(), vec![]);
+                if let ([range], 0) = (&mut wide[..], keys % 2) {
+                    *range = (0, (range.1 - range.0).next_power_of_two());
+                    flat.push(9);
+                }
+                let seen_at = flat.len();
+                flat.extend(ranges.iter().flat_map(|range| [range.0 as i32, range.1 as i32]));
                 let seen = whole(&device, flat);
                 let (q, k, v) = (on(&device, &q), on(&device, &k), on(&device, &v));
-                let found = read(attend(&Attend {
-                    q: &q,
-                    k: &k,
-                    v: &v,
-                    ranges: &ranges,
-                    seen: &seen,
-                    heads,
-                    kv_heads,
-                    dim,
-                    scale,
-                    softcap,
-                }));
+                let found = read(
+                    attend(&Attend {
+                        q: &q,
+                        k: &k,
+                        v: &v,
+                        ranges: &wide,
+                        seen: &seen,
+                        seen_at,
+                        heads,
+                        kv_heads,
+                        dim,
+                        scale,
+                        softcap,
+                    })
+                    .out,
+                );
                 let what = format!("{tokens} tokens, {keys} keys, {heads} heads, {dim}");
                 close(&found, &wanted, 5e-6, &what);
+            }
+        }
+    }
+}
+
+/// Random packed rows on the device, and as floats.
+fn rows(device: &Device, format: Format, shape: [usize; 2], seed: u64) -> (Words, Vec<f32>) {
+    let [rows, width] = shape;
+    let bytes = packed(format, rows, width, seed);
+    let mut floats = vec![0.0; rows * width];
+    ggml::dequantize(format, &bytes, &mut floats);
+    let weights = Packed::new(bytes.into(), format, rows, width, device).unwrap();
+    (Words { words: weights.on_gpu().unwrap(), format, rows, width }, floats)
+}
+
+/// The products of `x` with rows, and how large what they add is.
+pub(super) fn times(w: &[f32], x: &[f64]) -> Vec<(f64, f64)> {
+    let row = |w: &[f32]| {
+        let products = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * x);
+        (products().sum(), products().map(f64::abs).sum())
+    };
+    w.chunks_exact(x.len()).map(row).collect()
+}
+
+/// Sums in f32 differ by rounding, which grows with what is added and not with the sum.
+fn close_sums(found: &[f32], wanted: &[(f64, f64)], bar: f64, what: &str) {
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    for (i, (found, (wanted, size))) in found.iter().zip(wanted).enumerate() {
+        let error = (f64::from(*found) - wanted).abs();
+        assert!(error <= bar * size + 1e-6, "{what} at {i}: {found} is not {wanted}");
+    }
+}
+
+#[test]
+fn a_row_meets_packed_rows_with_its_norm() {
+    for device in gpus() {
+        for format in Format::ALL {
+            for (n, k) in [([7, 3, 5], 256), ([130, 0, 0], 512), ([33, 66, 0], 4096)] {
+                let whole = matches!(format, Format::F16 | Format::Q8_0 | Format::Q4_K);
+                if !whole && k > 256 {
+                    continue;
+                }
+                let x: Vec<f32> = floats(k, 1).iter().map(|x| x + 0.1).collect();
+                let (gamma, add) = (floats(k, 2), floats(n.iter().sum(), 3));
+                let n: Vec<usize> = n.into_iter().filter(|n| *n > 0).collect();
+                let made: Vec<_> =
+                    n.iter().map(|n| rows(&device, format, [*n, k], *n as u64)).collect();
+                let words: Vec<&Words> = made.iter().map(|made| &made.0).collect();
+                let (on_x, on_gamma, on_add) =
+                    (on(&device, &x), on(&device, &gamma), on(&device, &add));
+                let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / k as f64;
+                let scale = 1.0 / (mean + 1e-5).sqrt();
+                let plain: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+                let normed: Vec<f64> = plain
+                    .iter()
+                    .zip(&gamma)
+                    .map(|(x, gamma)| x * scale * f64::from(*gamma))
+                    .collect();
+                let norm = Rms { gamma: &on_gamma, eps: 1e-5 };
+                for (x, norm, added) in [
+                    (&plain, None, true),
+                    (&normed, Some(&norm), false),
+                    (&normed, Some(&norm), true),
+                ] {
+                    let mut wanted: Vec<(f64, f64)> =
+                        made.iter().flat_map(|(_, w)| times(w, x)).collect();
+                    if added {
+                        let sums = wanted.iter_mut().zip(&add);
+                        sums.for_each(|((sum, _), add)| *sum += f64::from(*add));
+                    }
+                    let found = project(&on_x, &words, norm, added.then_some(&on_add));
+                    close_sums(&read(found), &wanted, 2e-6, &format!("{format} {n:?} x {k}"));
+                }
+                let (up, w) = rows(&device, format, [n[0], k], 9);
+                let open = |((gate, size), (up, up_size)): ((f64, f64), (f64, f64))| {
+                    (gate / (1.0 + (-gate).exp()) * up, (1.0 + size) * (1.0 + up_size))
+                };
+                let both = times(&made[0].1, &normed).into_iter().zip(times(&w, &normed));
+                let wanted: Vec<(f64, f64)> = both.map(open).collect();
+                let found = gated(&on_x, [words[0], &up], Some(&norm), Activation::Silu);
+                close_sums(&read(found), &wanted, 2e-6, &format!("gate of {format} {n:?} x {k}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_heads_settles() {
+    for device in gpus() {
+        for (adjacent, rotates) in [(false, true), (true, true), (false, false)] {
+            let (heads, kv, dim, half, at) = (4, 2, 6, 2, 3);
+            let (q_row, k_row) = (heads * dim, kv * dim);
+            let x = floats(q_row + 2 * k_row, 1);
+            let (cos, sin) = (on(&device, &floats(half, 2)), on(&device, &floats(half, 3)));
+            let rotation =
+                rotates.then_some(Rotation { cos: &cos, sin: &sin, tokens: 1, half, adjacent });
+            let room = || on(&device, &vec![7.0; 5 * k_row]);
+            let (keys, values) = (room(), room());
+            let row = on(&device, &x);
+            let bits = |x: Vec<f32>| x.into_iter().map(|x| x.to_bits() as i32).collect::<Vec<_>>();
+            let words = [vec![0, at as i32], bits(floats(half, 2)), bits(floats(half, 3))].concat();
+            let spot = Spot { row: 1, angles: rotates.then_some(2), half, adjacent };
+            let words = whole(&device, words);
+            let q = settle(spot, &words, &row, [&keys, &values], [q_row, k_row, dim]);
+            let turned = |x: &[f32], row: usize| {
+                let (x, out) = (on(&device, x), on(&device, &vec![0.0; row]));
+                rotate(rotation.as_ref(), &x, &out, 0, [1, row, dim]);
+                read(out)
+            };
+            assert_eq!(read(q), turned(&x[..q_row], q_row));
+            let held = |tensor| {
+                let all = read(tensor);
+                assert!(all[..at * k_row].iter().all(|x| *x == 7.0));
+                assert!(all[(at + 1) * k_row..].iter().all(|x| *x == 7.0));
+                all[at * k_row..(at + 1) * k_row].to_vec()
+            };
+            assert_eq!(held(keys), turned(&x[q_row..q_row + k_row], k_row));
+            assert_eq!(held(values), x[q_row + k_row..]);
+        }
+    }
+}
+
+#[test]
+fn products_in_halves_are_near() {
+    for device in gpus() {
+        for format in Format::ALL {
+            let (m, n, k) = (70, 96, 512);
+            let (words, w) = rows(&device, format, [n, k], 1);
+            let x = floats(m * k, 2);
+            if !half::is_there(&words.words) {
+                println!("left out: the device has no cooperative matrices of f16");
+                return;
+            }
+            let x_on = on(&device, &x);
+            let x_on = CubeTensor::new_contiguous(
+                x_on.client,
+                x_on.device,
+                Shape::from([m, k]),
+                x_on.handle,
+                DType::F32,
+            );
+            let found = read(half::product(x_on, &words, None).unwrap());
+            for (found, x) in found.chunks_exact(n).zip(x.chunks_exact(k)) {
+                let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+                let size = |w: &[f32]| {
+                    let sum: f64 = w.iter().zip(&x).map(|(w, x)| (f64::from(*w) * x).powi(2)).sum();
+                    sum.sqrt()
+                };
+                let wanted = times(&w, &x);
+                for ((found, (wanted, _)), w) in found.iter().zip(wanted).zip(w.chunks_exact(k)) {
+                    let error = (f64::from(*found) - wanted).abs();
+                    assert!(error <= 2e-3 * size(w) + 1e-5, "{format}: {found} is not {wanted}");
+                }
             }
         }
     }

@@ -1,0 +1,81 @@
+//! Products of many rows in 16-bit floats, on the cooperative matrices of a GPU.
+//!
+//! `x` is rounded to f16 and weights of other formats are unpacked to it, each in a pass of its own:
+//! unpacked on their way into a tile they cost more, since every tile of `x` unpacks them again.
+
+use burn::backend::{DType, Shape};
+use burn_cubecl::kernel::cast;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::decode::weights;
+use super::gemv::Words;
+use super::{cubes, tiles};
+use crate::quant::Format;
+
+/// Units of a cube of [`unpack`].
+const UNITS: u32 = 256;
+
+/// Whether the device multiplies matrices of f16 and adds in f32.
+pub(crate) fn is_there(like: &CubeTensor) -> bool {
+    tiles::is_there(like)
+}
+
+/// `x [m, width] * w [rows, width]ᵀ`, in f16 but for the sums, with numbers `[rows]` added to each
+/// row; `None` where the device cannot, or rows are no whole vectors.
+pub(crate) fn product(x: CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Option<CubeTensor> {
+    if !w.width.is_multiple_of(8) || !is_there(&x) {
+        return None;
+    }
+    let sizes = [x.meta.shape()[0], w.width, w.rows];
+    let x = cast(x, DType::F16);
+    let w = match w.format {
+        Format::F16 => w.words.clone(),
+        _ => unpacked(w),
+    };
+    tiles::product(&x, &w, bias, sizes)
+}
+
+/// The weights as f16.
+fn unpacked(w: &Words) -> CubeTensor {
+    let out = empty_device_contiguous_dtype(
+        w.words.client.clone(),
+        w.words.device.clone(),
+        Shape::from([w.rows, w.width]),
+        DType::F16,
+    );
+    let count = w.rows * w.width / 4;
+    // SAFETY: each unit reads and writes four weights of a row, whose width is a multiple of it.
+    unsafe {
+        unpack::launch_unchecked(
+            &w.words.client,
+            cubes(count.div_ceil(UNITS as usize), 1),
+            CubeDim::new_1d(UNITS),
+            w.words.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            count as u32,
+            w.width as u32,
+            w.format,
+        );
+    }
+    out
+}
+
+/// One unit four weights.
+#[cube(launch_unchecked)]
+fn unpack(
+    words: &[Vector<u32, Const<1>>],
+    out: &mut [Vector<half::f16, Const<4>>],
+    count: u32,
+    width: u32,
+    #[comptime] format: Format,
+) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * UNITS + UNIT_POS_X;
+    if at < count {
+        let row = at / (width / 4u32);
+        let column = at % (width / 4u32) * 4u32;
+        let four = weights::<Const<1>, Const<4>>(words, row, column, width, format);
+        out[at as usize] = Vector::<half::f16, Const<4>>::cast_from(four);
+    }
+}
