@@ -2,15 +2,17 @@
 //! spot, beside what the device's memory and arithmetic give.
 //!
 //! ```text
-//! gpu [--device gpu:0] [--quick] [--only 1B] [--folder DIR] [--llama-bench PROGRAM]
+//! gpu [--device gpu:0] [--quick] [--only "1B Q4_K"] [--kernels] [--folder DIR] [--llama-bench PROGRAM]
 //!   --quick    small shapes, so that it can be tried on a software driver
-//!   --only     only the shapes whose name holds this text
+//!   --only     only the shapes and formats whose name holds this text
+//!   --kernels  the products alone, of some blocks of each decoder
 //!   --folder   where the files of weights are written, one after another (15 GB at the most)
 //!   --llama-bench   llama.cpp's program, which then measures each file of a decoder too
 //! ```
 //! One line of JSON a measurement; `tests/gpu/run` makes the table of them.
 
 mod checkpoints;
+mod kernels;
 mod limits;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use burn::backend::DispatchDevice;
 use burn::module::Module;
 use cubecl::client::Client;
 use cubecl::logging::{LaunchObservation, LaunchObserver};
-use emberform::{Device, GenerateOptions, Model, Result};
+use emberform::{Device, GenerateOptions, Model, Precision, Result};
 use emberform_tests::Scratch;
 use serde_json::{Value, json};
 
@@ -33,6 +35,7 @@ use limits::Limits;
 struct Options {
     device: String,
     quick: bool,
+    kernels: bool,
     only: String,
     folder: Option<PathBuf>,
     llama: Option<PathBuf>,
@@ -42,6 +45,7 @@ fn options() -> Options {
     let mut options = Options {
         device: "gpu".into(),
         quick: false,
+        kernels: false,
         only: String::new(),
         folder: None,
         llama: None,
@@ -52,6 +56,7 @@ fn options() -> Options {
         match word.as_str() {
             "--device" => options.device = value(),
             "--quick" => options.quick = true,
+            "--kernels" => options.kernels = true,
             "--only" => options.only = value(),
             "--folder" => options.folder = Some(value().into()),
             "--llama-bench" => options.llama = Some(value().into()),
@@ -67,27 +72,38 @@ fn main() -> Result<()> {
     let folder = options.folder.clone().unwrap_or_else(|| scratch.path().to_path_buf());
     let mut limits: Option<Limits> = None;
     for shape in checkpoints::shapes(options.quick) {
-        if !shape.name.contains(&options.only) {
-            continue;
-        }
+        let shape = match options.kernels {
+            true if shape.encoder => continue,
+            true => Shape { layers: shape.layers.min(8), ..shape },
+            false => shape,
+        };
         for &format in shape.formats {
+            if !name(&shape, format).contains(&options.only) {
+                continue;
+            }
             let path = folder.join(format!("{}-{}.gguf", shape.name, format.name()));
             if let Err(error) = checkpoints::write(&path, &shape, format) {
                 println!("{}", json!({"model": name(&shape, format), "failed": error.to_string()}));
                 let _ = std::fs::remove_file(&path);
                 continue;
             }
-            match measure(&path, &shape, format, &options, &mut limits) {
-                Ok(line) => println!("{line}"),
-                // One that does not fit the device leaves the others to be measured.
-                Err(error) => {
-                    println!(
-                        "{}",
-                        json!({"model": name(&shape, format), "failed": error.to_string()})
-                    );
+            // Then in halves, which changes what many rows cost.
+            for precision in [Precision::Stored, Precision::F16] {
+                if options.kernels && precision == Precision::F16 {
+                    continue;
+                }
+                match measure(&path, (&shape, format, precision), &options, &mut limits) {
+                    Ok(lines) => lines.iter().for_each(|line| println!("{line}")),
+                    // One that does not fit the device leaves the others to be measured.
+                    Err(error) => {
+                        println!(
+                            "{}",
+                            json!({"model": name(&shape, format), "failed": error.to_string()})
+                        );
+                    }
                 }
             }
-            if let (Some(program), false) = (&options.llama, shape.encoder) {
+            if let (Some(program), false) = (&options.llama, shape.encoder || options.kernels) {
                 println!("{}", llama(program, &path, &shape, format));
             }
             let _ = std::fs::remove_file(&path);
@@ -102,33 +118,37 @@ fn name(shape: &Shape, format: Format) -> String {
 
 fn measure(
     path: &Path,
-    shape: &Shape,
-    format: Format,
+    (shape, format, precision): (&Shape, Format, Precision),
     options: &Options,
     limits: &mut Option<Limits>,
-) -> Result<Value> {
+) -> Result<Vec<Value>> {
     let device: Device = options.device.parse()?;
     let start = Instant::now();
-    let model = Model::options().device(device).open(path)?;
+    let model = Model::options().device(device).precision(precision).open(path)?;
     let load = start.elapsed().as_secs_f64();
     let limits = limits.get_or_insert_with(|| {
         let found = limits::measure(client(&model).as_ref(), options.quick);
         println!("{}", found.line(&model.device().to_string(), &model.device().driver));
         found
     });
+    if options.kernels {
+        let Some(client) = client(&model) else { return Ok(vec![]) };
+        return kernels::measure(&model, &client, shape, limits.read);
+    }
     let mut line = json!({
         "model": name(shape, format),
+        "precision": if precision == Precision::F16 { "f16" } else { "stored" },
         "weights_mb": model.memory().weights as f64 / 1e6,
         "load_s": round(load),
     });
     let found = match model.encoder() {
         Some(_) => embedding(&model, shape, limits)?,
-        None => generation(&model, shape, limits)?,
+        None => generation(&model, shape, limits, precision == Precision::Stored)?,
     };
     if let (Some(line), Value::Object(found)) = (line.as_object_mut(), found) {
         line.extend(found);
     }
-    Ok(line)
+    Ok(vec![line])
 }
 
 /// What llama.cpp's own benchmark says of the same file, all layers on the GPU.
@@ -185,7 +205,8 @@ fn launches(work: impl FnOnce() -> Result<()>) -> Result<usize> {
     result.map(|()| count.0.load(Ordering::Relaxed))
 }
 
-fn generation(model: &Model, shape: &Shape, limits: &Limits) -> Result<Value> {
+/// Reading a prompt, and writing if that is `whole`.
+fn generation(model: &Model, shape: &Shape, limits: &Limits, whole: bool) -> Result<Value> {
     let vocab = model.spec().vocab;
     let ids: Vec<u32> = (0..shape.prompt).map(|i| (i * 7919 % vocab) as u32).collect();
     let wanted = GenerateOptions::default().max_tokens(shape.tokens).ignore_eos(true).greedy();
@@ -195,6 +216,12 @@ fn generation(model: &Model, shape: &Shape, limits: &Limits) -> Result<Value> {
         let start = Instant::now();
         session.feed(&ids)?;
         let read = start.elapsed().as_secs_f64();
+        if !whole {
+            if run > 0 {
+                prefill.push(ids.len() as f64 / read);
+            }
+            continue;
+        }
         let start = Instant::now();
         let mut stream = session.generate(&wanted)?;
         for piece in &mut stream {
@@ -210,12 +237,25 @@ fn generation(model: &Model, shape: &Shape, limits: &Limits) -> Result<Value> {
         let passes = shape.tokens.saturating_sub(1).max(1);
         decode.push(passes as f64 / start.elapsed().as_secs_f64());
     }
+    if !whole {
+        let prefill = median(prefill);
+        return Ok(json!({
+            "workload": "prompt", "prompt": ids.len(),
+            "prefill_tokens_s": round(prefill),
+            "prefill_of_matrix_rate": round(prefill * shape.flops(ids.len()) / limits.matrix()),
+        }));
+    }
     let mut session = model.session()?;
     session.feed(&ids)?;
+    // The first two are issued, and the second recorded.
+    session.feed(&[1])?;
+    session.feed(&[1])?;
     let token = launches(|| session.feed(&[1]))?;
     let mut session = model.session()?;
     let prompt = launches(|| session.feed(&ids))?;
     let (prefill, decode) = (median(prefill), median(decode));
+    let apart = steps_apart(model, &ids)?;
+    assert!(apart <= 1e-3, "tokens one by one give other logits: {apart} of the largest");
     Ok(json!({
         "workload": "generate", "prompt": ids.len(), "tokens": shape.tokens,
         "first_run_s": round(first),
@@ -223,8 +263,26 @@ fn generation(model: &Model, shape: &Shape, limits: &Limits) -> Result<Value> {
         "prefill_of_matrix_rate": round(prefill * shape.flops(ids.len()) / limits.matrix()),
         "decode_tokens_s": round(decode),
         "decode_of_bandwidth": round(decode * shape.read_bytes(model) / limits.read),
-        "launches_token": token, "launches_prompt": prompt,
+        "launches_token": token, "launches_prompt": prompt, "steps_apart": apart,
     }))
+}
+
+/// How far logits after tokens one by one are from those after all at once, as part of the largest.
+fn steps_apart(model: &Model, ids: &[u32]) -> Result<f32> {
+    let mut worst = 0.0f32;
+    for count in [3, ids.len().min(70)] {
+        let mut together = model.session()?;
+        together.feed(&ids[..count])?;
+        let mut apart = model.session()?;
+        for id in &ids[..count] {
+            apart.feed(&[*id])?;
+        }
+        let largest = together.logits().iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let pairs = together.logits().iter().zip(apart.logits());
+        let error = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        worst = worst.max(if error.is_nan() { f32::INFINITY } else { error / largest });
+    }
+    Ok(worst)
 }
 
 fn embedding(model: &Model, shape: &Shape, limits: &Limits) -> Result<Value> {

@@ -41,6 +41,8 @@ for line in lines:
     if "model" not in line:
         continue
     by = line.get("peer", "emberform")
+    if line.get("precision") == "f16":
+        by += ", f16"
     if "failed" in line:
         print(f"| {line['model']} | {by} | {line['failed'][:200]} |" + " |" * 8)
         continue
