@@ -77,11 +77,12 @@ mod some {
         y: CubeTensor,
         /// What is written on the way: launches write there again, so nothing else may be there.
         _kept: Vec<CubeTensor>,
-        /// What was made to be read by them.
-        _made: Vec<CubeTensor>,
+        /// What is read by them.
+        _layers: Vec<Layer>,
     }
 
     /// A block with all it needs on the device.
+    #[derive(Debug)]
     struct Layer {
         norms: [(CubeTensor, f32); 2],
         qkv: [Words; 3],
@@ -209,7 +210,7 @@ mod some {
         /// step may not have been computed.
         fn record(
             alike: Alike,
-            layers: &[Layer],
+            layers: Vec<Layer>,
             x: &CubeTensor,
             words: &[i32],
             like: &Tensor<3>,
@@ -224,20 +225,18 @@ mod some {
                 client.graph_prepare().ok()?;
                 // What this run writes to is what the recorded one is given: nothing can be
                 // allocated while launches are recorded.
-                drop(launch(layers, &own, &words));
+                drop(launch(&layers, &own, &words));
                 client.start_capture().ok()?;
-                let kept = launch(layers, &own, &words);
+                let kept = launch(&layers, &own, &words);
                 let graph = client.stop_capture().ok()?;
                 Some((graph, kept))
             });
             let (graph, mut kept) = recorded.ok()??;
-            // SAFETY: all that the launches read and write is kept: by the tape, by the model, whose
-            // weights the session holds, and by the cache, whose buffers are those of `alike`; they
-            // come from this thread.
+            // SAFETY: all that the launches read and write is kept by the tape, and they come from
+            // this thread. Others read the weights alone.
             unsafe { graph.replay() }.ok()?;
             let y = kept.pop()?;
-            let made = layers.iter().filter_map(|layer| layer.bias.clone()).collect();
-            Some(Tape { alike, graph, words, x: own, y, _kept: kept, _made: made })
+            Some(Tape { alike, graph, words, x: own, y, _kept: kept, _layers: layers })
         }
 
         /// Computes a step like the one that was recorded.
@@ -367,7 +366,7 @@ mod some {
             }
             let (y, steps) = match steps {
                 Steps::Like(last) if *last == alike => {
-                    let tape = Tape::record(alike, &layers, &states, &words, x)?;
+                    let tape = Tape::record(alike, layers, &states, &words, x)?;
                     (tape.y.clone(), Steps::Taped(Box::new(tape)))
                 }
                 _ => {

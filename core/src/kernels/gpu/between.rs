@@ -138,7 +138,7 @@ pub(crate) fn rotate(
 }
 
 /// Where [`settle`] finds what it needs to know among words on the device.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Spot {
     /// The row of keys and values that is written.
     pub row: usize,

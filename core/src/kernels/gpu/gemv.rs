@@ -28,7 +28,7 @@ const SHARE: u32 = 4;
 const BUSY: usize = 1 << 17;
 
 /// Packed rows on a GPU.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Words {
     /// The rows, one after another.
     pub words: CubeTensor,

@@ -4,7 +4,7 @@
 //! unpacked on their way into a tile they cost more, since every tile of `x` unpacks them again.
 
 use burn::backend::{DType, Shape};
-use burn_cubecl::kernel::cast;
+use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -29,7 +29,8 @@ pub(crate) fn product(x: CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Op
         return None;
     }
     let sizes = [x.meta.shape()[0], w.width, w.rows];
-    let x = cast(x, DType::F16);
+    // Rows of what `cast` makes may be padded.
+    let x = into_contiguous(cast(x, DType::F16));
     let w = match w.format {
         Format::F16 => w.words.clone(),
         _ => unpacked(w),
