@@ -12,12 +12,17 @@ fn calls_after_a_warmup_compile_nothing() {
         let collection = LaunchedKernels::new();
         model.warmup().expect("a warm-up");
         let known = collection.finish();
-        let collection = LaunchedKernels::new();
-        work(&model).expect("numbers");
-        let used = collection.finish();
-        assert!(!used.is_empty(), "{name}");
-        let new = used.iter().filter(|kernel| !known.contains(*kernel)).count();
-        assert_eq!(new, 0, "{name}: {new} of {} kernels are new", used.len());
+        let [first, second] = [(); 2].map(|()| {
+            let collection = LaunchedKernels::new();
+            work(&model).expect("numbers");
+            collection.finish()
+        });
+        assert!(!first.is_empty(), "{name}");
+        // One run in ten, a kernel of burn's has another number than before, and each time another
+        // one: what the warm-up has left out has the same number twice.
+        let both = first.intersection(&second);
+        let new: Vec<_> = both.filter(|kernel| !known.contains(*kernel)).collect();
+        assert!(new.is_empty(), "{name}: of {} kernels these are new: {new:?}", first.len());
     }
 }
 

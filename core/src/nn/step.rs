@@ -43,13 +43,17 @@ mod some {
         /// Not yet known.
         #[default]
         New,
-        /// By launches that are the same for every step like the last.
-        Like(Box<Alike>),
+        /// By launches that are the same for every step like the last; how often they could not be
+        /// recorded.
+        Like(Box<Alike>, usize),
         /// By playing launches.
         Taped(Box<Tape>),
         /// By block, as any other number of tokens.
         Never,
     }
+
+    /// How often recording is tried: memory may be short of a buffer now and not at the next step.
+    const TRIES: usize = 4;
 
     /// What launches depend on, beside what stands in the buffer.
     #[derive(Debug, PartialEq, Eq)]
@@ -206,18 +210,14 @@ mod some {
     }
 
     impl Tape {
-        /// Computes the step and records it; `None` when the device does not let it, and then the
-        /// step may not have been computed.
+        /// Computes the step and records it; else the layers, and then the step may not have been
+        /// computed.
         fn record(
             alike: Alike,
             layers: Vec<Layer>,
-            x: &CubeTensor,
-            words: &[i32],
-            like: &Tensor<3>,
-        ) -> Option<Tape> {
-            let client = x.client.clone();
-            let size = x.meta.num_elements();
-            let words = ints(words.to_vec(), &like.device())?;
+            (x, words): (&CubeTensor, &CubeTensor),
+        ) -> Result<Tape, (Alike, Vec<Layer>)> {
+            let (client, size) = (x.client.clone(), x.meta.num_elements());
             let own = empty(x, [1, size]);
             rotate(None, x, &own, 0, [1, size, size]);
             // Nobody else may launch meanwhile: it would be recorded and not computed.
@@ -225,18 +225,22 @@ mod some {
                 client.graph_prepare().ok()?;
                 // What this run writes to is what the recorded one is given: nothing can be
                 // allocated while launches are recorded.
-                drop(launch(&layers, &own, &words));
+                drop(launch(&layers, &own, words));
                 client.start_capture().ok()?;
-                let kept = launch(&layers, &own, &words);
+                let kept = launch(&layers, &own, words);
                 let graph = client.stop_capture().ok()?;
                 Some((graph, kept))
             });
-            let (graph, mut kept) = recorded.ok()??;
+            let Ok(Some((graph, mut kept))) = recorded else { return Err((alike, layers)) };
             // SAFETY: all that the launches read and write is kept by the tape, and they come from
             // this thread. Others read the weights alone.
-            unsafe { graph.replay() }.ok()?;
-            let y = kept.pop()?;
-            Some(Tape { alike, graph, words, x: own, y, _kept: kept, _layers: layers })
+            match (unsafe { graph.replay() }, kept.pop()) {
+                (Ok(()), Some(y)) => {
+                    let words = words.clone();
+                    Ok(Tape { alike, graph, words, x: own, y, _kept: kept, _layers: layers })
+                }
+                _ => Err((alike, layers)),
+            }
         }
 
         /// Computes a step like the one that was recorded.
@@ -339,8 +343,8 @@ mod some {
 
             if let Steps::Taped(tape) = &steps
                 && tape.alike == alike
+                && tape.play(&states, &words).is_some()
             {
-                tape.play(&states, &words)?;
                 let y = tensor(tape.y.clone(), shape);
                 caches.iter_mut().for_each(|cache| cache.push());
                 return Some((y, steps));
@@ -364,14 +368,19 @@ mod some {
                     ..own
                 });
             }
-            let (y, steps) = match steps {
-                Steps::Like(last) if *last == alike => {
-                    let tape = Tape::record(alike, layers, &states, &words, x)?;
-                    (tape.y.clone(), Steps::Taped(Box::new(tape)))
+            let words = ints(words, &x.device())?;
+            let (recorded, failed) = match steps {
+                Steps::Like(last, failed) if *last == alike && failed < TRIES => {
+                    (Tape::record(alike, layers, (&states, &words)), failed + 1)
                 }
-                _ => {
-                    let words = ints(words, &x.device())?;
-                    (launch(&layers, &states, &words).pop()?, Steps::Like(Box::new(alike)))
+                Steps::Like(_, failed) => (Err((alike, layers)), failed),
+                _ => (Err((alike, layers)), 0),
+            };
+            let (y, steps) = match recorded {
+                Ok(tape) => (tape.y.clone(), Steps::Taped(Box::new(tape))),
+                Err((alike, layers)) => {
+                    let y = launch(&layers, &states, &words).pop()?;
+                    (y, Steps::Like(Box::new(alike), failed))
                 }
             };
             caches.iter_mut().for_each(|cache| cache.push());

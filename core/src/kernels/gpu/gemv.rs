@@ -145,7 +145,7 @@ fn launch(
     // Each matrix has cubes of its own.
     let per_cube = (UNITS / lanes * SHARE) as usize;
     let count = rows.iter().map(|rows| rows.div_ceil(per_cube)).sum();
-    let words = |i: usize| matrices.get(i).unwrap_or(&last).words.clone().into_buffer_arg();
+    let words = |i: usize| matrices.get(i).unwrap_or(last).words.clone().into_buffer_arg();
     // SAFETY: the kernel keeps rows below those of their matrix and columns below `width`, and the
     // buffers hold as many.
     unsafe {
@@ -408,7 +408,7 @@ fn gather(
             values[i as usize] = plane_sum(values[i as usize]);
         }
         slot = UNIT_POS_X / 32u32;
-        writes = UNIT_POS_X % 32u32 == 0u32;
+        writes = UNIT_POS_X.is_multiple_of(32u32);
     }
     let size = comptime!(if plane { UNITS / 32 } else { UNITS });
     let reach = comptime!(if plane { lanes / 32 } else { lanes });
@@ -455,6 +455,11 @@ fn gather(
 }
 
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[allow(
+    clippy::collapsible_if,
+    clippy::if_same_then_else,
+    reason = "what is known when a kernel is compiled is asked by itself"
+)]
 #[cube(launch_unchecked)]
 fn products<W: Size>(
     x: &[Vector<f32, Const<4>>],
