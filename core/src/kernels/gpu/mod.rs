@@ -1,8 +1,10 @@
 //! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
 //!
-//! `decode` unpacks weights in registers, `matmul` multiplies, `rows` looks rows up; `between`
-//! and `attend` are what stands between the products, called by `nn/gpu.rs`. Kernels
-//! use 32-bit integers and floats alone and no subgroups, so that they compile to plain WGSL.
+//! `decode` unpacks weights in registers. Products: `gemv` of one row, `matmul` of few and many in
+//! floats, `half` of many in 16 bits by the cooperative matrices of `tiles`; `rows` looks rows up.
+//! `between` and `attend` are what stands between the products, called by `nn/gpu.rs` and, for a
+//! token more, `nn/step.rs`. Kernels compile to plain WGSL with 32-bit integers and floats; `gemv`
+//! adds over subgroups, `decode` reads 16-bit floats and `tiles` runs where the device has them.
 
 pub(crate) mod attend;
 pub(crate) mod between;
