@@ -202,21 +202,37 @@ impl LaunchObserver for Count {
     }
 }
 
-/// Qwen2's block, with biases and a window in the later blocks, in random numbers.
-fn qwen2() -> Folder {
-    let (width, heads, kv, dim, ffn, vocab, layers) = (64, 4, 2, 16, 96, 80, 3);
+/// The blocks of a family in random numbers: Qwen2's with biases and a window in the later blocks,
+/// Qwen3's with norms of heads, Gemma 3's with norms around its parts, too, and windows between.
+fn folder(family: &str) -> Folder {
+    let (width, heads, kv, dim, ffn, vocab, layers) = match family {
+        // Heads that are not served in one launch.
+        "qwen2" => (64, 4, 2, 16, 96, 80, 3),
+        _ => (64, 4, 2, 32, 96, 80, 3),
+    };
     let mut folder = Folder::default();
-    folder.json(
-        "config.json",
-        &json!({
-            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
-            "hidden_size": width, "intermediate_size": ffn, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": kv, "rms_norm_eps": 1e-6,
-            "vocab_size": vocab, "max_position_embeddings": 512, "rope_theta": 10000.0,
-            "tie_word_embeddings": true, "use_sliding_window": true, "sliding_window": 20,
-            "max_window_layers": 1
+    let mut config = json!({
+        "hidden_act": "silu", "hidden_size": width, "intermediate_size": ffn,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv,
+        "rms_norm_eps": 1e-6, "vocab_size": vocab, "max_position_embeddings": 512,
+        "rope_theta": 10000.0, "tie_word_embeddings": true, "model_type": family,
+    });
+    let own = match family {
+        "qwen2" => json!({
+            "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": true,
+            "sliding_window": 20, "max_window_layers": 1
         }),
-    );
+        "qwen3" => json!({"architectures": ["Qwen3ForCausalLM"], "head_dim": dim}),
+        _ => json!({
+            "architectures": ["Gemma3ForCausalLM"], "head_dim": dim, "sliding_window": 20,
+            "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": dim,
+            "rope_local_base_freq": 1000.0, "sliding_window_pattern": 2
+        }),
+    };
+    if let (Some(config), Some(own)) = (config.as_object_mut(), own.as_object()) {
+        config.extend(own.clone());
+    }
+    folder.json("config.json", &config);
     let mut add = |name: String, shape: &[usize]| folder.weights.add(&name, shape);
     add("model.embed_tokens.weight".into(), &[vocab, width]);
     add("model.norm.weight".into(), &[width]);
@@ -224,7 +240,11 @@ fn qwen2() -> Folder {
         let mut add = |name: &str, shape: &[usize]| add(format!("model.layers.{i}.{name}"), shape);
         for (name, rows) in [("q", heads * dim), ("k", kv * dim), ("v", kv * dim)] {
             add(&format!("self_attn.{name}_proj.weight"), &[rows, width]);
-            add(&format!("self_attn.{name}_proj.bias"), &[rows]);
+            if family == "qwen2" {
+                add(&format!("self_attn.{name}_proj.bias"), &[rows]);
+            } else if name != "v" {
+                add(&format!("self_attn.{name}_norm.weight"), &[dim]);
+            }
         }
         add("self_attn.o_proj.weight", &[width, heads * dim]);
         add("mlp.gate_proj.weight", &[ffn, width]);
@@ -232,6 +252,10 @@ fn qwen2() -> Folder {
         add("mlp.down_proj.weight", &[width, ffn]);
         add("input_layernorm.weight", &[width]);
         add("post_attention_layernorm.weight", &[width]);
+        if family == "gemma3_text" {
+            add("pre_feedforward_layernorm.weight", &[width]);
+            add("post_feedforward_layernorm.weight", &[width]);
+        }
     }
     folder
 }
@@ -241,10 +265,14 @@ fn qwen2() -> Folder {
 #[test]
 fn tokens_one_by_one_on_a_gpu_are_those_of_the_cpu() {
     let scratch = Scratch::new().expect("a folder");
-    let made = qwen2().write(scratch.path()).expect("a model's folder");
+    let made = ["qwen2", "qwen3", "gemma3_text"].map(|family| {
+        let path = scratch.path().join(family);
+        std::fs::create_dir(&path).expect("a folder");
+        folder(family).write(&path).expect("a model's folder")
+    });
     // Floats, packed in one format, and in many.
     let packed = ["llama-q8_0.gguf", "llama-q5_1.gguf", "llama-k-mix.gguf"].map(golden);
-    for path in [made].into_iter().chain(packed) {
+    for path in made.into_iter().chain(packed) {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let exact = open_exact(&path, &Device::Cpu);
         let gpu = open(&path, &software_gpu());

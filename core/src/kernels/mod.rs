@@ -23,8 +23,9 @@ pub(crate) mod tests;
 
 /// Products and look-ups on packed weights.
 ///
-/// `weights` holds the blocks of whole rows, one after another, as the file has them: bytes on
-/// the CPU, 32-bit words (little endian, the last one padded with zeros) on a GPU.
+/// `weights` holds the blocks of whole rows, one after another: bytes on the CPU, as the file has
+/// them, 32-bit words (little endian) on a GPU, as [`Packed`](crate::quant::weights::Packed) puts
+/// them there.
 #[backend_extension(
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
     Flex,

@@ -111,9 +111,11 @@ impl Block {
         self.on_host() && self.attn.known_to_gpu()
     }
 
-    /// Whether there is nothing but norms before attention and MLP, and residuals as they are.
+    /// Whether there are norms before attention and MLP, if after them then too, and residuals as
+    /// they are.
     pub(crate) fn is_simple(&self) -> bool {
-        self.place == Place::Before && self.scale.is_none() && self.cross.is_none()
+        let before = matches!(self.place, Place::Before | Place::Around);
+        before && self.scale.is_none() && self.cross.is_none()
     }
 
     /// # Shapes

@@ -147,6 +147,7 @@ mod some {
                 eps: kind.eps() as f32,
                 gamma: &gamma,
                 beta: beta.as_ref(),
+                add: None,
             };
             Some(between::norm(&norm, x, x.meta.num_elements() / width.max(1), width))
         }

@@ -1,8 +1,8 @@
 //! One token more of one sequence on a GPU, where issuing a launch costs more than most of them
 //! compute.
 //!
-//! All blocks take seven launches each, with norms, residuals and the gate in the kernels of the
-//! products. What changes from token to token (the place, what it sees, its angles) stands in one
+//! All blocks take six launches each, five while keys are few and two more with norms between their
+//! parts and the residual: other norms, residuals and the gate are in the kernels of the products. What changes from token to token (the place, what it sees, its angles) stands in one
 //! small buffer, so that the launches are the same each time: they are recorded once and then
 //! played, until the cache gets new buffers or the keys outgrow the split of the attention.
 
@@ -26,6 +26,7 @@ mod some {
     use crate::kernels::gpu::between::{self, Spot, rotate, settle};
     use crate::kernels::gpu::empty;
     use crate::kernels::gpu::gemv::{self, Rms, Words};
+    use crate::kernels::gpu::newest::{self, HeadNorms, attend_newest};
     use crate::nn::attention::Places;
     use crate::nn::block::Block;
     use crate::nn::cache::{Cache, LayerCache};
@@ -34,7 +35,7 @@ mod some {
     use crate::nn::linear::Proj;
     use crate::nn::moe::FeedForward;
     use crate::nn::position::spot;
-    use crate::nn::spec::{Pairing, Span};
+    use crate::nn::spec::{Pairing, QkNorm, Span};
     use crate::nn::transformer::{Transformer, on_host};
 
     /// How one token more of a sequence is computed.
@@ -88,7 +89,12 @@ mod some {
     /// A block with all it needs on the device.
     #[derive(Debug)]
     struct Layer {
+        /// Before the attention and the MLP.
         norms: [(CubeTensor, f32); 2],
+        /// Between each and its residual.
+        after: [Option<(CubeTensor, f32)>; 2],
+        /// Of queries and keys.
+        heads_norms: Option<HeadNorms>,
         qkv: [Words; 3],
         /// Added to queries, keys and values.
         bias: Option<CubeTensor>,
@@ -125,13 +131,24 @@ mod some {
             let simple = block.is_simple()
                 && block.on_gpu()
                 && mlp.clamp().is_none()
-                && attn.q_norm.is_none()
-                && attn.k_norm.is_none()
                 && attn.plain(&Places::default())
                 && spec.head_dim <= LARGEST;
             if !simple {
                 return None;
             }
+            let heads_norms = match (spec.qk_norm, &attn.q_norm, &attn.k_norm) {
+                (None, None, None) => None,
+                (Some(QkNorm::Shared(_)), Some(q), Some(k)) if newest::fits(spec.head_dim) => {
+                    let ((q, eps), (k, _)) = (rms(q)?, rms(k)?);
+                    Some(HeadNorms { q, k, eps })
+                }
+                _ => return None,
+            };
+            let after = match (&block.attn_post_norm, &block.mlp_post_norm) {
+                (None, None) => [None, None],
+                (Some(first), Some(second)) => [Some(rms(first)?), Some(rms(second)?)],
+                _ => return None,
+            };
             let gate = mlp.gate.as_ref()?;
             if [&attn.out, gate, &mlp.up, &mlp.down].into_iter().any(|proj| proj.bias.is_some()) {
                 return None;
@@ -140,6 +157,8 @@ mod some {
             let (first, eps) = rms(block.attn_norm.as_ref()?)?;
             Some(Layer {
                 norms: [(first.clone(), eps), rms(block.mlp_norm.as_ref()?)?],
+                after,
+                heads_norms,
                 qkv: [words(&attn.q.weight)?, words(&attn.k.weight)?, words(&attn.v.weight)?],
                 bias: bias([&attn.q, &attn.k, &attn.v])?,
                 out: words(&attn.out.weight)?,
@@ -156,6 +175,25 @@ mod some {
             })
         }
 
+        /// `x` and what a part of the block adds to it, by its last matrix and its norm.
+        fn joined(
+            part: &CubeTensor,
+            matrix: &Words,
+            after: &Option<(CubeTensor, f32)>,
+            x: &CubeTensor,
+            kept: &mut Vec<CubeTensor>,
+        ) -> CubeTensor {
+            let Some((gamma, eps)) = after else {
+                return gemv::project(part, &[matrix], None, Some(x));
+            };
+            let y = gemv::project(part, &[matrix], None, None);
+            let norm =
+                between::Norm { centered: false, eps: *eps, gamma, beta: None, add: Some(x) };
+            let sum = between::norm(&norm, &y, 1, matrix.rows);
+            kept.push(y);
+            sum
+        }
+
         /// The states after the block; all that is written goes to `kept`.
         fn launch(&self, x: &CubeTensor, words: &CubeTensor, kept: &mut Vec<CubeTensor>) {
             let [heads, kv_heads, dim] = self.heads;
@@ -163,11 +201,9 @@ mod some {
             let rms = Rms { gamma: &first.0, eps: first.1 };
             let [q, k, v] = &self.qkv;
             let row = gemv::project(x, &[q, k, v], Some(&rms), self.bias.as_ref());
-            let sizes = [heads * dim, kv_heads * dim, dim];
-            let q = settle(self.spot, words, &row, [&self.keys, &self.values], sizes);
             let (seen_at, room) = self.seen;
-            let found = attend(&Attend {
-                q: &q,
+            let mut all = Attend {
+                q: &row,
                 k: &self.keys,
                 v: &self.values,
                 ranges: &[(0, room as u32)],
@@ -178,8 +214,18 @@ mod some {
                 dim,
                 scale: self.scale,
                 softcap: self.softcap,
-            });
-            let x = gemv::project(&found.out, &[&self.out], None, Some(x));
+            };
+            let found = if newest::fits(dim) {
+                attend_newest(&all, self.spot, self.heads_norms.as_ref(), &row)
+            } else {
+                let sizes = [heads * dim, kv_heads * dim, dim];
+                let q = settle(self.spot, words, &row, [&self.keys, &self.values], sizes);
+                all.q = &q;
+                let found = attend(&all);
+                kept.push(q);
+                found
+            };
+            let x = Layer::joined(&found.out, &self.out, &self.after[0], x, kept);
             let rms = Rms { gamma: &second.0, eps: second.1 };
             let [gate, up] = &self.up;
             let inner = match gate.format == up.format {
@@ -191,8 +237,8 @@ mod some {
                     inner
                 }
             };
-            let y = gemv::project(&inner, &[&self.down], None, Some(&x));
-            kept.extend([row, q, found.out]);
+            let y = Layer::joined(&inner, &self.down, &self.after[1], &x, kept);
+            kept.extend([row, found.out]);
             kept.extend(found.parts);
             kept.extend([x, inner, y]);
         }

@@ -39,7 +39,7 @@ pub struct Packed {
 
 impl Packed {
     /// Puts `rows` packed rows of `width` weights on `device`. On the CPU the bytes are shared,
-    /// not copied; on a GPU they are uploaded as they are.
+    /// not copied; on a GPU they are uploaded, in the order that kernels read.
     ///
     /// # Errors
     /// [`Error::Argument`] when `width` is no multiple of the format's block or `bytes` is not
@@ -81,7 +81,7 @@ impl Packed {
         let part = |start: usize| {
             let end = rows.min(start + rows_per_part);
             let bytes = bytes.slice(start * row..end * row);
-            if is_gpu(device) { on_gpu(bytes, device) } else { on_cpu(bytes, device) }
+            if is_gpu(device) { on_gpu(bytes, format, device) } else { on_cpu(bytes, device) }
         };
         let parts = (0..rows).step_by(rows_per_part).map(part).collect();
         let turned = Turned::Never;
@@ -256,16 +256,14 @@ fn on_cpu(bytes: Bytes, device: &Device) -> Param<Tensor<1, Int>> {
     Param::initialized(ParamId::new(), Tensor::from_data(data, (device, DType::U8)))
 }
 
-/// A tensor of 32-bit words, the last one padded with zeros.
-fn on_gpu(bytes: Bytes, device: &Device) -> Param<Tensor<1, Int>> {
-    let words = bytes.len().div_ceil(4);
-    let storage = if bytes.len().is_multiple_of(4) {
-        Storage::from_shared(bytes, AllocationProperty::File)
-    } else {
-        let mut padded = bytes.to_vec();
-        padded.resize(words * 4, 0);
-        Storage::from_bytes_vec(padded)
-    };
+/// A tensor of 32-bit words, in the order that kernels read.
+fn on_gpu(bytes: Bytes, format: Format, device: &Device) -> Param<Tensor<1, Int>> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    let bytes = kernels::gpu::decode::arranged(bytes, format);
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    let _ = format;
+    let words = bytes.len() / 4;
+    let storage = Storage::from_shared(bytes, AllocationProperty::File);
     let data = TensorData::from_bytes(storage, [words], DType::U32);
     device.memory_persistent_allocations(data, |data| {
         Param::initialized(ParamId::new(), Tensor::from_data(data, (device, DType::U32)))

@@ -16,7 +16,7 @@ use super::empty;
 /// Units of a cube, and keys of a tile.
 const UNITS: u32 = 64;
 
-/// Rows of values that are loaded at once; it divides [`UNITS`].
+/// Rows of values, or splits, that are loaded at once; it divides [`UNITS`].
 const BURST: u32 = 8;
 
 /// Queries of a cube.
@@ -29,6 +29,7 @@ const BUSY: usize = 256;
 const SPLITS: usize = 32;
 
 /// What attends to what.
+#[derive(Clone, Copy)]
 pub(crate) struct Attend<'a> {
     /// `[T, H C]`, contiguous, as the others.
     pub q: &'a CubeTensor,
@@ -130,25 +131,35 @@ pub(crate) fn attend(all: &Attend<'_>) -> Found {
         );
     }
     if splits > 1 {
-        // SAFETY: as above.
-        unsafe {
-            join::launch_unchecked(
-                client,
-                CubeCount::Static(tokens as u32, all.heads as u32, 1),
-                CubeDim::new_1d(UNITS),
-                found.clone().into_buffer_arg(),
-                out.clone().into_buffer_arg(),
-                all.heads as u32,
-                all.dim as u32,
-                splits as u32,
-            );
-        }
+        join_parts(&found, &out, [tokens, all.heads, all.dim, splits]);
     }
     Found { out, parts: (splits > 1).then_some(found) }
 }
 
+/// Puts together what splits have found: of each token and head so many rows of its values, its largest
+/// score and its sum of weights.
+pub(super) fn join_parts(
+    found: &CubeTensor,
+    out: &CubeTensor,
+    [tokens, heads, dim, splits]: [usize; 4],
+) {
+    // SAFETY: the caller has made both as large as these say.
+    unsafe {
+        join::launch_unchecked(
+            &found.client,
+            CubeCount::Static(tokens as u32, heads as u32, 1),
+            CubeDim::new_1d(UNITS),
+            found.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            heads as u32,
+            dim as u32,
+            splits as u32,
+        );
+    }
+}
+
 /// Below every score: what hides a key.
-const HIDDEN: f32 = -1e30;
+pub(super) const HIDDEN: f32 = -1e30;
 
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
@@ -376,19 +387,30 @@ fn join(found: &[f32], out: &mut [f32], heads: u32, dim: u32, splits: u32) {
     let query = CUBE_POS_X * heads + CUBE_POS_Y;
     let size = dim + 2u32;
     let base = query * splits * size;
-    let mut peak = found[(base + dim) as usize];
-    for s in 1..splits {
-        peak = max(peak, found[(base + s * size + dim) as usize]);
+    // Some loads are under way at once; those past the end are the last one again.
+    let bursts = splits.div_ceil(BURST);
+    let mut peak = f32::new(HIDDEN);
+    for start in 0..bursts {
+        #[unroll]
+        for u in 0..BURST {
+            let s = min(start * BURST + u, splits - 1u32);
+            peak = max(peak, found[(base + s * size + dim) as usize]);
+        }
     }
     let mut c = UNIT_POS_X;
     while c < dim {
         let mut sum = 0.0f32;
         let mut value = 0.0f32;
-        for s in 0..splits {
-            let at = base + s * size;
-            let weight = f32::exp(found[(at + dim) as usize] - peak);
-            sum += weight * found[(at + dim + 1u32) as usize];
-            value += weight * found[(at + c) as usize];
+        for start in 0..bursts {
+            #[unroll]
+            for u in 0..BURST {
+                let s = start * BURST + u;
+                let at = base + min(s, splits - 1u32) * size;
+                let weight = f32::exp(found[(at + dim) as usize] - peak);
+                let weight = select(s < splits, weight, 0.0f32);
+                sum += weight * found[(at + dim + 1u32) as usize];
+                value += weight * found[(at + c) as usize];
+            }
         }
         out[(query * dim + c) as usize] = value / select(sum > 0.0f32, sum, 1.0f32);
         c += UNITS;

@@ -22,6 +22,8 @@ pub(crate) struct Norm<'a> {
     pub gamma: &'a CubeTensor,
     /// Shift, `[D]`.
     pub beta: Option<&'a CubeTensor>,
+    /// Added after, `[rows, D]`.
+    pub add: Option<&'a CubeTensor>,
 }
 
 /// Normalizes `x [rows, D]`, contiguous.
@@ -40,12 +42,14 @@ pub(crate) fn norm(norm: &Norm<'_>, x: &CubeTensor, rows: usize, width: usize) -
             x.clone().into_buffer_arg(),
             norm.gamma.clone().into_buffer_arg(),
             beta.clone().into_buffer_arg(),
+            norm.add.unwrap_or(x).clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             rows as u32,
             width as u32,
             norm.eps,
             norm.centered,
             norm.beta.is_some(),
+            norm.add.is_some(),
         );
     }
     out
@@ -240,12 +244,14 @@ fn norm_rows(
     x: &[f32],
     gamma: &[f32],
     beta: &[f32],
+    add: &[f32],
     out: &mut [f32],
     rows: u32,
     width: u32,
     eps: f32,
     #[comptime] centered: bool,
     #[comptime] shifted: bool,
+    #[comptime] added: bool,
 ) {
     let row = CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X;
     // Cubes past the end repeat the last row, since all must reach the barriers.
@@ -273,6 +279,9 @@ fn norm_rows(
         let mut value = (x[(base + column) as usize] - mean) * scale * gamma[column as usize];
         if comptime!(shifted) {
             value += beta[column as usize];
+        }
+        if comptime!(added) {
+            value += add[(base + column) as usize];
         }
         if row < rows {
             out[(base + column) as usize] = value;
@@ -342,7 +351,12 @@ fn pooled(x: &[f32], weights: &[f32], ranges: &[i32], out: &mut [f32], count: u3
 /// Of the number `at` of a row of heads: whether it is rotated, whether it is the left of its pair,
 /// which pair of the head that is, and where its partner is.
 #[cube]
-fn paired(at: u32, dim: u32, half: u32, #[comptime] adjacent: bool) -> (bool, bool, u32, u32) {
+pub(super) fn paired(
+    at: u32,
+    dim: u32,
+    half: u32,
+    #[comptime] adjacent: bool,
+) -> (bool, bool, u32, u32) {
     let c = at % dim;
     let mut left = c < half;
     let mut pair = c;

@@ -4,11 +4,13 @@
 //! on words: a halfword is cut out of the word that holds it, a word is joined from two. The
 //! format is known when a kernel is compiled, so that each kernel holds one decoder.
 //!
-//! All quantized formats are read alike, by runs of 16 weights that share a scale `s` and an
+//! Q8_0 comes in two planes, all bytes of the matrix and then all scales ([`arranged`]), so that bytes
+//! stand on words and are read 16 at a time. All quantized formats are read alike, by runs of 16 weights that share a scale `s` and an
 //! offset `o`, and within them by four bytes `u`: the weight is `s * (u - bias) + o`.
 //!
 //! Source of the layouts: `ggml-common.h` and `ggml-quants.c` of llama.cpp.
 
+use bytes::Bytes;
 use cubecl::ir::features::TypeUsage;
 use cubecl::ir::{DeviceProperties, ElemType, FloatKind, IntKind};
 use cubecl::prelude::*;
@@ -67,7 +69,7 @@ fn has_halves(device: &DeviceProperties) -> bool {
 
 /// The two 16-bit floats of a word, the low one first.
 #[cube]
-fn halves(word: u32) -> (f32, f32) {
+pub(super) fn halves(word: u32) -> (f32, f32) {
     let device = comptime::device_properties();
     if comptime!(has_halves(&device)) {
         let pair = Vector::<half::f16, Const<2>>::reinterpret(word);
@@ -112,7 +114,52 @@ fn word_at<W: Size>(words: &[Vector<u32, W>], offset: u32, #[comptime] format: F
     }
 }
 
-/// Scale and offset of the run `run` of 16 weights in the block at byte `base`.
+/// The bytes of whole rows in the order that kernels read, as 32-bit words: those of Q8_0 in two planes,
+/// others as they are, all padded with zeros to a multiple of 16 bytes.
+pub(crate) fn arranged(bytes: Bytes, format: Format) -> Bytes {
+    let size = bytes.len().next_multiple_of(16);
+    if format != Format::Q8_0 {
+        if bytes.len() == size {
+            return bytes;
+        }
+        let mut padded = bytes.to_vec();
+        padded.resize(size, 0);
+        return padded.into();
+    }
+    let block = format.block_bytes();
+    let mut planes = Vec::with_capacity(size);
+    bytes.chunks_exact(block).for_each(|block| planes.extend_from_slice(&block[2..]));
+    bytes.chunks_exact(block).for_each(|block| planes.extend_from_slice(&block[..2]));
+    planes.resize(size, 0);
+    planes.into()
+}
+
+/// The bytes where the block of this column begins: that of its weights, and that of its scales.
+#[cube]
+pub(super) fn block_at(
+    row: u32,
+    column: u32,
+    rows: u32,
+    width: u32,
+    #[comptime] format: Format,
+) -> (u32, u32) {
+    let block = comptime!(format.block() as u32);
+    let number = row * (width / block) + column / block;
+    if comptime!(format == Format::Q8_0) {
+        (number * block, rows * width + number * 2u32)
+    } else {
+        let base = number * comptime!(format.block_bytes() as u32);
+        (base, base)
+    }
+}
+
+/// The word that holds the first two scales of a row of Q8_0, whose width is a multiple of 64.
+#[cube]
+pub(super) fn pair(row: u32, rows: u32, width: u32) -> u32 {
+    ((rows * width) >> 2u32) + ((row * width) >> 6u32)
+}
+
+/// Scale and offset of the run `run` of 16 weights in the block whose scales begin at byte `base`.
 #[cube]
 pub(super) fn scales<W: Size>(
     words: &[Vector<u32, W>],
@@ -192,7 +239,7 @@ pub(super) fn quad_bits<W: Size>(
             | ((fifth & 4u32) << 18u32)
             | ((fifth & 8u32) << 25u32)
     } else if comptime!(format == Format::Q8_0) {
-        word_at::<W>(words, base + 2u32 + i, format) ^ 0x8080_8080u32
+        word::<W>(words, (base + i) >> 2u32) ^ 0x8080_8080u32
     } else if comptime!(format == Format::Q2_K) {
         let at = base + 16u32 + (i >> 7u32) * 32u32 + (i & 31u32);
         (word_at::<W>(words, at, format) >> (((i >> 5u32) & 3u32) * 2u32)) & 0x0303_0303u32
@@ -236,26 +283,9 @@ pub(super) fn run_bits<W: Size>(
     bits: &mut Array<u32>,
     #[comptime] format: Format,
 ) {
-    if comptime!(matches!(format, Format::Q8_0)) {
-        // Five words hold the sixteen bytes where they do not start on one.
-        let offset = base + 2u32 + i;
-        let at = offset >> 2u32;
-        let odd = (offset >> 1u32) & 1u32;
-        let mut low = word::<W>(words, at);
-        #[unroll]
-        for quad in 0..4u32 {
-            // The last one only where it is needed: there may be none.
-            let next = if comptime!(quad == 3) { at + 3u32 + odd } else { at + quad + 1u32 };
-            let high = word::<W>(words, next);
-            let joined = select(odd == 0u32, low, (low >> 16u32) | (high << 16u32));
-            bits[quad as usize] = joined ^ 0x8080_8080u32;
-            low = high;
-        }
-    } else {
-        #[unroll]
-        for quad in 0..4u32 {
-            bits[quad as usize] = quad_bits::<W>(words, base, i + comptime!(quad * 4), format);
-        }
+    #[unroll]
+    for quad in 0..4u32 {
+        bits[quad as usize] = quad_bits::<W>(words, base, i + comptime!(quad * 4), format);
     }
 }
 
@@ -347,23 +377,22 @@ pub(super) fn lifted(bits: u32, #[comptime] high: bool) -> Vector<f32, Const<4>>
     out
 }
 
-/// The `N` weights from column `column` of row `row` on, as floats.
+/// The `N` weights from column `column` of row `row` on, of `rows` rows, as floats.
 #[cube]
 pub(super) fn weights<W: Size, N: Size>(
     words: &[Vector<u32, W>],
     row: u32,
     column: u32,
+    rows: u32,
     width: u32,
     #[comptime] format: Format,
 ) -> Vector<f32, N> {
     if comptime!(is_plain(format)) {
         plain::<W, N>(words, row * width + column, format)
     } else {
-        let block = comptime!(format.block() as u32);
-        let bytes = comptime!(format.block_bytes() as u32);
-        let base = (row * (width / block) + column / block) * bytes;
-        let i = column % block;
-        let (scale, offset) = scales::<W>(words, base, i >> 4u32, format);
+        let (base, head) = block_at(row, column, rows, width, format);
+        let i = column % comptime!(format.block() as u32);
+        let (scale, offset) = scales::<W>(words, head, i >> 4u32, format);
         let levels = levels::<N>(quad_bits::<W>(words, base, i, format), format);
         let scaled = levels * Vector::<f32, N>::new(scale);
         if comptime!(has_offset(format)) { scaled + Vector::<f32, N>::new(offset) } else { scaled }

@@ -13,8 +13,8 @@ use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use super::between::{activated, number};
-use super::decode::{has_offset, k_scale, levels, lifted, plain_wide, run_bits, scales};
-use super::{cubes, empty};
+use super::decode::{block_at, has_offset, k_scale, levels, lifted, plain_wide, run_bits, scales};
+use super::{cubes, dots, empty};
 use crate::kernels::cpu::Activation;
 use crate::quant::Format;
 
@@ -103,7 +103,7 @@ fn staged(lanes: u32, format: Format) -> u32 {
 }
 
 /// Whether sums over 32 neighbours need no shared memory.
-fn planes(like: &CubeTensor) -> bool {
+pub(super) fn planes(like: &CubeTensor) -> bool {
     let device = like.client.properties();
     let hardware = &device.hardware;
     device.features.plane.contains(Plane::Ops)
@@ -123,7 +123,10 @@ pub(crate) fn project(
     let out = empty(x, [1, total]);
     let mut start = 0;
     for alike in matrices.chunk_by(|a, b| a.format == b.format) {
-        launch(x, alike, norm, add, &out, start);
+        match dots::fits(x, alike[0].format, alike[0].width) {
+            true => dots::project(x, alike, norm, add, &out, start),
+            false => launch(x, alike, norm, add, &out, start),
+        }
         start += alike.iter().map(|matrix| matrix.rows).sum::<usize>();
     }
     out
@@ -188,6 +191,10 @@ pub(crate) fn gated(
     let (format, rows, width) = (gate.format, gate.rows, gate.width);
     debug_assert_eq!((format, rows, width), (up.format, up.rows, up.width));
     let out = empty(x, [1, rows]);
+    if dots::fits(x, format, width) {
+        dots::gated(x, [gate, up], norm, kind, &out);
+        return out;
+    }
     let lanes = lanes(x, rows, format, width);
     // SAFETY: as above.
     unsafe {
@@ -290,9 +297,7 @@ fn meet<W: Size>(
             sums[r as usize] += sum4(sum);
         }
     } else {
-        let block = comptime!(format.block() as u32);
-        let bytes = comptime!(format.block_bytes() as u32);
-        let i = column % block;
+        let i = column % comptime!(format.block() as u32);
         let mut all = Vector::<f32, Const<4>>::new(0.0f32);
         if comptime!(has_offset(format)) {
             #[unroll]
@@ -304,8 +309,8 @@ fn meet<W: Size>(
         #[unroll]
         for r in 0..SHARE {
             let row = min(first + r, rows - 1u32);
-            let base = (row * (width / block) + column / block) * bytes;
-            let (scale, offset) = scales::<W>(words, base, i >> 4u32, format);
+            let (base, head) = block_at(row, column, rows, width, format);
+            let (scale, offset) = scales::<W>(words, head, i >> 4u32, format);
             let mut bits = Array::<u32>::new(4usize);
             run_bits::<W>(words, base, i, &mut bits, format);
             let mut sum = Vector::<f32, Const<4>>::new(0.0f32);
@@ -387,16 +392,18 @@ fn meet_staged<W: Size>(
 
 /// The sum of four.
 #[cube]
-fn sum4(of: Vector<f32, Const<4>>) -> f32 {
+pub(super) fn sum4(of: Vector<f32, Const<4>>) -> f32 {
     (of.extract(0usize) + of.extract(1usize)) + (of.extract(2usize) + of.extract(3usize))
 }
 
-/// The sums of each of `count` numbers over the lanes of a group, for all of them.
+/// The sums of each of `count` numbers over the lanes of a group, for all of them; all units of the cube
+/// come here.
 #[cube]
-fn gather(
+pub(super) fn gather(
     values: &mut Array<f32>,
     #[comptime] count: u32,
     #[comptime] lanes: u32,
+    #[comptime] units: u32,
     #[comptime] plane: bool,
 ) {
     // What is left to be added in shared memory: a number of each unit, or of each plane.
@@ -410,10 +417,12 @@ fn gather(
         slot = UNIT_POS_X / 32u32;
         writes = UNIT_POS_X.is_multiple_of(32u32);
     }
-    let size = comptime!(if plane { UNITS / 32 } else { UNITS });
+    let size = comptime!(if plane { units / 32 } else { units });
     let reach = comptime!(if plane { lanes / 32 } else { lanes });
     if comptime!(reach > 1) {
         let mut shared = Shared::<[f32]>::new_slice(comptime!((size * count) as usize));
+        // The last call's sums have been read.
+        sync_cube();
         if writes {
             #[unroll]
             for i in 0..count {
@@ -599,11 +608,12 @@ fn products<W: Size>(
             turn += lanes;
         }
     }
-    gather(&mut sums, SHARE, lanes, plane);
+    gather(&mut sums, SHARE, lanes, UNITS, plane);
     let mut factor = 1.0f32;
     if comptime!(normed) {
         // Units of the whole cube have put `x` to shared memory, or those of each group have seen it.
-        gather(&mut square, 1u32, comptime!(if is_staged(format) { UNITS } else { lanes }), plane);
+        let lanes = comptime!(if is_staged(format) { UNITS } else { lanes });
+        gather(&mut square, 1u32, lanes, UNITS, plane);
         let mean = square[0] / f32::cast_from(width);
         factor = 1.0f32 / f32::sqrt(mean + eps);
     }
@@ -677,12 +687,13 @@ fn gates<W: Size>(
             turn += lanes;
         }
     }
-    gather(&mut sums, SHARE, lanes, plane);
-    gather(&mut ups, SHARE, lanes, plane);
+    gather(&mut sums, SHARE, lanes, UNITS, plane);
+    gather(&mut ups, SHARE, lanes, UNITS, plane);
     let mut factor = 1.0f32;
     if comptime!(normed) {
         // Units of the whole cube have put `x` to shared memory, or those of each group have seen it.
-        gather(&mut square, 1u32, comptime!(if is_staged(format) { UNITS } else { lanes }), plane);
+        let lanes = comptime!(if is_staged(format) { UNITS } else { lanes });
+        gather(&mut square, 1u32, lanes, UNITS, plane);
         let mean = square[0] / f32::cast_from(width);
         factor = 1.0f32 / f32::sqrt(mean + eps);
     }

@@ -76,7 +76,8 @@ fn unpack(
     if at < count {
         let row = at / (width / 4u32);
         let column = at % (width / 4u32) * 4u32;
-        let four = weights::<Const<1>, Const<4>>(words, row, column, width, format);
+        let rows = count / (width / 4u32);
+        let four = weights::<Const<1>, Const<4>>(words, row, column, rows, width, format);
         out[at as usize] = Vector::<half::f16, Const<4>>::cast_from(four);
     }
 }

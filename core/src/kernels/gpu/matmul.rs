@@ -7,7 +7,7 @@
 
 use cubecl::prelude::*;
 
-use super::decode::{has_offset, is_plain, levels, plain, quad_bits, scales, weights};
+use super::decode::{block_at, has_offset, is_plain, levels, plain, quad_bits, scales, weights};
 use crate::quant::Format;
 
 /// Units that share one packed row in [`few_rows`].
@@ -62,15 +62,13 @@ pub(super) fn few_rows<N: Size>(
         }
     } else {
         let block = comptime!(format.block() as u32);
-        let bytes = comptime!(format.block_bytes() as u32);
-        let row_base = safe * (k / block) * bytes;
         let runs = k / 16u32;
         let mut run = lane;
         while run < runs {
             let column = run * 16u32;
-            let base = row_base + (column / block) * bytes;
+            let (base, head) = block_at(safe, column, rows, k, format);
             let i = column % block;
-            let (scale, offset) = scales::<Const<1>>(words, base, i >> 4u32, format);
+            let (scale, offset) = scales::<Const<1>>(words, head, i >> 4u32, format);
             let scale = Vector::<f32, N>::new(scale);
             let offset = Vector::<f32, N>::new(offset);
             #[unroll]
@@ -171,7 +169,7 @@ pub(super) fn many_rows<N: Size>(
             let mut w = Vector::<f32, N>::new(0.0f32);
             let mut v = Vector::<f32, N>::new(0.0f32);
             if column < k {
-                w = weights::<Const<1>, N>(words, w_row, column, k, format);
+                w = weights::<Const<1>, N>(words, w_row, column, rows, k, format);
                 v = x[((x_row * k + column) / N::value() as u32) as usize];
             }
             #[unroll]

@@ -1,17 +1,20 @@
 //! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
 //!
-//! `decode` unpacks weights in registers. Products: `gemv` of one row, `matmul` of few and many in
-//! floats, `half` of many in 16 bits by the cooperative matrices of `tiles`; `rows` looks rows up.
-//! `between` and `attend` are what stands between the products, called by `nn/gpu.rs` and, for a
-//! token more, `nn/step.rs`. Kernels compile to plain WGSL with 32-bit integers and floats; `gemv`
-//! adds over subgroups, `decode` reads 16-bit floats and `tiles` runs where the device has them.
+//! `decode` unpacks weights in registers. Products: `gemv` of one row, in floats or by `dots` of
+//! bytes, `matmul` of few and many in floats, `half` of many in 16 bits by the cooperative matrices
+//! of `tiles`; `rows` looks rows up. `between` and `attend` are what stands between the products,
+//! called by `nn/gpu.rs` and, for a token more with `newest`, by `nn/step.rs`. Kernels compile to
+//! plain WGSL with 32-bit integers and floats; `gemv`, `dots` and `newest` add over subgroups,
+//! `decode` reads 16-bit floats, `dots` and `tiles` run where the device has their instructions.
 
 pub(crate) mod attend;
 pub(crate) mod between;
-mod decode;
+pub(crate) mod decode;
+mod dots;
 pub(crate) mod gemv;
 pub(crate) mod half;
 mod matmul;
+pub(crate) mod newest;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -29,8 +29,9 @@ pub(super) fn gather<N: Size>(
         let column = (pos % per_row) * N::value() as u32;
         let mut value = Vector::<f32, N>::new(0.0f32);
         if id >= first && id - first < rows {
-            value =
-                weights::<Const<1>, N>(words, u32::cast_from(id - first), column, width, format);
+            let row = u32::cast_from(id - first);
+            let rows = u32::cast_from(rows);
+            value = weights::<Const<1>, N>(words, row, column, rows, width, format);
         }
         out[pos as usize] = value;
     }

@@ -9,7 +9,8 @@ use burn_cubecl::tensor::CubeTensor;
 use super::attend::{Attend, attend};
 use super::between::{Norm, Rotation, Spot, gate, norm, pool, rotate, settle};
 use super::gemv::{Rms, Words, gated, project};
-use super::half;
+use super::newest::{self, HeadNorms, Plan, attend_newest, attend_with};
+use super::{dots, empty, half};
 use crate::kernels::cpu::{self, Activation};
 use crate::kernels::tests::{floats, packed, small_devices};
 use crate::quant::weights::Packed;
@@ -82,9 +83,14 @@ fn norms_are_those_of_the_plain_loop() {
                 }
                 let (gamma, beta) = (on(&device, &gamma), on(&device, &beta));
                 let beta = shifted.then_some(&beta);
-                let kind = Norm { centered, eps, gamma: &gamma, beta };
-                let found = read(norm(&kind, &on(&device, &x), rows, width));
-                close(&found, &wanted, 2e-5, &format!("[{rows}, {width}], centered {centered}"));
+                let x = on(&device, &x);
+                let mut kind = Norm { centered, eps, gamma: &gamma, beta, add: None };
+                let what = format!("[{rows}, {width}], centered {centered}");
+                close(&read(norm(&kind, &x, rows, width)), &wanted, 2e-5, &what);
+                kind.add = Some(&x);
+                let sums: Vec<f64> =
+                    wanted.iter().zip(read(x.clone())).map(|(y, x)| y + f64::from(x)).collect();
+                close(&read(norm(&kind, &x, rows, width)), &sums, 2e-5, &what);
             }
         }
     }
@@ -299,6 +305,63 @@ fn close_sums(found: &[f32], wanted: &[(f64, f64)], bar: f64, what: &str) {
     }
 }
 
+/// How near sums are: in bytes each number of `x` is rounded to 1/65,000 of the largest beside it.
+fn bar(in_bytes: bool) -> f64 {
+    if in_bytes { 5e-5 } else { 2e-6 }
+}
+
+#[test]
+fn a_row_meets_packed_rows_in_bytes() {
+    // Every kind of block on a device that has the instruction, by the test below; here those whose
+    // blocks are read in ways of their own, on any device.
+    for device in gpus() {
+        for (format, n, k) in [
+            (Format::Q8_0, [70, 3, 5], 192),
+            (Format::Q4_K, [7, 0, 0], 4096),
+            (Format::Q8_0, [9, 0, 0], 17_408),
+            (Format::Q5_1, [9, 0, 0], 128),
+            (Format::Q6_K, [9, 0, 0], 256),
+        ] {
+            let mut x: Vec<f32> = floats(k, 1).iter().map(|x| x + 0.1).collect();
+            // A turn of zeros has no scale.
+            x[64..128].fill(0.0);
+            let n: Vec<usize> = n.into_iter().filter(|n| *n > 0).collect();
+            let made: Vec<_> =
+                n.iter().map(|n| rows(&device, format, [*n, k], *n as u64)).collect();
+            let words: Vec<&Words> = made.iter().map(|made| &made.0).collect();
+            let (gamma, add) = (floats(k, 2), floats(n.iter().sum(), 3));
+            let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / k as f64;
+            let scale = 1.0 / (mean + 1e-5).sqrt();
+            let normed: Vec<f64> =
+                x.iter().zip(&gamma).map(|(x, g)| f64::from(*x) * scale * f64::from(*g)).collect();
+            let (on_x, gamma, on_add) = (on(&device, &x), on(&device, &gamma), on(&device, &add));
+            let norm = Rms { gamma: &gamma, eps: 1e-5 };
+            let found = empty(&on_x, [1, add.len()]);
+            dots::project(&on_x, &words, Some(&norm), Some(&on_add), &found, 0);
+            let mut wanted: Vec<_> = made.iter().flat_map(|(_, w)| times(w, &normed)).collect();
+            wanted.iter_mut().zip(&add).for_each(|((sum, _), add)| *sum += f64::from(*add));
+            close_sums(&read(found), &wanted, bar(true), &format!("{format} {n:?} x {k}"));
+            if k > 256 {
+                continue;
+            }
+            let (up, w) = rows(&device, format, [n[0], k], 9);
+            let found = empty(&on_x, [1, n[0]]);
+            dots::gated(&on_x, [words[0], &up], Some(&norm), Activation::Relu, &found);
+            let both = times(&made[0].1, &normed).into_iter().zip(times(&w, &normed));
+            let open = |((gate, size), (up, up_size)): ((f64, f64), (f64, f64))| {
+                (gate.max(0.0) * up, (1.0 + size) * (1.0 + up_size))
+            };
+            let wanted: Vec<_> = both.map(open).collect();
+            close_sums(&read(found), &wanted, bar(true), &format!("gate of {format} x {k}"));
+            // What is no number stays none.
+            x[70] = f32::NAN;
+            let found = empty(&on_x, [1, n[0]]);
+            dots::project(&on(&device, &x), &words[..1], None, None, &found, 0);
+            assert!(read(found).iter().all(|sum| sum.is_nan()), "{format}");
+        }
+    }
+}
+
 #[test]
 fn a_row_meets_packed_rows_with_its_norm() {
     for device in gpus() {
@@ -337,7 +400,8 @@ fn a_row_meets_packed_rows_with_its_norm() {
                         sums.for_each(|((sum, _), add)| *sum += f64::from(*add));
                     }
                     let found = project(&on_x, &words, norm, added.then_some(&on_add));
-                    close_sums(&read(found), &wanted, 2e-6, &format!("{format} {n:?} x {k}"));
+                    let bar = bar(dots::fits(&on_x, format, k));
+                    close_sums(&read(found), &wanted, bar, &format!("{format} {n:?} x {k}"));
                 }
                 let (up, w) = rows(&device, format, [n[0], k], 9);
                 let open = |((gate, size), (up, up_size)): ((f64, f64), (f64, f64))| {
@@ -346,7 +410,8 @@ fn a_row_meets_packed_rows_with_its_norm() {
                 let both = times(&made[0].1, &normed).into_iter().zip(times(&w, &normed));
                 let wanted: Vec<(f64, f64)> = both.map(open).collect();
                 let found = gated(&on_x, [words[0], &up], Some(&norm), Activation::Silu);
-                close_sums(&read(found), &wanted, 2e-6, &format!("gate of {format} {n:?} x {k}"));
+                let bar = bar(dots::fits(&on_x, format, k));
+                close_sums(&read(found), &wanted, bar, &format!("gate of {format} {n:?} x {k}"));
             }
         }
     }
@@ -384,6 +449,107 @@ fn a_row_of_heads_settles() {
             };
             assert_eq!(held(keys), turned(&x[q_row..q_row + k_row], k_row));
             assert_eq!(held(values), x[q_row + k_row..]);
+        }
+    }
+}
+
+#[test]
+fn the_newest_token_attends_as_any_other() {
+    // Keys held before, the first that is seen, heads, heads of keys, size of a head.
+    let shapes = [
+        [0, 0, 4, 2, 64],
+        [63, 20, 16, 2, 64],
+        [255, 0, 8, 2, 32],
+        [300, 300, 4, 1, 128],
+        [700, 100, 3, 1, 256],
+        [1500, 0, 14, 2, 64],
+    ];
+    for device in gpus() {
+        for [held, from, heads, kv_heads, dim] in shapes {
+            for (half, adjacent, softcap, normed) in [
+                (dim / 2, false, None, true),
+                (dim / 4, true, Some(5.0f32), false),
+                (0, false, None, false),
+            ] {
+                let (q_row, k_row) = (heads * dim, kv_heads * dim);
+                let row = on(&device, &floats(q_row + 2 * k_row, 1));
+                let norms = normed.then(|| {
+                    let [q, k] = [5, 6].map(|seed| on(&device, &floats(dim, seed)));
+                    HeadNorms { q, k, eps: 1e-5 }
+                });
+                let part = |from: usize, to: usize| on(&device, &read(row.clone())[from..to]);
+                // The same by other kernels: each head normed by itself, then all put together.
+                let plain = match &norms {
+                    Some(norms) => {
+                        let by = |gamma| Norm {
+                            centered: false,
+                            eps: norms.eps,
+                            gamma,
+                            beta: None,
+                            add: None,
+                        };
+                        let q = norm(&by(&norms.q), &part(0, q_row), heads, dim);
+                        let end = q_row + k_row;
+                        let k = norm(&by(&norms.k), &part(q_row, end), kv_heads, dim);
+                        let v = read(part(end, end + k_row));
+                        on(&device, &[read(q), read(k), v].concat())
+                    }
+                    None => row.clone(),
+                };
+                let rows = floats(held * k_row, 2);
+                let unset = vec![f32::NAN; 3 * k_row];
+                let room = || on(&device, &[&rows[..], &unset].concat());
+                let angles = floats(2 * half, 3).into_iter().map(|x| x.to_bits() as i32);
+                let mut words = vec![5, held as i32, from as i32, held as i32 + 1];
+                words.extend(angles);
+                let words = whole(&device, words);
+                let spot = Spot { row: 1, angles: (half > 0).then_some(4), half, adjacent };
+                let (keys, values) = (room(), room());
+                let sizes = [q_row, k_row, dim];
+                let q = settle(spot, &words, &plain, [&keys, &values], sizes);
+                let wide = ((held + 1 - from) as u32).next_power_of_two().max(64);
+                let ranges = [(0, wide)];
+                let (seen, scale) = (&words, 0.7);
+                let all = Attend {
+                    q: &q,
+                    k: &keys,
+                    v: &values,
+                    ranges: &ranges,
+                    seen,
+                    seen_at: 2,
+                    heads,
+                    kv_heads,
+                    dim,
+                    scale,
+                    softcap,
+                };
+                let wanted = read(attend(&all).out);
+                let wanted: Vec<f64> = wanted.into_iter().map(f64::from).collect();
+                let plans = [(1, 64), (heads / kv_heads, 100)];
+                let plans = plans.map(|(group, chunk)| Some(Plan { group, chunk }));
+                for plan in plans.into_iter().chain([None]) {
+                    let own = [room(), room()];
+                    let all = Attend { k: &own[0], v: &own[1], ..all };
+                    let found = match plan {
+                        Some(plan) if plan.group > 8 => continue,
+                        Some(plan) => attend_with(plan, &all, spot, norms.as_ref(), &row),
+                        None => attend_newest(&all, spot, norms.as_ref(), &row),
+                    };
+                    let what = format!("{held} keys, {heads} heads of {dim}, {plan:?}");
+                    assert!(newest::fits(dim), "{what}");
+                    close(&read(found.out), &wanted, 5e-6, &what);
+                    for (own, wanted) in own.into_iter().zip([&keys, &values]) {
+                        let (own, wanted) = (read(own), read(wanted.clone()));
+                        assert_eq!(own.len(), wanted.len());
+                        for (own, wanted) in own.iter().zip(&wanted) {
+                            // What is not set stays as it was.
+                            let same = own.is_nan() && wanted.is_nan();
+                            let near = (own - wanted).abs() <= 2e-6 * (1.0 + wanted.abs());
+                            assert!(same || near, "{what}: {own} is not {wanted}");
+                        }
+                    }
+                }
+            }
         }
     }
 }
