@@ -58,11 +58,20 @@ pub(crate) fn fits(dim: usize) -> bool {
     dim.is_multiple_of((4 * SIDE) as usize) && dim <= super::attend::LARGEST
 }
 
-/// For this many keys, of heads so that `shared` of `heads` meet the same keys. Measured on an H200:
-/// until there are enough cubes of many heads, smaller ones are quicker though keys are read again.
-fn plan(keys: usize, heads: usize, shared: usize, dim: usize) -> Plan {
+/// Shared memory of a cube of so many heads of this size.
+fn shared_bytes(group: usize, dim: usize, plane: bool) -> usize {
+    let units = UNITS as usize;
+    let (sides, folded) = if plane { (8, group * units / 32) } else { (units, group * units) };
+    let squares = (group + 1) * SIDE as usize;
+    4 * ((group + 2) * dim + squares + group * units + sides + folded + 4 * units)
+}
+
+/// For this many keys, of heads so that `shared` of `heads` meet the same keys, of which a cube can
+/// have `most`. Measured on an H200: until there are enough cubes of many heads, smaller ones are
+/// quicker though keys are read again.
+fn plan(keys: usize, heads: usize, shared: usize, dim: usize, most: usize) -> Plan {
     let whole = UNITS as usize;
-    let most = (HELD * SIDE as usize / dim).clamp(1, 8);
+    let most = (HELD * SIDE as usize / dim).clamp(1, most);
     let group = |most: usize| (1..=most).rev().find(|size| shared.is_multiple_of(*size));
     let plan = |most, chunk| Plan { group: group(most).unwrap_or(1), chunk };
     let cubes = |plan: Plan| heads / plan.group * keys.div_ceil(plan.chunk);
@@ -86,7 +95,9 @@ pub(crate) fn attend_newest(
     row: &CubeTensor,
 ) -> Found {
     let keys = all.ranges.first().map_or(0, |range| range.1.saturating_sub(range.0)) as usize;
-    let plan = plan(keys.max(1), all.heads, all.heads / all.kv_heads, all.dim);
+    let room = row.client.properties().hardware.max_shared_memory_size;
+    let most = (1..=8).rev().find(|group| shared_bytes(*group, all.dim, planes(row)) <= room);
+    let plan = plan(keys.max(1), all.heads, all.heads / all.kv_heads, all.dim, most.unwrap_or(1));
     attend_with(plan, all, spot, norms, row)
 }
 
