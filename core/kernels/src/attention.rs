@@ -3,7 +3,10 @@
 //! arXiv:1805.02867; FlashAttention, arXiv:2205.14135).
 //!
 //! Both products of a block are tiles of the products of many rows: keys, transposed, and values
-//! are panels that stay in the nearest cache while all queries of a task meet them.
+//! are panels that stay in the nearest cache while all queries of a task meet them. Few queries
+//! go another way (`attention/few.rs`).
+
+mod few;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -19,7 +22,7 @@ const KEYS: usize = 64;
 /// Queries of a task.
 const QUERIES: usize = 48;
 
-/// Queries under which keys are met one by one, without a panel.
+/// Queries of a part up to which keys and values are met as they lie, without a panel.
 const ALONE: usize = 3;
 
 /// One sequence among the rows of queries and keys.
@@ -78,9 +81,21 @@ fn attend_with(level: Level, all: Attend<'_>, out: &mut [f32]) {
         }),
         "a part is not in its rows"
     );
-    // Each task owns its rows of one head: gathered first, so that threads write to slices.
+    thread_local! {
+        static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken, so that whatever the caller computes meanwhile may attend too.
+    let mut left = LEFT.take();
+    let need = |part: &Part| few::cut(&all, part).count() * all.kv_heads * few::left(&all, part);
+    let needs: usize = all.parts.iter().filter(|part| is_few(part)).map(need).sum();
+    if left.len() < needs {
+        left.resize(needs, 0.0);
+    }
+    // Each task owns its rows of one head, or what it leaves: gathered first, so that threads write
+    // to slices.
     let mut tasks: Vec<Task<'_>> = Vec::new();
     let mut rows = out.chunks_exact_mut(q_row).map(|row| row.chunks_exact_mut(all.dim));
+    let mut free = &mut left[..];
     let mut at = 0;
     let mut pairs = 0;
     for (i, part) in all.parts.iter().enumerate() {
@@ -91,22 +106,29 @@ fn attend_with(level: Level, all: Attend<'_>, out: &mut [f32]) {
             row.for_each(|head| head.fill(0.0));
         }
         at = part.queries.start;
-        while at < part.queries.end {
-            let count = QUERIES.min(part.queries.end - at);
-            let first = tasks.len();
-            let side = all.side(i);
-            tasks.extend((0..all.heads).map(|head| Task {
-                part,
-                side,
-                head,
-                first: at,
-                out: Vec::with_capacity(count),
-            }));
-            for row in rows.by_ref().take(count) {
-                for (head, out) in row.enumerate() {
-                    tasks[first + head].out.push(out);
+        let side = all.side(i);
+        if is_few(part) {
+            for keys in few::cut(&all, part) {
+                for kv_head in 0..all.kv_heads {
+                    let left;
+                    (left, free) = free.split_at_mut(few::left(&all, part));
+                    let keys = keys.clone();
+                    tasks.push(Task::Few(few::Piece { part, side, kv_head, keys, left }));
                 }
             }
+            rows.by_ref().take(part.queries.len()).for_each(drop);
+            at = part.queries.end;
+        }
+        while at < part.queries.end {
+            let count = QUERIES.min(part.queries.end - at);
+            let mut heads: Vec<_> = (0..all.heads).map(|_| Vec::with_capacity(count)).collect();
+            for row in rows.by_ref().take(count) {
+                for (rows, row) in heads.iter_mut().zip(row) {
+                    rows.push(row);
+                }
+            }
+            let task = |(head, out)| Task::Many(Many { part, side, head, first: at, out });
+            tasks.extend(heads.into_iter().enumerate().map(task));
             at += count;
         }
     }
@@ -126,6 +148,19 @@ fn attend_with(level: Level, all: Attend<'_>, out: &mut [f32]) {
     } else {
         pool::current().run(count, &work);
     }
+    let mut rest = &left[..];
+    for part in all.parts.iter().filter(|part| is_few(part)) {
+        let left;
+        (left, rest) = rest.split_at(need(part));
+        let out = &mut out[part.queries.start * q_row..part.queries.end * q_row];
+        level.run(few::Join { all, part, left, out });
+    }
+    LEFT.set(left);
+}
+
+/// Whether keys and values are met as they lie.
+fn is_few(part: &Part) -> bool {
+    (1..=ALONE).contains(&part.queries.len())
 }
 
 impl<'a> Attend<'a> {
@@ -133,9 +168,30 @@ impl<'a> Attend<'a> {
     fn side(&self, part: usize) -> (&'a [f32], &'a [f32]) {
         self.sides[if self.sides.len() == 1 { 0 } else { part }]
     }
+
+    /// Of so many keys, counted from the part's first, those that the query `place` keys after it
+    /// sees.
+    #[inline(always)]
+    fn seen(&self, keys: usize, place: usize) -> Range<usize> {
+        let end = match self.after {
+            Some(after) => keys.min((place + 1).saturating_add(after)),
+            None => keys,
+        };
+        let start = match self.window {
+            Some(window) => (place + 1).saturating_sub(window),
+            None => 0,
+        };
+        start.min(end)..end
+    }
 }
 
-struct Task<'a> {
+enum Task<'a> {
+    Many(Many<'a>),
+    Few(few::Piece<'a>),
+}
+
+/// Some queries of one head, for all keys that they see.
+struct Many<'a> {
     part: &'a Part,
     /// The part's keys and values.
     side: (&'a [f32], &'a [f32]),
@@ -152,29 +208,77 @@ fn run_task(level: Level, all: Attend<'_>, task: Task<'_>) {
     }
     SCRATCH.with_borrow_mut(|scratch| {
         let dim = all.dim.next_multiple_of(32);
-        // Queries, keys and values of a block, scores, sums.
-        let need = 2 * QUERIES * dim + 2 * KEYS * dim + QUERIES * (KEYS + 2);
+        let need = match &task {
+            // Queries, keys and values of a block, scores, sums.
+            Task::Many(_) => 2 * QUERIES * dim + 2 * KEYS * dim + QUERIES * (KEYS + 2),
+            Task::Few(piece) => few::scratch(&all, piece.part),
+        };
         if scratch.len() < need {
             scratch.resize(need, 0.0);
         }
-        level.run(Run { all, task, scratch });
+        match task {
+            Task::Many(task) => level.run(Run { all, task, scratch }),
+            Task::Few(piece) => level.run(few::Meet { all, piece, scratch }),
+        }
     });
+}
+
+/// Makes weights of the scores of a block, of which `seen` are, and updates a row's largest score
+/// and sum of weights; gives what to multiply the row's sums so far by.
+#[inline(always)]
+fn soften(
+    softcap: Option<f32>,
+    scores: &mut [f32],
+    seen: Range<usize>,
+    largest: &mut f32,
+    weights: &mut f32,
+) -> f32 {
+    if let Some(cap) = softcap {
+        scores.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+    }
+    if seen.is_empty() {
+        scores.fill(0.0);
+        return 1.0;
+    }
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in scores.as_chunks::<16>().0 {
+        for (most, x) in lanes.iter_mut().zip(chunk) {
+            *most = if *x > *most { *x } else { *most };
+        }
+    }
+    let most = folded(lanes, |a, b| if a > b { a } else { b });
+    let most = if most > *largest { most } else { *largest };
+    let by = if *largest == f32::NEG_INFINITY { 0.0 } else { exp(*largest - most) };
+    *largest = most;
+    let mut lanes = [0.0; 16];
+    for chunk in scores.as_chunks_mut::<16>().0 {
+        for (sum, x) in lanes.iter_mut().zip(chunk) {
+            *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - most) };
+            *sum += *x;
+        }
+    }
+    *weights = *weights * by + folded(lanes, |a, b| a + b);
+    by
+}
+
+/// All lanes as one, half of them at a time: one after another, each would wait for the last.
+#[inline(always)]
+fn folded(mut lanes: [f32; 16], with: impl Fn(f32, f32) -> f32) -> f32 {
+    for i in 0..8 {
+        lanes[i] = with(lanes[i], lanes[i + 8]);
+    }
+    for i in 0..4 {
+        lanes[i] = with(lanes[i], lanes[i + 4]);
+    }
+    with(with(lanes[0], lanes[2]), with(lanes[1], lanes[3]))
 }
 
 struct Run<'a, 'b> {
     all: Attend<'a>,
-    task: Task<'b>,
+    task: Many<'b>,
     scratch: &'a mut [f32],
-}
-
-impl Run<'_, '_> {
-    /// The keys, counted from the part's first, that the query `place` keys after it sees.
-    #[inline(always)]
-    fn seen(all: &Attend<'_>, keys: usize, place: usize) -> Range<usize> {
-        let end = all.after.map_or(keys, |after| keys.min((place + 1).saturating_add(after)));
-        let start = all.window.map_or(0, |window| (place + 1).saturating_sub(window));
-        start.min(end)..end
-    }
 }
 
 impl Kernel for Run<'_, '_> {
@@ -206,8 +310,8 @@ impl Kernel for Run<'_, '_> {
         }
         let keys = task.part.keys.len();
         let place = |i: usize| task.part.before + task.first + i - task.part.queries.start;
-        let start = Self::seen(&all, keys, place(0)).start;
-        let end = Self::seen(&all, keys, place(count - 1)).end;
+        let start = all.seen(keys, place(0)).start;
+        let end = all.seen(keys, place(count - 1)).end;
         fn head(from: &[f32], key: usize, row: usize, at: usize, dim: usize) -> &[f32] {
             &from[key * row + at..][..dim]
         }
@@ -215,128 +319,77 @@ impl Kernel for Run<'_, '_> {
         let first_key = task.part.keys.start;
         for first in (start..end).step_by(KEYS) {
             let block = KEYS.min(end - first);
-            let scores_of = |i: usize| i * KEYS..i * KEYS + KEYS;
-            if count <= ALONE {
-                let key =
-                    |j: usize| head(all_k, first_key + first + j.min(block - 1), k_row, at, dim);
-                for j in (0..block).step_by(4) {
-                    let keys = [key(j), key(j + 1), key(j + 2), key(j + 3)];
-                    for i in 0..count {
-                        // Those of a key that is not there are not looked at.
-                        scores[i * KEYS + j..][..4].copy_from_slice(&dots(
-                            s,
-                            &q[i * wide..][..dim],
-                            keys,
-                        ));
-                    }
-                }
-            } else {
-                // [KEYS / 2 LANES][wide][2 LANES]
-                let lanes = 2 * S::LANES;
-                for (p, panel) in k.chunks_exact_mut(wide * lanes).enumerate() {
-                    for (v, c) in (0..2).flat_map(|v| (0..dim).step_by(16).map(move |c| (v, c))) {
-                        let mut square = [0.0; 256];
-                        for j in 0..S::LANES {
-                            let key = first + p * lanes + v * S::LANES + j;
-                            if key < first + block {
-                                let key = &head(all_k, first_key + key, k_row, at, dim)[c..];
-                                let to = &mut square[j * 16..][..16];
-                                // Of a length that is known: no call.
-                                match key.first_chunk::<16>() {
-                                    Some(key) => to.copy_from_slice(key),
-                                    None => to[..key.len()].copy_from_slice(key),
-                                }
+            // [KEYS / 2 LANES][wide][2 LANES]
+            let lanes = 2 * S::LANES;
+            for (p, panel) in k.chunks_exact_mut(wide * lanes).enumerate() {
+                for (v, c) in (0..2).flat_map(|v| (0..dim).step_by(16).map(move |c| (v, c))) {
+                    let mut square = [0.0; 256];
+                    for j in 0..S::LANES {
+                        let key = first + p * lanes + v * S::LANES + j;
+                        if key < first + block {
+                            let key = &head(all_k, first_key + key, k_row, at, dim)[c..];
+                            let to = &mut square[j * 16..][..16];
+                            // Of a length that is known: no call.
+                            match key.first_chunk::<16>() {
+                                Some(key) => to.copy_from_slice(key),
+                                None => to[..key.len()].copy_from_slice(key),
                             }
                         }
-                        let to = bytemuck::cast_slice_mut(&mut panel[c * lanes + v * S::LANES..]);
-                        s.transpose(bytemuck::cast_ref(&square), to, lanes);
                     }
-                    // Up to a whole group; the queries are zero there.
-                    panel[dim.next_multiple_of(16) * lanes..].fill(0.0);
-                    let mut i = 0;
-                    while i < count {
-                        let x = &q[i * wide..];
-                        let to = &mut scores[i * KEYS + p * lanes..];
-                        i += match (count - i).min(S::TILE) {
-                            6.. => meet::<S, 6>(s, panel, x, wide, to, KEYS, false),
-                            3.. => meet::<S, 3>(s, panel, x, wide, to, KEYS, false),
-                            _ => meet::<S, 1>(s, panel, x, wide, to, KEYS, false),
-                        };
-                    }
+                    let to = bytemuck::cast_slice_mut(&mut panel[c * lanes + v * S::LANES..]);
+                    s.transpose(bytemuck::cast_ref(&square), to, lanes);
+                }
+                // Up to a whole group; the queries are zero there.
+                panel[dim.next_multiple_of(16) * lanes..].fill(0.0);
+                let mut i = 0;
+                while i < count {
+                    let x = &q[i * wide..];
+                    let to = &mut scores[i * KEYS + p * lanes..];
+                    i += match (count - i).min(S::TILE) {
+                        6.. => meet::<S, 6>(s, panel, x, wide, to, KEYS, false),
+                        3.. => meet::<S, 3>(s, panel, x, wide, to, KEYS, false),
+                        _ => meet::<S, 1>(s, panel, x, wide, to, KEYS, false),
+                    };
                 }
             }
             for i in 0..count {
-                let seen = Self::seen(&all, keys, place(i));
-                let scores = &mut scores[scores_of(i)];
+                let seen = all.seen(keys, place(i));
                 let from = seen.start.saturating_sub(first).min(block);
                 let to = seen.end.saturating_sub(first).min(block);
-                if let Some(cap) = all.softcap {
-                    scores.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
-                }
-                scores[..from.min(KEYS)].fill(f32::NEG_INFINITY);
-                scores[to.max(from)..].fill(f32::NEG_INFINITY);
-                if from >= to {
-                    scores.fill(0.0);
-                    continue;
-                }
-                let mut lanes = [f32::NEG_INFINITY; 16];
-                for chunk in scores.as_chunks::<16>().0 {
-                    for (most, x) in lanes.iter_mut().zip(chunk) {
-                        *most = if *x > *most { *x } else { *most };
-                    }
-                }
-                let most =
-                    lanes.into_iter().fold(largest[i], |most, x| if x > most { x } else { most });
-                let by = if largest[i] == f32::NEG_INFINITY { 0.0 } else { exp(largest[i] - most) };
-                largest[i] = most;
-                let mut lanes = [0.0; 16];
-                for chunk in scores.as_chunks_mut::<16>().0 {
-                    for (sum, x) in lanes.iter_mut().zip(chunk) {
-                        *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - most) };
-                        *sum += *x;
-                    }
-                }
-                weights[i] = weights[i] * by + lanes.iter().sum::<f32>();
+                let scores = &mut scores[i * KEYS..][..KEYS];
+                let by = soften(all.softcap, scores, from..to, &mut largest[i], &mut weights[i]);
                 sums[i * wide..][..wide].iter_mut().for_each(|sum| *sum *= by);
             }
-            if count <= ALONE {
-                for i in 0..count {
-                    let sums = &mut sums[i * wide..][..dim];
-                    let value = |j: usize| head(all_v, first_key + first + j, k_row, at, dim);
-                    weigh(s, &scores[i * KEYS..][..block], value, sums);
+            // [wide / 2 LANES][KEYS][2 LANES]
+            let lanes = 2 * S::LANES;
+            // Up to a whole group; the scores are zero there.
+            let whole = block.next_multiple_of(32);
+            for (p, panel) in v[..KEYS * wide].chunks_exact_mut(KEYS * lanes).enumerate() {
+                for (j, to) in panel.chunks_exact_mut(lanes).enumerate().take(whole) {
+                    if j >= block {
+                        to.fill(0.0);
+                        continue;
+                    }
+                    let value = head(all_v, first_key + first + j, k_row, at, dim);
+                    // Narrow vectors have panels past the end of a head.
+                    let value = &value[dim.min(p * lanes)..];
+                    if value.len() >= lanes {
+                        to[..lanes].copy_from_slice(&value[..lanes]);
+                    } else {
+                        to[..value.len()].copy_from_slice(value);
+                        to[value.len()..].fill(0.0);
+                    }
                 }
-            } else {
-                // [wide / 2 LANES][KEYS][2 LANES]
-                let lanes = 2 * S::LANES;
-                // Up to a whole group; the scores are zero there.
-                let whole = block.next_multiple_of(32);
-                for (p, panel) in v[..KEYS * wide].chunks_exact_mut(KEYS * lanes).enumerate() {
-                    for (j, to) in panel.chunks_exact_mut(lanes).enumerate().take(whole) {
-                        if j >= block {
-                            to.fill(0.0);
-                            continue;
-                        }
-                        let value = head(all_v, first_key + first + j, k_row, at, dim);
-                        // Narrow vectors have panels past the end of a head.
-                        let value = &value[dim.min(p * lanes)..];
-                        if value.len() >= lanes {
-                            to[..lanes].copy_from_slice(&value[..lanes]);
-                        } else {
-                            to[..value.len()].copy_from_slice(value);
-                            to[value.len()..].fill(0.0);
-                        }
-                    }
-                    let panel = &panel[..whole * lanes];
-                    let mut i = 0;
-                    while i < count {
-                        let x = &scores[i * KEYS..];
-                        let to = &mut sums[i * wide + p * lanes..];
-                        i += match (count - i).min(S::TILE) {
-                            6.. => meet::<S, 6>(s, panel, x, KEYS, to, wide, true),
-                            3.. => meet::<S, 3>(s, panel, x, KEYS, to, wide, true),
-                            _ => meet::<S, 1>(s, panel, x, KEYS, to, wide, true),
-                        };
-                    }
+                let panel = &panel[..whole * lanes];
+                let mut i = 0;
+                while i < count {
+                    let x = &scores[i * KEYS..];
+                    let to = &mut sums[i * wide + p * lanes..];
+                    i += match (count - i).min(S::TILE) {
+                        6.. => meet::<S, 6>(s, panel, x, KEYS, to, wide, true),
+                        3.. => meet::<S, 3>(s, panel, x, KEYS, to, wide, true),
+                        _ => meet::<S, 1>(s, panel, x, KEYS, to, wide, true),
+                    };
                 }
             }
         }
@@ -373,55 +426,6 @@ fn meet<S: Simd, const M: usize>(
         }
     }
     M
-}
-
-/// The products of a query with four keys of its size.
-#[inline(always)]
-fn dots<S: Simd>(s: S, query: &[f32], keys: [&[f32]; 4]) -> [f32; 4] {
-    let mut sums = [s.splat(0.0); 4];
-    let whole = query.len() / S::LANES * S::LANES;
-    for c in (0..whole).step_by(S::LANES) {
-        let q = s.load_floats(&query[c..]);
-        for j in 0..4 {
-            sums[j] = s.mul_add(q, s.load_floats(&keys[j][c..]), sums[j]);
-        }
-    }
-    let mut out = s.sums(sums);
-    for j in 0..4 {
-        for (q, k) in query[whole..].iter().zip(&keys[j][whole..]) {
-            out[j] += q * k;
-        }
-    }
-    out
-}
-
-/// Adds values times their weights to `sums`, which stay in registers meanwhile.
-#[inline(always)]
-fn weigh<'a, S: Simd>(s: S, weights: &[f32], value: impl Fn(usize) -> &'a [f32], sums: &mut [f32]) {
-    let (four, one) = (4 * S::LANES, S::LANES);
-    let mut c = 0;
-    while c + four <= sums.len() {
-        let to = &mut sums[c..][..four];
-        let mut v = [s.splat(0.0); 4];
-        for i in 0..4 {
-            v[i] = s.load_floats(&to[i * one..]);
-        }
-        for (j, weight) in weights.iter().enumerate() {
-            let (from, weight) = (&value(j)[c..][..four], s.splat(*weight));
-            for i in 0..4 {
-                v[i] = s.mul_add(weight, s.load_floats(&from[i * one..]), v[i]);
-            }
-        }
-        for i in 0..4 {
-            s.store_floats(v[i], &mut to[i * one..]);
-        }
-        c += four;
-    }
-    for (j, weight) in weights.iter().enumerate() {
-        for (sum, x) in sums[c..].iter_mut().zip(&value(j)[c..]) {
-            *sum += weight * x;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -494,6 +498,9 @@ mod tests {
             several.push(Part { queries: at..at + length, keys: at..at + length, before: 0 });
             at += length;
         }
+        let small = [(1, 1, 8), (4, 2, 7), (6, 1, 33), (2, 2, 64)];
+        // Groups of heads that registers do not hold at once, heads that are several vectors.
+        let real = [(14, 2, 64), (4, 1, 256), (5, 1, 80)];
         let cases = [
             (one(1, 1), 1, 1),
             (one(1, 200), 1, 200),
@@ -501,9 +508,13 @@ mod tests {
             (one(100, 100), 100, 100),
             (one(60, 300), 60, 300),
             (several, at + 1, at + 1),
+            (vec![Part { queries: 0..1, keys: 0..0, before: 0 }], 1, 0),
         ];
-        for (parts, t, s) in &cases {
-            for (heads, kv_heads, dim) in [(1, 1, 8), (4, 2, 7), (6, 1, 33), (2, 2, 64)] {
+        // More keys than pieces of the usual size.
+        let many = [(one(1, 4500), 1, 4500), (one(3, 700), 3, 700)];
+        let all = cases.iter().map(|case| (case, &small[..]));
+        for ((parts, t, s), sizes) in all.chain(many.iter().map(|case| (case, &real[..]))) {
+            for &(heads, kv_heads, dim) in sizes {
                 let q = floats(t * heads * dim, 1);
                 let (k, v) = (floats(s * kv_heads * dim, 2), floats(s * kv_heads * dim, 3));
                 for (after, window, softcap) in [
@@ -539,6 +550,35 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Where keys are cut does not depend on who computes.
+    #[test]
+    fn threads_change_no_bit() {
+        let [heads, kv_heads, dim, keys] = [4, 1, 64, 3000];
+        let (q, k) = (floats(heads * dim, 1), floats(keys * dim, 2));
+        let run = |threads: usize| {
+            let mut out = vec![0.0; q.len()];
+            let parts = [Part { queries: 0..1, keys: 0..keys, before: keys - 1 }];
+            let all = Attend {
+                q: &q,
+                sides: &[(&k, &k)],
+                heads,
+                kv_heads,
+                dim,
+                scale: 0.7,
+                softcap: None,
+                window: Some(2000),
+                after: Some(0),
+                parts: &parts,
+            };
+            pool::with(&std::sync::Arc::new(pool::Pool::new(threads)), || attend(all, &mut out));
+            out
+        };
+        let alone = run(1);
+        for threads in [2, 3, 5] {
+            assert_eq!(run(threads), alone, "{threads} threads");
         }
     }
 }
