@@ -350,7 +350,8 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
             true => {
                 let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
                 let even = matrix.n.div_ceil(threads).min(SHARE / row_bytes.max(1));
-                even.max(1).next_multiple_of(STRIP)
+                // Whole tiles, where those meet them.
+                even.max(1).next_multiple_of(2 * STRIP)
             }
             false => (all.div_ceil(PANEL_ROWS) / (6 * threads)).clamp(1, 8) * PANEL_ROWS,
         }
@@ -412,12 +413,18 @@ impl Columns {
             // SAFETY: within the result and disjoint, as the caller vouches for.
             unsafe { std::slice::from_raw_parts_mut(self.0[i].add(at), end - start) }
         };
-        // A token allocates nothing.
-        match rows.len() {
+        // A token allocates nothing, nor do those of a few sequences.
+        let m = rows.len();
+        match m {
             1 => work(&mut [row(0)]),
             2 => work(&mut [row(0), row(1)]),
             3 => work(&mut [row(0), row(1), row(2)]),
-            m => work(&mut (0..m).map(row).collect::<Vec<_>>()),
+            4..=FEW_INTS => {
+                let mut rows: [&mut [f32]; FEW_INTS] = Default::default();
+                (0..m).zip(&mut rows).for_each(|(m, to)| *to = row(m));
+                work(&mut rows[..m]);
+            }
+            _ => work(&mut (0..m).map(row).collect::<Vec<_>>()),
         }
     }
 }

@@ -61,6 +61,9 @@ pub(super) trait Pairs: Packed {
     /// taken as unsigned ones, 128 more.
     const BIAS: u8 = 0;
 
+    /// Where in a block its integers lie, if they are 32 signed bytes.
+    const SIGNED: Option<usize> = None;
+
     /// The integers of groups `2 * pair` and `2 * pair + 1` of some blocks, with their bias.
     fn pair(s: Avx512, blocks: &[&Self::Block; 4], pair: usize) -> __m512i;
 }
@@ -127,6 +130,7 @@ fn or_bits<const LEFT: u32>(_: Avx512, low: __m512i, bits: __m512i, mask: u8) ->
 
 impl Pairs for packed::Q8_0 {
     const BIAS: u8 = 128;
+    const SIGNED: Option<usize> = Some(2);
 
     #[inline(always)]
     fn pair(_: Avx512, blocks: &[&[u8; 34]; 4], pair: usize) -> __m512i {
