@@ -6,8 +6,11 @@
 use super::simd::{Kernel, Level, Simd};
 use super::{Activation, pool};
 
-/// Floats under which a loop is not worth another thread.
+/// Floats of a norm that are worth another thread.
 const SMALL: usize = 16 << 10;
+
+/// The same of an activation, which takes some ten times as long.
+const SOME: usize = 2 << 10;
 
 /// Lanes that the loops are written in: a whole number of vectors everywhere.
 const LANES: usize = 16;
@@ -28,20 +31,25 @@ pub struct Norm<'a> {
 /// Normalizes rows of the size of the scale, in place.
 pub fn norm(norm: Norm<'_>, x: &mut [f32]) {
     let width = norm.gamma.len().max(1);
-    in_parts(x, width, &|x| Level::best().run(NormRows { norm, x }));
+    in_parts(x, width, SMALL, &|x| Level::best().run(NormRows { norm, x }));
 }
 
 /// Applies an activation to every float, in place.
 pub fn activate(kind: Activation, x: &mut [f32]) {
-    in_parts(x, 1, &|x| Level::best().run(Activate { kind, x }));
+    in_parts(x, LANES, SOME, &|x| Level::best().run(Activate { kind, x }));
 }
 
 /// `gate = activation(gate) * up`.
 pub fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
-    activate(kind, gate);
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate *= up;
-    }
+    let work = |gate: &mut [f32], up: &[f32]| Level::best().run(Gate { kind, gate, up });
+    let Some(share) = share(gate.len(), LANES, SOME) else { return work(gate, up) };
+    let count = gate.len().div_ceil(share);
+    let parts = super::Shares::new(gate.chunks_mut(share).zip(up.chunks(share)));
+    pool::current().run(count, &|_| {
+        if let Some((gate, up)) = parts.next() {
+            work(gate, up);
+        }
+    });
 }
 
 /// Rotates heads: each token's row holds `heads` of `c` floats, of which the first
@@ -67,19 +75,22 @@ pub enum Pairs {
 }
 
 /// Calls `work` with whole rows of `x`, on the threads of the pool where that pays.
-fn in_parts(x: &mut [f32], width: usize, work: &(dyn Fn(&mut [f32]) + Sync)) {
-    if x.len() < 2 * SMALL {
-        return work(x);
-    }
-    let pool = pool::current();
-    let even = x.len().div_ceil(4 * pool.threads()).max(SMALL).next_multiple_of(width);
-    let count = x.len().div_ceil(even);
-    let parts = super::Shares::new(x.chunks_mut(even));
-    pool.run(count, &|_| {
+fn in_parts(x: &mut [f32], width: usize, small: usize, work: &(dyn Fn(&mut [f32]) + Sync)) {
+    let Some(share) = share(x.len(), width, small) else { return work(x) };
+    let count = x.len().div_ceil(share);
+    let parts = super::Shares::new(x.chunks_mut(share));
+    pool::current().run(count, &|_| {
         if let Some(part) = parts.next() {
             work(part);
         }
     });
+}
+
+/// Floats that a thread takes at a time, a multiple of `width` and about `small` at least; `None` where
+/// one is to take all.
+fn share(all: usize, width: usize, small: usize) -> Option<usize> {
+    let even = || all.div_ceil(4 * pool::current().threads());
+    (all >= 2 * small).then(|| even().max(small).next_multiple_of(width))
 }
 
 struct NormRows<'a> {
@@ -163,6 +174,23 @@ impl Kernel for Activate<'_> {
             Activation::Relu => each(x, |x| if x < 0.0 { 0.0 } else { x }),
             Activation::Silu => each(x, |x| x * sigmoid(x)),
             Activation::Tanh => each(x, tanh),
+        }
+    }
+}
+
+struct Gate<'a> {
+    kind: Activation,
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl Kernel for Gate<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Gate { kind, gate, up } = self;
+        Activate { kind, x: &mut *gate }.run(s);
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate *= up;
         }
     }
 }
@@ -325,6 +353,25 @@ mod tests {
                 let off = (f64::from(y) - formula(f64::from(x))).abs();
                 assert!(off < 1.5e-6, "{kind:?}({x}) is {y}, off by {off}");
             }
+        }
+    }
+
+    /// In several parts, of which the last is shorter.
+    #[test]
+    fn gates_are_activations_times_what_they_let_through() {
+        for count in [5, 2 * SOME - 1, 5 * SOME + 21] {
+            let x: Vec<f32> = (0..count).map(|i| (i % 401) as f32 * 0.05 - 10.0).collect();
+            let up: Vec<f32> = (0..count).map(|i| (i % 37) as f32 - 18.0).collect();
+            let mut wanted = x.clone();
+            Level::best().run(Activate { kind: Activation::Silu, x: &mut wanted });
+            let mut gated = x.clone();
+            gate(Activation::Silu, &mut gated, &up);
+            for i in 0..count {
+                assert_eq!(gated[i], wanted[i] * up[i], "{i} of {count}");
+            }
+            let mut active = x;
+            activate(Activation::Silu, &mut active);
+            assert_eq!(active, wanted, "{count}");
         }
     }
 
