@@ -269,7 +269,7 @@ fn texts_of_real_models_are_those_of_each_alone() {
 #[test]
 fn a_prefill_is_cancelled() {
     let model = open(&model("gemma3-270m-q4_k_m.gguf"), &Device::Cpu);
-    let long = "One sheep, two sheep, three sheep, four sheep. ".repeat(300);
+    let long = "One sheep, two sheep, three sheep, four sheep. ".repeat(1500);
     let mut batch = model.generate_all(&[&long, "One"], &options()).expect("a batch");
     let cancel = batch.cancel_token();
     let waiter = std::thread::spawn(move || {

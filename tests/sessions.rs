@@ -83,7 +83,7 @@ fn a_session_goes_on_where_it_stands() {
 #[test]
 fn cancelling_stops_a_prefill() {
     let model = gemma();
-    let prompt = "One sheep, two sheep, three sheep, four sheep. ".repeat(300);
+    let prompt = "One sheep, two sheep, three sheep, four sheep. ".repeat(1500);
     let options = GenerateOptions::default().max_tokens(4);
     let mut stream = model.generate(&prompt, &options).expect("a stream");
     let cancel = stream.cancel_token();
@@ -109,7 +109,7 @@ fn cancelling_stops_a_forward() {
     let cancel = CancelToken::new();
     let options = ForwardOptions::default().cancel(cancel.clone());
     let waiter = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(100));
         cancel.cancel();
         Instant::now()
     });

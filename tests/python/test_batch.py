@@ -58,7 +58,7 @@ def test_others_join_and_leave(gemma: emberform.Model) -> None:
 
 
 def test_cancel_from_another_thread(gemma: emberform.Model) -> None:
-    batch = gemma.generate_all(["one two three " * 1500, PROMPTS[0]], max_tokens=4)
+    batch = gemma.generate_all(["one two three " * 5000, PROMPTS[0]], max_tokens=4)
     refused: list[str] = []
 
     def later() -> None:
@@ -75,19 +75,19 @@ def test_cancel_from_another_thread(gemma: emberform.Model) -> None:
     assert list(batch) == []
     took = time.monotonic() - start
     thread.join()
-    assert len(refused) == 3 and took < 2
+    assert len(refused) == 3 and took < 3
     assert batch.finish_reason(0) == batch.finish_reason(1) == "cancelled"
     assert batch.add(PROMPTS[0]) == 2 and list(batch) == [] and batch.finish_reason(2) == "cancelled"
 
 
 def test_one_is_cancelled_from_another_thread(gemma: emberform.Model) -> None:
-    batch = gemma.generate_all(["one two three " * 1500, PROMPTS[0]], max_tokens=4, temperature=0)
+    batch = gemma.generate_all(["one two three " * 5000, PROMPTS[0]], max_tokens=4, temperature=0)
     batch.cancel(7)  # there is none
     timer = threading.Timer(0.3, batch.cancel, (0,))
     timer.start()
     start = time.monotonic()
     pieces = list(batch)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 3
     assert {number for number, _ in pieces} == {1}
     assert batch.finish_reason(0) == "cancelled" and batch.finish_reason(1) == "length"
 

@@ -11,6 +11,8 @@ import pytest
 import emberform
 
 PROMPT = "The capital of France is"
+# Of whose reading a fast machine has not the half when it is cancelled.
+ENDLESS = "One sheep, two sheep. " * 2000
 
 
 def test_a_stream_tells_how_it_ended(gemma: emberform.Model) -> None:
@@ -95,17 +97,17 @@ def test_cancelling(gemma: emberform.Model) -> None:
     stream.cancel()
     assert len(list(stream)) <= 1 and stream.finish_reason == "cancelled"
 
-    long = gemma.generate("One sheep, two sheep. " * 300, max_tokens=4)
+    long = gemma.generate(ENDLESS, max_tokens=4)
     timer = threading.Timer(0.3, long.cancel)
     timer.start()
     start = time.monotonic()
     assert long.text() == "" and long.finish_reason == "cancelled"
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 3
 
     session = gemma.session()
     threading.Timer(0.3, session.cancel).start()
     with pytest.raises(emberform.CancelledError):
-        session.feed_text("One sheep, two sheep. " * 300)
+        session.feed_text(ENDLESS)
     session.reset()
     session.feed_text(PROMPT)
     assert "France" in session.generate(max_tokens=8, temperature=0).text()
@@ -113,23 +115,21 @@ def test_cancelling(gemma: emberform.Model) -> None:
 
 def test_async_iteration_leaves_the_loop_free(gemma: emberform.Model) -> None:
     wanted = gemma.generate(PROMPT, max_tokens=8, temperature=0).text()
-    longest = 0.0
+    beats = 0
 
     async def heartbeat() -> None:
-        nonlocal longest
+        nonlocal beats
         while True:
-            start = time.monotonic()
-            await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - start)
+            beats += 1
+            await asyncio.sleep(0.001)
 
-    async def main() -> tuple[str, float, str]:
+    async def main() -> tuple[str, int, str]:
         beat = asyncio.create_task(heartbeat())
-        prompt = "One sheep, two sheep. " * 60
-        start = time.monotonic()
-        first = gemma.generate(prompt, max_tokens=1)
+        # Some seconds of work before the first token. A slower machine only beats more often.
+        first = gemma.generate("One sheep, two sheep. " * 600, max_tokens=1)
         async for _ in first:
             pass
-        took = time.monotonic() - start
+        during = beats
         streams = [gemma.generate(PROMPT, max_tokens=8, temperature=0) for _ in range(2)]
 
         async def drain(stream: emberform.Stream) -> str:
@@ -137,16 +137,16 @@ def test_async_iteration_leaves_the_loop_free(gemma: emberform.Model) -> None:
 
         texts = await asyncio.gather(*map(drain, streams))
         beat.cancel()
-        return texts[0], took, texts[1]
+        return texts[0], during, texts[1]
 
-    one, prefill, two = asyncio.run(main())
+    one, during, two = asyncio.run(main())
     assert one == two == wanted
-    assert prefill > 0.3, "too short a prefill shows nothing"
-    assert longest < prefill / 2
+    # A loop that were held would beat once, before the stream began, and once after.
+    assert during >= 10
 
 
 def test_a_cancelled_task_cancels_its_stream(gemma: emberform.Model) -> None:
-    stream = gemma.generate("One sheep, two sheep. " * 300, max_tokens=4)
+    stream = gemma.generate(ENDLESS, max_tokens=4)
 
     async def main() -> None:
         async def drain() -> None:
@@ -161,5 +161,5 @@ def test_a_cancelled_task_cancels_its_stream(gemma: emberform.Model) -> None:
 
     start = time.monotonic()
     asyncio.run(main())
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 3
     assert stream.text() == "" and stream.finish_reason == "cancelled"
