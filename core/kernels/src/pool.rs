@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::cell::{RefCell, UnsafeCell};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -28,9 +29,11 @@ struct Shared {
     state: AtomicU64,
     /// Threads that have joined and are done.
     done: AtomicUsize,
-    /// The next task to take.
-    next: AtomicUsize,
-    tasks: AtomicUsize,
+    /// How many threads have begun to take tasks.
+    begun: AtomicUsize,
+    /// The tasks, so many of them as there are threads and tasks to take.
+    ranges: Vec<Tasks>,
+    in_use: AtomicUsize,
     /// The work, while `state` is open or a joined thread is not done.
     work: UnsafeCell<Option<*const Work<'static>>>,
     /// Whether a caller is using the pool.
@@ -40,6 +43,43 @@ struct Shared {
     lock: Mutex<()>,
     wake: Condvar,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// Some tasks that follow each other. A thread takes them in their order, so that what the next one
+/// reads lies behind what this one does; others that have no more of their own take the last.
+#[derive(Default)]
+#[repr(align(64))]
+struct Tasks(AtomicU64);
+
+impl Tasks {
+    fn fill(&self, tasks: Range<usize>) {
+        self.0.store((tasks.start as u64) << 32 | tasks.end as u64, Ordering::Relaxed);
+    }
+
+    /// Takes one off, as `rest` says.
+    fn take(&self, rest: impl Fn(Range<u64>) -> (u64, Range<u64>)) -> Option<usize> {
+        let mut held = self.0.load(Ordering::Relaxed);
+        loop {
+            let tasks = held >> 32..held & u64::from(u32::MAX);
+            if tasks.is_empty() {
+                return None;
+            }
+            let (task, rest) = rest(tasks);
+            let left = rest.start << 32 | rest.end;
+            match self.0.compare_exchange_weak(held, left, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(task as usize),
+                Err(now) => held = now,
+            }
+        }
+    }
+
+    fn first(&self) -> Option<usize> {
+        self.take(|tasks| (tasks.start, tasks.start + 1..tasks.end))
+    }
+
+    fn last(&self) -> Option<usize> {
+        self.take(|tasks| (tasks.end - 1, tasks.start..tasks.end - 1))
+    }
 }
 
 // SAFETY: `work` is written by the caller that holds `busy` alone, while `state` is closed and all
@@ -119,8 +159,9 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             done: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            tasks: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            ranges: (0..threads.max(1)).map(|_| Tasks::default()).collect(),
+            in_use: AtomicUsize::new(0),
             work: UnsafeCell::new(None),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -163,9 +204,13 @@ impl Pool {
         if alone || shared.busy.swap(true, Ordering::Acquire) {
             return (0..tasks).for_each(work);
         }
-        shared.next.store(0, Ordering::Relaxed);
+        shared.begun.store(0, Ordering::Relaxed);
         shared.done.store(0, Ordering::Relaxed);
-        shared.tasks.store(tasks, Ordering::Relaxed);
+        let count = self.threads.min(tasks);
+        shared.in_use.store(count, Ordering::Relaxed);
+        for (i, range) in shared.ranges.iter().enumerate().take(count) {
+            range.fill(i * tasks / count..(i + 1) * tasks / count);
+        }
         // SAFETY: `busy` is ours, and nobody is in the last work: its caller waited for that. The
         // pointer outlives its use, since this call returns after `state` is closed and all that
         // joined are done; so the longer lifetime of the type is never relied on.
@@ -182,7 +227,7 @@ impl Pool {
         }
         let own = catch_unwind(AssertUnwindSafe(|| take(shared, work)));
         if own.is_err() {
-            shared.next.store(tasks, Ordering::Relaxed);
+            shared.drop_tasks();
         }
         let joined = shared.state.fetch_and(!OPEN, Ordering::AcqRel) & (OPEN - 1);
         let mut turns = 0_u32;
@@ -211,15 +256,23 @@ impl Drop for Pool {
     }
 }
 
+impl Shared {
+    /// Leaves no task to take.
+    fn drop_tasks(&self) {
+        self.ranges.iter().for_each(|range| range.fill(0..0));
+    }
+}
+
 /// Takes tasks until none is left.
 fn take(shared: &Shared, work: &Work<'_>) {
-    let tasks = shared.tasks.load(Ordering::Relaxed);
-    loop {
-        let task = shared.next.fetch_add(1, Ordering::Relaxed);
-        if task >= tasks {
-            return;
+    let ranges = &shared.ranges[..shared.in_use.load(Ordering::Relaxed)];
+    let own = shared.begun.fetch_add(1, Ordering::Relaxed);
+    for i in 0..ranges.len() {
+        let range = &ranges[(own + i) % ranges.len()];
+        let next = || if i == 0 { range.first() } else { range.last() };
+        while let Some(task) = next() {
+            work(task);
         }
-        work(task);
     }
 }
 
@@ -243,7 +296,7 @@ fn help(shared: &Shared) {
             // SAFETY: as above.
             let result = catch_unwind(AssertUnwindSafe(|| take(shared, unsafe { &*work })));
             if let Err(panic) = result {
-                shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+                shared.drop_tasks();
                 *locked(&shared.panic) = Some(panic);
             }
         }
