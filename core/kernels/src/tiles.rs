@@ -293,6 +293,9 @@ pub(super) fn meet<P: Packed>(all: Meet<'_, '_>) {
     });
 }
 
+/// Products of the pieces of a group, of two or of three.
+const PRODUCTS: [usize; 2] = [3, 6];
+
 /// Groups that are unpacked at a time: of the largest blocks.
 const UNIT: usize = 8;
 
@@ -402,41 +405,6 @@ macro_rules! multiply {
     };
 }
 
-/// Adds the product of 16 rows of `w` and 16 of `x`, then of 16 others of `x` if there are, in `N`
-/// pieces. After each, something else is begun.
-macro_rules! rows {
-    ($low:literal, $high:literal, $w:expr, $lower:expr, $upper:expr, $after:ident) => {
-        let w = $w;
-        load!("tmm4", w);
-        load!("tmm5", w.add(TILE));
-        if N > 2 {
-            load!("tmm6", w.add(2 * TILE));
-        }
-        rows!($low, $lower);
-        $after!();
-        if let Some(upper) = $upper {
-            rows!($high, upper);
-            $after!();
-        }
-    };
-    ($sums:literal, $x:expr) => {
-        let x = $x;
-        load!("tmm7", x);
-        multiply!($sums, "tmm4", "tmm7");
-        multiply!($sums, "tmm5", "tmm7");
-        if N > 2 {
-            multiply!($sums, "tmm6", "tmm7");
-        }
-        load!("tmm7", x.add(TILE));
-        multiply!($sums, "tmm4", "tmm7");
-        if N > 2 {
-            multiply!($sums, "tmm5", "tmm7");
-            load!("tmm7", x.add(2 * TILE));
-            multiply!($sums, "tmm4", "tmm7");
-        }
-    };
-}
-
 /// # Safety
 /// The processor has the features of an [`Avx512`], and tiles are configured.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -522,7 +490,7 @@ unsafe fn multiply<const N: usize>(
     let groups = w.len() / apart(N);
     let fits = |x: &[Line]| x.len() == groups * N * TILE;
     assert!(fits(lower) && upper.is_none_or(fits), "as many groups");
-    let places = groups * if upper.is_some() { 4 } else { 2 };
+    let places = groups * PRODUCTS[N - 2];
     let (units, mut due) = (rest.units(), 0);
     // SAFETY: the lines of a group are within `w`, `lower` and `upper`, as compared above; a tile
     // of sums is 16 lines of 64 bytes.
@@ -530,8 +498,32 @@ unsafe fn multiply<const N: usize>(
         asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem, preserves_flags));
         asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem, preserves_flags));
         for group in 0..groups {
-            macro_rules! some {
+            let x = group * N * TILE;
+            let (lower, upper) = (lower[x..].as_ptr(), upper.map(|upper| upper[x..].as_ptr()));
+            let w = w[group * apart(N)..].as_ptr();
+            macro_rules! load_w {
+                ($piece:literal) => {
+                    load!("tmm4", w.add($piece * TILE));
+                    load!("tmm5", w.add((N + $piece) * TILE));
+                };
+            }
+            macro_rules! load_x {
+                ($piece:literal) => {
+                    load!("tmm6", lower.add($piece * TILE));
+                    if let Some(upper) = upper {
+                        load!("tmm7", upper.add($piece * TILE));
+                    }
+                };
+            }
+            // The product of the pieces that are loaded; after it, something else is begun.
+            macro_rules! add {
                 () => {
+                    multiply!("tmm0", "tmm4", "tmm6");
+                    multiply!("tmm2", "tmm5", "tmm6");
+                    if upper.is_some() {
+                        multiply!("tmm1", "tmm4", "tmm7");
+                        multiply!("tmm3", "tmm5", "tmm7");
+                    }
                     due += units;
                     while due >= places {
                         due -= places;
@@ -539,11 +531,33 @@ unsafe fn multiply<const N: usize>(
                     }
                 };
             }
-            let x = group * N * TILE;
-            let (lower, upper) = (lower[x..].as_ptr(), upper.map(|upper| upper[x..].as_ptr()));
-            let half = w[group * apart(N)..].as_ptr();
-            rows!("tmm0", "tmm1", half, lower, upper, some);
-            rows!("tmm2", "tmm3", half.add(N * TILE), lower, upper, some);
+            // Loads take about as long as products: each piece is loaded as seldom as eight tiles allow.
+            if N > 2 {
+                load_w!(2);
+                load_x!(0);
+                add!();
+            }
+            load_w!(1);
+            if N < 3 {
+                load_x!(0);
+            }
+            add!();
+            if N > 2 {
+                load_x!(1);
+                add!();
+            }
+            load_w!(0);
+            add!();
+            if N < 3 {
+                load_x!(1);
+            } else {
+                load_x!(0);
+            }
+            add!();
+            if N > 2 {
+                load_x!(2);
+                add!();
+            }
         }
         let to = sums.0.as_mut_ptr().cast::<Line>();
         asm!(
