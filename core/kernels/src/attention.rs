@@ -13,14 +13,14 @@ use std::ops::Range;
 
 use super::between::{exp, tanh};
 use super::pool;
-use super::product::tile;
+use super::product::{Ahead, MOST, PANEL_ROWS, tile};
 use super::simd::{Kernel, Level, Simd};
 
 /// Keys of a block: a whole number of panels everywhere.
 const KEYS: usize = 64;
 
-/// Queries of a task.
-const QUERIES: usize = 48;
+/// Queries of a task, which turns its keys by itself: a short text is one task a head.
+const QUERIES: usize = 64;
 
 /// Queries of a part up to which keys and values are met as they lie, without a panel.
 const ALONE: usize = 3;
@@ -345,11 +345,7 @@ impl Kernel for Run<'_, '_> {
                 while i < count {
                     let x = &q[i * wide..];
                     let to = &mut scores[i * KEYS + p * lanes..];
-                    i += match (count - i).min(S::TILE) {
-                        6.. => meet::<S, 6>(s, panel, x, wide, to, KEYS, false),
-                        3.. => meet::<S, 3>(s, panel, x, wide, to, KEYS, false),
-                        _ => meet::<S, 1>(s, panel, x, wide, to, KEYS, false),
-                    };
+                    i += meet_some(s, panel, x, wide, to, KEYS, false, count - i);
                 }
             }
             for i in 0..count {
@@ -385,11 +381,7 @@ impl Kernel for Run<'_, '_> {
                 while i < count {
                     let x = &scores[i * KEYS..];
                     let to = &mut sums[i * wide + p * lanes..];
-                    i += match (count - i).min(S::TILE) {
-                        6.. => meet::<S, 6>(s, panel, x, KEYS, to, wide, true),
-                        3.. => meet::<S, 3>(s, panel, x, KEYS, to, wide, true),
-                        _ => meet::<S, 1>(s, panel, x, KEYS, to, wide, true),
-                    };
+                    i += meet_some(s, panel, x, KEYS, to, wide, true, count - i);
                 }
             }
         }
@@ -403,7 +395,47 @@ impl Kernel for Run<'_, '_> {
     }
 }
 
-/// `M` rows of `x` times a panel, to rows of `to`, or added to them.
+/// Some of `count` rows of `x` times a panel, to rows of `to`, or added to them; gives how many.
+#[allow(clippy::too_many_arguments, reason = "a loop's body, in registers")]
+#[inline(always)]
+fn meet_some<S: Simd>(
+    s: S,
+    panel: &[f32],
+    x: &[f32],
+    x_row: usize,
+    to: &mut [f32],
+    to_row: usize,
+    added: bool,
+    count: usize,
+) -> usize {
+    let count = count.min(S::TILE);
+    let mut sums = [[0.0; PANEL_ROWS]; MOST];
+    if let Some(sums) = s.rows(panel, x, x_row, Ahead::NONE, &mut sums[..count]) {
+        for (i, sums) in sums.iter().enumerate() {
+            let sums = [s.load_floats(sums), s.load_floats(&sums[S::LANES..])];
+            put(s, sums, &mut to[i * to_row..], added);
+        }
+        return count;
+    }
+    match count {
+        6.. => meet::<S, 6>(s, panel, x, x_row, to, to_row, added),
+        3.. => meet::<S, 3>(s, panel, x, x_row, to, to_row, added),
+        _ => meet::<S, 1>(s, panel, x, x_row, to, to_row, added),
+    }
+}
+
+/// Writes two vectors of sums, or adds them.
+#[inline(always)]
+fn put<S: Simd>(s: S, sums: [S::Floats; 2], to: &mut [f32], added: bool) {
+    let one = s.splat(1.0);
+    for (v, sum) in sums.into_iter().enumerate() {
+        let to = &mut to[v * S::LANES..];
+        let sum = if added { s.mul_add(sum, one, s.load_floats(to)) } else { sum };
+        s.store_floats(sum, to);
+    }
+}
+
+/// `M` rows.
 #[inline(always)]
 fn meet<S: Simd, const M: usize>(
     s: S,
@@ -416,14 +448,9 @@ fn meet<S: Simd, const M: usize>(
 ) -> usize {
     let rows: [&[f32]; M] =
         std::array::from_fn(|i| &x[i * x_row..][..panel.len() / (2 * S::LANES)]);
-    let sums = tile(s, panel, rows);
-    let one = s.splat(1.0);
+    let sums = tile(s, panel, rows, Ahead::NONE);
     for (i, sums) in sums.into_iter().enumerate() {
-        for (v, sum) in sums.into_iter().enumerate() {
-            let to = &mut to[i * to_row + v * S::LANES..];
-            let sum = if added { s.mul_add(sum, one, s.load_floats(to)) } else { sum };
-            s.store_floats(sum, to);
-        }
+        put(s, sums, &mut to[i * to_row..], added);
     }
     M
 }

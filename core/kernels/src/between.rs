@@ -34,6 +34,25 @@ pub fn norm(norm: Norm<'_>, x: &mut [f32]) {
     in_parts(x, width, SMALL, &|x| Level::best().run(NormRows { norm, x }));
 }
 
+/// `x = norm(x + y)`, row by row.
+pub fn norm_of_sum(norm: Norm<'_>, x: &mut [f32], y: &[f32]) {
+    let width = norm.gamma.len().max(1);
+    let work = |x: &mut [f32], y: &[f32]| Level::best().run(NormOfSum { norm, x, y });
+    let Some(share) = share(x.len(), width, SMALL) else { return work(x, y) };
+    let count = x.len().div_ceil(share);
+    let parts = super::Shares::new(x.chunks_mut(share).zip(y.chunks(share)));
+    pool::current().run(count, &|_| {
+        if let Some((x, y)) = parts.next() {
+            work(x, y);
+        }
+    });
+}
+
+/// Applies an activation to every float of some rows, on this thread.
+pub(super) fn activate_rows(kind: Activation, rows: &mut [&mut [f32]]) {
+    Level::best().run(ActivateRows { kind, rows });
+}
+
 /// Applies an activation to every float, in place.
 pub fn activate(kind: Activation, x: &mut [f32]) {
     in_parts(x, LANES, SOME, &|x| Level::best().run(Activate { kind, x }));
@@ -129,6 +148,25 @@ impl Kernel for NormRows<'_> {
     }
 }
 
+struct NormOfSum<'a> {
+    norm: Norm<'a>,
+    x: &'a mut [f32],
+    y: &'a [f32],
+}
+
+impl Kernel for NormOfSum<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let NormOfSum { norm, x, y } = self;
+        let width = norm.gamma.len().max(1);
+        // Row by row, so that a sum is normalized while it is in the nearest cache.
+        for (x, y) in x.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+            NormRows { norm, x }.run(s);
+        }
+    }
+}
+
 /// The sum of `f` of each, lane by lane.
 #[inline(always)]
 pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
@@ -174,6 +212,20 @@ impl Kernel for Activate<'_> {
             Activation::Relu => each(x, |x| if x < 0.0 { 0.0 } else { x }),
             Activation::Silu => each(x, |x| x * sigmoid(x)),
             Activation::Tanh => each(x, tanh),
+        }
+    }
+}
+
+struct ActivateRows<'a, 'b> {
+    kind: Activation,
+    rows: &'a mut [&'b mut [f32]],
+}
+
+impl Kernel for ActivateRows<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for x in self.rows {
+            Activate { kind: self.kind, x }.run(s);
         }
     }
 }
@@ -372,6 +424,21 @@ mod tests {
             let mut active = x;
             activate(Activation::Silu, &mut active);
             assert_eq!(active, wanted, "{count}");
+        }
+    }
+
+    /// In one part, and in several.
+    #[test]
+    fn a_norm_of_a_sum_is_that_of_the_sum() {
+        for rows in [1, 3, 2 * SMALL / 40 + 7] {
+            let floats = |by: usize| (0..rows * 40).map(move |i| (i * by % 97) as f32 - 48.0);
+            let (mut x, y): (Vec<f32>, Vec<f32>) = (floats(31).collect(), floats(57).collect());
+            let gamma: Vec<f32> = (0..40).map(|i| 1.0 - i as f32 * 0.02).collect();
+            let kind = Norm { centered: true, eps: 1e-6, gamma: &gamma, beta: Some(&gamma) };
+            let mut wanted: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            norm(kind, &mut wanted);
+            norm_of_sum(kind, &mut x, &y);
+            assert_eq!(x, wanted, "{rows} rows");
         }
     }
 

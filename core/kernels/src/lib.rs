@@ -6,7 +6,7 @@
 //!   format.rs     the formats, ggml.rs: their blocks in plain loops, the reference of all
 //!   pool.rs       the threads
 //!   quantized.rs  activations in 16 bits
-//!   product.rs    the loops, once for all formats and processors
+//!   product.rs    the loops, once for all formats and processors, wide.rs: that of floats in AVX-512
 //!   packed.rs     what the bytes of a block mean
 //!   panels.rs     matrices turned once, bf16.rs: products in bfloat16
 //!   vnni.rs       few rows in bytes, tile_bytes.rs: by tiles
@@ -52,6 +52,8 @@ mod tile_bytes;
 mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -143,7 +145,7 @@ pub fn matmul(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    matmuls(&[Matrix { format, w, n, bias, panels: None }], x, [m, k], &mut [out]);
+    matmuls(&[Matrix { format, w, n, bias, panels: None, then: None }], x, [m, k], &mut [out]);
 }
 
 /// A matrix of packed rows to multiply with, and what is added to the products.
@@ -159,6 +161,8 @@ pub struct Matrix<'a> {
     pub bias: Option<&'a [f32]>,
     /// The same rows as [`Panels`], for more than a few rows of `x`.
     pub panels: Option<&'a Panels>,
+    /// What is made of the products, bias and all.
+    pub then: Option<Activation>,
 }
 
 /// [`matmul`] of the same `x` with several matrices, as one piece of work for the threads:
@@ -225,6 +229,9 @@ fn matmuls_with(
                 match matrix.bias {
                     Some(bias) => row.copy_from_slice(bias),
                     None => row.fill(0.0),
+                }
+                if let Some(kind) = matrix.then {
+                    between::activate_rows(kind, &mut [row]);
                 }
             }
         }
@@ -353,7 +360,11 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
                 // Whole tiles, where those meet them.
                 even.max(1).next_multiple_of(2 * STRIP)
             }
-            false => (all.div_ceil(PANEL_ROWS) / (6 * threads)).clamp(1, 8) * PANEL_ROWS,
+            false => {
+                // Tiles unpack the next panel while they multiply one.
+                let each = if ready(how, matrix, x).is_some() { 16 } else { 6 };
+                (all.div_ceil(PANEL_ROWS) / (each * threads)).clamp(1, 8) * PANEL_ROWS
+            }
         }
     };
     let shares = |matrix: &Matrix<'_>| matrix.n.div_ceil(share(matrix));
@@ -375,6 +386,10 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
             unsafe {
                 columns.with(i, few.clone(), [matrix.n, rows.start, rows.end], |out| {
                     multiply(how, matrix, &x.skip_rows(few.start), rows, out);
+                    if let Some(kind) = matrix.then {
+                        // While they are in the nearest cache.
+                        between::activate_rows(kind, out);
+                    }
                 })
             };
             return;
@@ -432,8 +447,9 @@ impl Columns {
 /// Rows of `x` from which on panels that are there are used.
 const READY: usize = 4;
 
-/// Rows of `x` from which on tiles are quicker than panels of floats.
-const TILED: usize = 48;
+/// Rows of `x` from which on tiles are quicker than panels of floats, even where another thread of the
+/// same core is at work: then a tile takes three times as long to load.
+const TILED: usize = 257;
 
 /// The panels that all of `x` is multiplied with.
 fn ready<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Option<&'a Panels> {
@@ -589,7 +605,8 @@ mod tests {
         bias: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        matmuls_with(how, &[Matrix { format, w, n, bias, panels: None }], x, [m, k], &mut [out]);
+        let matrix = Matrix { format, w, n, bias, panels: None, then: None };
+        matmuls_with(how, &[matrix], x, [m, k], &mut [out]);
     }
 
     /// Small pseudo-random numbers.
@@ -733,7 +750,8 @@ mod tests {
         assert!(out == again, "{format} [{m}, {k}, {n}] on three threads");
         let few = few_rows(how(&alone, arithmetic), format);
         if let Some(panels) = Panels::at(level, format, w, [n, k]) {
-            let matrix = Matrix { format, w, n, bias: None, panels: Some(&panels) };
+            let (bias, panels) = (None, Some(&panels));
+            let matrix = Matrix { format, w, n, bias, panels, then: None };
             let mut ready = vec![f32::NAN; m * n];
             matmuls_with(how(&three, arithmetic), &[matrix], x, [m, k], &mut [&mut ready]);
             within(&ready);
@@ -759,6 +777,38 @@ mod tests {
         }
     }
 
+    /// The activation is that of the products, few rows or many, by panels and without.
+    #[test]
+    fn products_become_what_is_asked() {
+        let mut random = Random(5);
+        let [k, n] = [96, 150];
+        let bias: Vec<f32> = (0..n).map(|_| random.float()).collect();
+        for format in [Format::F32, Format::Q8_0] {
+            let w = packed(format, k, n, &mut random);
+            let panels = Panels::new(format, &w, [n, k]);
+            for m in [0, 1, 5, 30, 130] {
+                let x: Vec<f32> = (0..m * k).map(|_| random.float()).collect();
+                for panels in [None, panels.as_ref()] {
+                    let bias = Some(&bias[..]);
+                    let run = |then| {
+                        let mut out = vec![f32::NAN; m * n];
+                        let matrix = Matrix { format, w: &w, n, bias, panels, then };
+                        matmuls(&[matrix], &x, [m, k], &mut [&mut out]);
+                        out
+                    };
+                    let mut wanted = run(None);
+                    between::activate(Activation::Gelu, &mut wanted);
+                    assert_eq!(run(Some(Activation::Gelu)), wanted, "{format}, {m} rows");
+                }
+            }
+            let matrix = Matrix { format, w: &w, n, bias: None, panels: None, then: None };
+            let some = Matrix { bias: Some(&bias), then: Some(Activation::Relu), ..matrix };
+            let mut out = vec![f32::NAN; n];
+            matmuls(&[some], &[], [1, 0], &mut [&mut out]);
+            assert!(out.iter().zip(&bias).all(|(out, bias)| *out == bias.max(0.0)), "no width");
+        }
+    }
+
     /// Products in bfloat16: each number is off by at most half a unit of its eight bits.
     #[cfg(target_arch = "x86_64")]
     #[test]
@@ -777,7 +827,8 @@ mod tests {
                     let (level, arithmetic) = (Level::best(), Arithmetic::Floats);
                     let how = How { level, tiles: None, pool: &pool, arithmetic };
                     let (format, bias) = (Format::F32, Some(&bias[..]));
-                    let matrix = Matrix { format, w: &w, n, bias, panels: Some(&panels) };
+                    let (w, panels) = (&w[..], Some(&panels));
+                    let matrix = Matrix { format, w, n, bias, panels, then: None };
                     matmuls_with(how, &[matrix], &x, [m, k], &mut [out]);
                 }
                 assert!(out == again, "[{m}, {k}, {n}] on three threads");

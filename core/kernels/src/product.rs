@@ -448,7 +448,7 @@ fn many<S: Simd, P: Packed>(
         let x = Strip { x: &x.x[part.depth.start..], k: x.k };
         let base = Base::new(bias, part.depth.start);
         let panels = bytemuck::cast_slice(panels);
-        s.run(Tiles { panels, groups, x, base, out: &mut *out, first });
+        s.run(Tiles { panels, groups, x, base, out: &mut *out, first, ahead: false });
     }
 }
 
@@ -594,7 +594,7 @@ impl Kernel for Ready<'_, '_> {
             let (first, groups) = (part.columns.start, part.depth.len() / 32);
             let x = Strip { x: &x[part.depth.start..], k };
             let base = Base::new(bias, part.depth.start);
-            s.run(Tiles { panels, groups, x, base, out: &mut *out, first });
+            s.run(Tiles { panels, groups, x, base, out: &mut *out, first, ahead: true });
         }
     }
 }
@@ -653,44 +653,110 @@ struct Tiles<'a, 'out> {
     base: Base<'a>,
     out: &'a mut [&'out mut [f32]],
     first: usize,
+    /// Whether what comes after a panel is asked for while it is used.
+    ahead: bool,
 }
+
+/// The most of [`Simd::TILE`].
+pub(super) const MOST: usize = 12;
+
+/// Rows of `x` that meet panel after panel: a stretch of them stays in the second cache.
+const NEAR: usize = 96;
 
 impl Kernel for Tiles<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tiles { panels, groups, x: Strip { x, k }, base, out, first } = self;
-        let mut m = 0;
-        while m < out.len() {
-            let (x, out) = (Strip { x: &x[m * k..], k }, &mut out[m..]);
-            m += match out.len().min(S::TILE) {
-                12.. => tiles::<S, 12>(s, panels, groups, x, base, out, first),
-                6.. => tiles::<S, 6>(s, panels, groups, x, base, out, first),
-                3.. => tiles::<S, 3>(s, panels, groups, x, base, out, first),
-                _ => tiles::<S, 1>(s, panels, groups, x, base, out, first),
-            };
+        let Tiles { panels, groups, x: Strip { x, k }, base, out, first, ahead } = self;
+        let width = 2 * S::LANES;
+        let mut sums = [[0.0; PANEL_ROWS]; MOST];
+        for (i, out) in out.chunks_mut(NEAR).enumerate() {
+            let turns = out.len().div_ceil(S::TILE);
+            for (j, panel) in panels.chunks_exact(groups * 32 * width).enumerate() {
+                let mut m = 0;
+                for turn in 0..turns {
+                    let (x, out) = (Strip { x: &x[(i * NEAR + m) * k..], k }, &mut out[m..]);
+                    // The next panel, some of it in each turn, so that memory is never waited for.
+                    let next = match ahead && i == 0 {
+                        true => Ahead::part(panel, groups, [turn, turns]),
+                        false => Ahead::NONE,
+                    };
+                    let first = first + j * width;
+                    let count = out.len().min(S::TILE);
+                    if let Some(sums) = s.rows(panel, x.x, k, next, &mut sums[..count]) {
+                        for (out, sums) in out.iter_mut().zip(sums) {
+                            let sums = [s.load_floats(sums), s.load_floats(&sums[S::LANES..])];
+                            add(s, sums, base, out, first);
+                        }
+                        m += count;
+                        continue;
+                    }
+                    m += match count {
+                        7.. => some::<S, 8>(s, panel, groups, x, base, out, first, next),
+                        4.. if S::TILE == 6 => {
+                            some::<S, 6>(s, panel, groups, x, base, out, first, next)
+                        }
+                        5.. => some::<S, 8>(s, panel, groups, x, base, out, first, next),
+                        2.. if S::TILE == 6 => {
+                            some::<S, 3>(s, panel, groups, x, base, out, first, next)
+                        }
+                        2.. => some::<S, 4>(s, panel, groups, x, base, out, first, next),
+                        _ => some::<S, 1>(s, panel, groups, x, base, out, first, next),
+                    };
+                }
+            }
         }
     }
 }
 
-/// Adds `M` rows of `x` times some panels to `out`, from column `first` on; gives `M`.
+/// Adds up to `M` rows of `x` times a panel to `out`, from column `first` on; gives how many.
+#[allow(clippy::too_many_arguments, reason = "a loop's body, in registers")]
 #[inline(always)]
-fn tiles<S: Simd, const M: usize>(
+fn some<S: Simd, const M: usize>(
     s: S,
-    panels: &[f32],
+    panel: &[f32],
     groups: usize,
     x: Strip<'_>,
     base: Base<'_>,
     out: &mut [&mut [f32]],
     first: usize,
+    next: Ahead,
 ) -> usize {
-    let rows: [&[f32]; M] = std::array::from_fn(|i| &x.x[i * x.k..][..groups * 32]);
-    for (j, panel) in panels.chunks_exact(groups * 32 * 2 * S::LANES).enumerate() {
-        let sums = tile(s, panel, rows);
-        for (out, sums) in out.iter_mut().zip(sums) {
-            add(s, sums, base, out, first + j * 2 * S::LANES);
-        }
+    let count = M.min(out.len());
+    // Where there are fewer, the last one comes again: that takes no longer than one alone would.
+    let rows: [&[f32]; M] = std::array::from_fn(|i| &x.x[i.min(count - 1) * x.k..][..groups * 32]);
+    let sums = tile(s, panel, rows, next);
+    for (out, sums) in out.iter_mut().zip(sums) {
+        add(s, sums, base, out, first);
     }
-    M
+    count
+}
+
+/// Memory that is asked for while a panel is used.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    from: *const u8,
+    /// Lines of 64 bytes for each group of the panel.
+    lines: usize,
+}
+
+impl Ahead {
+    /// Where it begins, and bytes of it for each turn of a loop that takes so many for four numbers.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn a_turn(self) -> (*const u8, usize) {
+        (self.from, (self.lines * 64 / 8).next_multiple_of(64))
+    }
+
+    /// Nothing.
+    pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
+
+    /// The `turn`th of so many parts of what comes after a panel, as long as it is.
+    #[inline(always)]
+    fn part(panel: &[f32], groups: usize, [turn, turns]: [usize; 2]) -> Ahead {
+        let bytes = size_of_val(panel);
+        let lines = (bytes / groups.max(1) / 64).div_ceil(turns);
+        let from = panel.as_ptr().cast::<u8>().wrapping_add(bytes + turn * groups * lines * 64);
+        Ahead { from, lines }
+    }
 }
 
 /// Writes two vectors, on top of their base, to columns of `out` from `first` on, as many as there
@@ -737,9 +803,11 @@ pub(super) fn tile<S: Simd, const M: usize>(
     s: S,
     panel: &[f32],
     x: [&[f32]; M],
+    next: Ahead,
 ) -> [[S::Floats; 2]; M] {
     let mut sum = [[s.splat(0.0); 2]; M];
     for (g, panel) in panel.chunks_exact(32 * 2 * S::LANES).enumerate() {
+        s.prefetch_far(next.from.wrapping_add(g * next.lines * 64), next.lines * 64);
         // A row is checked once a group, not at every number.
         let mut group = [&[0.0; 32]; M];
         for i in 0..M {
@@ -747,7 +815,6 @@ pub(super) fn tile<S: Simd, const M: usize>(
         }
         for t in 0..32 {
             let w = &panel[t * 2 * S::LANES..][..2 * S::LANES];
-            s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(AHEAD), 8 * S::LANES);
             let w = [s.load_floats(w), s.load_floats(&w[S::LANES..])];
             for i in 0..M {
                 let x = s.splat(group[i][t]);

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 #[cfg(target_arch = "aarch64")]
 use super::arm::Neon;
+use super::product::{Ahead, PANEL_ROWS};
 use super::quantized::quantize;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
@@ -51,6 +52,27 @@ pub(super) trait Simd: Copy {
     /// Asks for the memory of as many bytes from `from` on. It need not exist.
     #[inline(always)]
     fn prefetch(self, from: *const u8, bytes: usize) {
+        let _ = (from, bytes);
+    }
+
+    /// The sums of as many rows of `x`, `k` apart, as `to` has (up to [`Self::TILE`]) with a panel, two
+    /// vectors a row, where that is known better than [`super::product::tile`].
+    #[inline(always)]
+    fn rows<'a>(
+        self,
+        panel: &[f32],
+        x: &[f32],
+        k: usize,
+        next: Ahead,
+        to: &'a mut [[f32; PANEL_ROWS]],
+    ) -> Option<&'a [[f32; PANEL_ROWS]]> {
+        let _ = (panel, x, k, next, to);
+        None
+    }
+
+    /// The same for later: for the second cache, not the nearest.
+    #[inline(always)]
+    fn prefetch_far(self, from: *const u8, bytes: usize) {
         let _ = (from, bytes);
     }
 

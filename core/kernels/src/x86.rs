@@ -2,8 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use super::product::{Ahead, PANEL_ROWS};
 use super::quantized::scales;
 use super::simd::{Kernel, Simd, first};
+use super::wide;
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
 macro_rules! intrinsics {
@@ -118,6 +120,14 @@ impl Simd for Avx2 {
         for at in (0..bytes).step_by(64) {
             // A prefetch reads nothing and faults nowhere.
             intrinsics! { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at).cast()) }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_far(self, from: *const u8, bytes: usize) {
+        for at in (0..bytes).step_by(64) {
+            // As above.
+            intrinsics! { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(at).cast()) }
         }
     }
 
@@ -556,6 +566,24 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch(self, from: *const u8, bytes: usize) {
         self.0.prefetch(from, bytes);
+    }
+
+    #[inline(always)]
+    fn rows<'a>(
+        self,
+        panel: &[f32],
+        x: &[f32],
+        k: usize,
+        next: Ahead,
+        to: &'a mut [[f32; PANEL_ROWS]],
+    ) -> Option<&'a [[f32; PANEL_ROWS]]> {
+        wide::rows(self, panel, x, k, next, to);
+        Some(to)
+    }
+
+    #[inline(always)]
+    fn prefetch_far(self, from: *const u8, bytes: usize) {
+        self.0.prefetch_far(from, bytes);
     }
 
     #[inline(always)]

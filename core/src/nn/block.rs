@@ -132,14 +132,18 @@ impl Block {
         };
         match self.place {
             Place::After => {
+                let joined = |norm: &Option<Norm>, x: Tensor<3>, y: Tensor<3>| match norm {
+                    Some(norm) => norm.of_sum(&x, &y).unwrap_or_else(|| norm.forward(x + y)),
+                    None => x + y,
+                };
                 let y = self.attn.forward(x.clone(), places, keys);
-                let x = norm(&self.attn_norm, x + scaled(y));
+                let x = joined(&self.attn_norm, x, scaled(y));
                 let x = match self.across(&x, places) {
-                    Some(y) => norm(&self.cross_norm, x + scaled(y)),
+                    Some(y) => joined(&self.cross_norm, x, scaled(y)),
                     None => x,
                 };
                 let y = self.mlp.counted(x.clone(), load);
-                norm(&self.mlp_norm, x + scaled(y))
+                joined(&self.mlp_norm, x, scaled(y))
             }
             Place::Parallel { shared } => {
                 let y = norm(&self.attn_norm, x.clone());

@@ -6,7 +6,8 @@
 //! tensors by giving `None`; so an idea is written once, in tensors, and here when it has to be
 //! fast.
 
-use std::ops::Deref;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
 use burn::backend::DispatchTensorKind;
 use burn::backend::{BackendTensor, DType, DispatchAutodiffContext, DispatchDevice};
@@ -21,7 +22,8 @@ use super::linear::{Proj, Weight};
 use super::mlp::Mlp;
 use super::norm::Norm;
 use super::position::Angles;
-use super::spec::{self, Pairing, Span};
+use super::spec::{self, Activation, Pairing, Span};
+
 use crate::kernels::cpu;
 use crate::kernels::cpu::attention::{Attend, Part, attend};
 use crate::kernels::cpu::between;
@@ -105,24 +107,94 @@ pub(crate) fn sight(span: Span) -> Option<Sight> {
     Some(Sight { window, after })
 }
 
+/// Memory for what lies between two products, kept by the thread from call to call. What is in it at
+/// first is any numbers.
+struct Room {
+    held: Vec<f32>,
+    len: usize,
+}
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Room {
+    /// Most rooms that a thread keeps, and most floats of one: what a call of some hundred tokens
+    /// takes.
+    const KEPT: [usize; 2] = [6, 1 << 20];
+
+    fn new(len: usize) -> Room {
+        let held = FREE.with_borrow_mut(|free| {
+            // The smallest that is large enough, or the largest.
+            let fits =
+                (0..free.len()).min_by_key(|&i| (free[i].len() < len, free[i].len().abs_diff(len)));
+            fits.map(|i| free.swap_remove(i))
+        });
+        let mut held = held.unwrap_or_default();
+        if held.len() < len {
+            held.resize(len, 0.0);
+        }
+        Room { held, len }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let [rooms, floats] = Room::KEPT;
+        let held = std::mem::take(&mut self.held);
+        // A thread that ends has none any more.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < rooms && held.len() <= floats {
+                free.push(held);
+            }
+        });
+    }
+}
+
+impl Deref for Room {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.held[..self.len]
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.held[..self.len]
+    }
+}
+
 impl Norm {
     /// Normalizes rows of the scale's size, in place.
     pub(crate) fn on_host(&self, x: &mut [f32]) -> Option<()> {
+        self.with(|norm| between::norm(norm, x))
+    }
+
+    /// `norm(x + y)` of two tensors.
+    pub(crate) fn of_sum<const N: usize>(&self, x: &Tensor<N>, y: &Tensor<N>) -> Option<Tensor<N>> {
+        if x.dims() != y.dims() {
+            return None;
+        }
+        let (mut sum, more) = (floats(x)?.to_vec(), floats(y)?);
+        self.with(|norm| between::norm_of_sum(norm, &mut sum, &more))?;
+        Some(tensor(sum, x.dims()))
+    }
+
+    fn with(&self, work: impl FnOnce(between::Norm<'_>)) -> Option<()> {
         let gamma = floats(&self.gamma.val())?;
         let beta = match &self.beta {
             Some(beta) => Some(floats(&beta.val())?),
             None => None,
         };
         let kind = self.kind();
-        between::norm(
-            between::Norm {
-                centered: matches!(kind, spec::Norm::Layer { .. }),
-                eps: kind.eps() as f32,
-                gamma: &gamma,
-                beta: beta.as_deref(),
-            },
-            x,
-        );
+        work(between::Norm {
+            centered: matches!(kind, spec::Norm::Layer { .. }),
+            eps: kind.eps() as f32,
+            gamma: &gamma,
+            beta: beta.as_deref(),
+        });
         Some(())
     }
 }
@@ -149,18 +221,19 @@ impl Matrix {
     }
 }
 
-/// `x W^T + bias` of `m` rows for each of some matrices.
+/// `x W^T + bias` of `m` rows for each of some matrices, then the activation if there is one.
 fn products<const N: usize>(
     matrices: [(&Weight, Option<&Floats>); N],
+    then: Option<Activation>,
     x: &[f32],
     m: usize,
-) -> Option<[Vec<f32>; N]> {
+    mut out: [&mut [f32]; N],
+) -> Option<()> {
     let width = matrices.first()?.0.dims()[1];
     let mut held = [const { None }; N];
     for (held, (weight, _)) in held.iter_mut().zip(matrices) {
         *held = Some(Matrix::of(weight)?);
     }
-    let mut out = matrices.map(|(weight, _)| vec![0.0; m * weight.dims()[0]]);
     let of = std::array::from_fn::<_, N, _>(|i| {
         let (format, w) = held[i].as_ref().map_or((Format::F32, &[][..]), Matrix::bytes);
         let (weight, bias) = matrices[i];
@@ -169,16 +242,18 @@ fn products<const N: usize>(
             Weight::Packed(packed) => packed.as_turned(),
         };
         let panels = if m > 1 { turned.panels(format, w, weight.dims()) } else { None };
-        cpu::Matrix { format, w, n: weight.dims()[0], bias: bias.map(|bias| &**bias), panels }
+        let (n, bias) = (weight.dims()[0], bias.map(|bias| &**bias));
+        cpu::Matrix { format, w, n, bias, panels, then }
     });
-    cpu::matmuls(&of, x, [m, width], &mut out.each_mut().map(|out| &mut out[..]));
-    Some(out)
+    cpu::matmuls(&of, x, [m, width], &mut out);
+    Some(())
 }
 
 impl Weight {
     /// `x W^T` of `m` rows.
     pub(crate) fn on_host(&self, x: &[f32], m: usize) -> Option<Vec<f32>> {
-        let [out] = products([(self, None)], x, m)?;
+        let mut out = vec![0.0; m * self.dims()[0]];
+        products([(self, None)], None, x, m, [&mut out])?;
         Some(out)
     }
 }
@@ -186,19 +261,39 @@ impl Weight {
 impl Proj {
     /// Projects `m` rows.
     pub(crate) fn on_host(&self, x: &[f32], m: usize) -> Option<Vec<f32>> {
-        let [out] = Proj::several([self], x, m)?;
+        let mut out = vec![0.0; m * self.weight.dims()[0]];
+        Proj::into([self], None, x, m, [&mut out])?;
         Some(out)
     }
 
     /// Projects `m` rows by each, as one piece of work for the threads.
-    fn several<const N: usize>(of: [&Proj; N], x: &[f32], m: usize) -> Option<[Vec<f32>; N]> {
+    fn several<const N: usize>(
+        of: [&Proj; N],
+        then: Option<Activation>,
+        x: &[f32],
+        m: usize,
+    ) -> Option<[Room; N]> {
+        let mut rooms = of.map(|proj| Room::new(m * proj.weight.dims()[0]));
+        Proj::into(of, then, x, m, rooms.each_mut().map(|room| &mut **room))?;
+        Some(rooms)
+    }
+
+    /// The same, to where the caller says.
+    fn into<const N: usize>(
+        of: [&Proj; N],
+        then: Option<Activation>,
+        x: &[f32],
+        m: usize,
+        out: [&mut [f32]; N],
+    ) -> Option<()> {
         let mut biases = [const { None }; N];
         for (held, proj) in biases.iter_mut().zip(of) {
             if let Some(bias) = &proj.bias {
                 *held = Some(floats(&bias.val())?);
             }
         }
-        products(std::array::from_fn(|i| (&of[i].weight, biases[i].as_ref())), x, m)
+        let matrices = std::array::from_fn(|i| (&of[i].weight, biases[i].as_ref()));
+        products(matrices, then, x, m, out)
     }
 }
 
@@ -210,13 +305,12 @@ impl Mlp {
         }
         let inner = match &self.gate {
             Some(gate) => {
-                let [mut gate, up] = Proj::several([gate, &self.up], x, m)?;
+                let [mut gate, up] = Proj::several([gate, &self.up], None, x, m)?;
                 between::gate(self.activation(), &mut gate, &up);
                 gate
             }
             None => {
-                let mut up = self.up.on_host(x, m)?;
-                between::activate(self.activation(), &mut up);
+                let [up] = Proj::several([&self.up], Some(self.activation()), x, m)?;
                 up
             }
         };
@@ -267,10 +361,13 @@ impl Attention {
         let m = x.len() / width;
         let (mut q, mut fresh) = match keys {
             Keys::Own(_) | Keys::Each(..) => {
-                let [q, k, v] = Proj::several([&self.q, &self.k, &self.v], x, m)?;
+                let [q, k, v] = Proj::several([&self.q, &self.k, &self.v], None, x, m)?;
                 (q, Some((k, v)))
             }
-            Keys::Across(_) => (self.q.on_host(x, m)?, None),
+            Keys::Across(_) => {
+                let [q] = Proj::several([&self.q], None, x, m)?;
+                (q, None)
+            }
         };
         if let Some(norm) = &self.q_norm {
             norm.on_host(&mut q)?;
@@ -312,7 +409,7 @@ impl Attention {
             }
             _ => return None,
         };
-        let mut y = vec![0.0; q.len()];
+        let mut y = Room::new(q.len());
         attend(
             Attend {
                 q: &q,

@@ -192,7 +192,7 @@ fn panels(c: &mut Criterion) {
     let rounded = Panels::rounded(Format::F32, &w, SMALL);
     for (name, panels) in [("F32", &floats), ("BF16", &rounded)] {
         let panels = panels.as_ref();
-        let matrix = Matrix { format: Format::F32, w: &w, n, bias: None, panels };
+        let matrix = Matrix { format: Format::F32, w: &w, n, bias: None, panels, then: None };
         for m in [8, 16, 32, 64, 512] {
             let x = random(m * k);
             let mut out = vec![0.0; m * n];
