@@ -956,7 +956,7 @@ impl<const HALVES: bool, const OFFSET: bool> Kernel for IntTiles<'_, '_, HALVES,
     }
 }
 
-/// [`tiles`] in integers.
+/// What [`Tiles`] does for `M` rows, in integers.
 #[inline(always)]
 fn int_tiles<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
     s: S,

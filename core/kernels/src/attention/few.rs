@@ -3,7 +3,7 @@
 //! Each key and each value is read once, so memory is what this waits for. Rows of queries that
 //! share a head of keys (the heads of a group, of each query) meet it together, with keys and
 //! values as they lie. The keys are cut into pieces, one a task, whatever the number of heads; a
-//! piece leaves its sums, which [`join`] weighs against each other. Where keys are cut depends on
+//! piece leaves its sums, which are weighed against each other. Where keys are cut depends on
 //! their number alone, so that the numbers do not depend on the threads.
 
 use std::ops::Range;
