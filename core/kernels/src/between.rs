@@ -37,15 +37,7 @@ pub fn norm(norm: Norm<'_>, x: &mut [f32]) {
 /// `x = norm(x + y)`, row by row.
 pub fn norm_of_sum(norm: Norm<'_>, x: &mut [f32], y: &[f32]) {
     let width = norm.gamma.len().max(1);
-    let work = |x: &mut [f32], y: &[f32]| Level::best().run(NormOfSum { norm, x, y });
-    let Some(share) = share(x.len(), width, SMALL) else { return work(x, y) };
-    let count = x.len().div_ceil(share);
-    let parts = super::Shares::new(x.chunks_mut(share).zip(y.chunks(share)));
-    pool::current().run(count, &|_| {
-        if let Some((x, y)) = parts.next() {
-            work(x, y);
-        }
-    });
+    in_pairs(x, y, width, SMALL, &|x, y| Level::best().run(NormOfSum { norm, x, y }));
 }
 
 /// Applies an activation to every float of some rows, on this thread.
@@ -60,15 +52,7 @@ pub fn activate(kind: Activation, x: &mut [f32]) {
 
 /// `gate = activation(gate) * up`.
 pub fn gate(kind: Activation, gate: &mut [f32], up: &[f32]) {
-    let work = |gate: &mut [f32], up: &[f32]| Level::best().run(Gate { kind, gate, up });
-    let Some(share) = share(gate.len(), LANES, SOME) else { return work(gate, up) };
-    let count = gate.len().div_ceil(share);
-    let parts = super::Shares::new(gate.chunks_mut(share).zip(up.chunks(share)));
-    pool::current().run(count, &|_| {
-        if let Some((gate, up)) = parts.next() {
-            work(gate, up);
-        }
-    });
+    in_pairs(gate, up, LANES, SOME, &|gate, up| Level::best().run(Gate { kind, gate, up }));
 }
 
 /// Rotates heads: each token's row holds `heads` of `c` floats, of which the first
@@ -101,6 +85,24 @@ fn in_parts(x: &mut [f32], width: usize, small: usize, work: &(dyn Fn(&mut [f32]
     pool::current().run(count, &|_| {
         if let Some(part) = parts.next() {
             work(part);
+        }
+    });
+}
+
+/// The same with the rows of `y` beside those of `x`.
+fn in_pairs(
+    x: &mut [f32],
+    y: &[f32],
+    width: usize,
+    small: usize,
+    work: &(dyn Fn(&mut [f32], &[f32]) + Sync),
+) {
+    let Some(share) = share(x.len(), width, small) else { return work(x, y) };
+    let count = x.len().div_ceil(share);
+    let parts = super::Shares::new(x.chunks_mut(share).zip(y.chunks(share)));
+    pool::current().run(count, &|_| {
+        if let Some((x, y)) = parts.next() {
+            work(x, y);
         }
     });
 }

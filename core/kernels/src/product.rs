@@ -740,14 +740,15 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Where it begins, and bytes of it for each turn of a loop that takes so many for four numbers.
+    /// Nothing.
+    pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
+
+    /// Where it begins, and whole lines of it, in bytes, for each turn of a loop that takes four numbers
+    /// of a row: a group has eight turns.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn a_turn(self) -> (*const u8, usize) {
         (self.from, (self.lines * 64 / 8).next_multiple_of(64))
     }
-
-    /// Nothing.
-    pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
 
     /// The `turn`th of so many parts of what comes after a panel, as long as it is.
     #[inline(always)]

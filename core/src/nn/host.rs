@@ -23,7 +23,6 @@ use super::mlp::Mlp;
 use super::norm::Norm;
 use super::position::Angles;
 use super::spec::{self, Activation, Pairing, Span};
-
 use crate::kernels::cpu;
 use crate::kernels::cpu::attention::{Attend, Part, attend};
 use crate::kernels::cpu::between;
