@@ -552,6 +552,7 @@ impl Model {
         }
         let embedder = &self.inner.embedder;
         let width = self.embedding_width(options)?;
+        let bound = self.batch_tokens(options.batch_tokens)?;
         let mut values = zeros("embeddings", &[texts.len(), width])?;
         let prepared = embedder.prepare(tokenizer, texts, options, self.reader().window)?;
         for text in &prepared {
@@ -559,7 +560,8 @@ impl Model {
             self.check_types(&text.encoding.type_ids)?;
         }
         let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
-        for batch in embedder.batches(&prepared, options)? {
+        let lengths: Vec<usize> = prepared.iter().map(|text| text.row.tokens).collect();
+        for batch in by_length(&lengths, bound) {
             let rows = self.embed_batch(&prepared, &batch, options)?;
             if rows.len() != batch.len() * width {
                 let problem = format!("gives {} numbers for {} texts", rows.len(), batch.len());

@@ -170,16 +170,20 @@ fn embedding(model: &Model, options: &Options) -> Result<Value> {
         }
         Ok(median(times))
     };
-    let all = if std::env::var_os("SINGLE").is_some() {
-        1.0
-    } else {
-        measure(&|| model.embed(&texts).map(drop))?
-    };
-    let single = measure(&|| texts.iter().try_for_each(|text| model.embed(&[text]).map(drop)))?;
+    // One kind of work alone, for a profile.
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let wanted = |kind: &str| only.is_empty() || only == kind;
+    let (mut all, mut single) = (f64::NAN, f64::NAN);
+    if wanted("batch") {
+        all = measure(&|| model.embed(&texts).map(drop))?;
+    }
+    if wanted("single") {
+        single = measure(&|| texts.iter().try_for_each(|text| model.embed(&[text]).map(drop)))?;
+    }
     let n = texts.len() as f64;
     // What rounding costs: the least cosine to the vectors of the weights as they are stored.
     let mut least = 1.0_f32;
-    if options.precision != "stored" {
+    if options.precision != "stored" && only.is_empty() {
         let stored = Model::options().device(options.device.parse()?).open(&options.model)?;
         let (ours, stored) = (model.embed(&texts)?, stored.embed(&texts)?);
         for (ours, stored) in ours.rows().zip(stored.rows()) {

@@ -271,6 +271,16 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn add(self, a: Floats, b: Floats) -> Floats {
+        intrinsics! { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Floats, b: Floats) -> Floats {
+        intrinsics! { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
     fn words_u8(self, q: [uint8x16_t; 2], bias: u8) -> [int16x8_t; 4] {
         intrinsics! {
             let bias = vdupq_n_s8(bias as i8);

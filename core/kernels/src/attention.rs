@@ -223,56 +223,126 @@ fn run_task(level: Level, all: Attend<'_>, task: Task<'_>) {
     });
 }
 
-/// Makes weights of the scores of a block, of which `seen` are, and updates a row's largest score
-/// and sum of weights; gives what to multiply the row's sums so far by.
-#[inline(always)]
-fn soften(
-    softcap: Option<f32>,
-    scores: &mut [f32],
-    seen: Range<usize>,
-    largest: &mut f32,
-    weights: &mut f32,
-) -> f32 {
-    if let Some(cap) = softcap {
-        scores.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
-    }
-    if seen.is_empty() {
-        scores.fill(0.0);
-        return 1.0;
-    }
-    scores[..seen.start].fill(f32::NEG_INFINITY);
-    scores[seen.end..].fill(f32::NEG_INFINITY);
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for chunk in scores.as_chunks::<16>().0 {
-        for (most, x) in lanes.iter_mut().zip(chunk) {
-            *most = if *x > *most { *x } else { *most };
-        }
-    }
-    let most = folded(lanes, |a, b| if a > b { a } else { b });
-    let most = if most > *largest { most } else { *largest };
-    let by = if *largest == f32::NEG_INFINITY { 0.0 } else { exp(*largest - most) };
-    *largest = most;
-    let mut lanes = [0.0; 16];
-    for chunk in scores.as_chunks_mut::<16>().0 {
-        for (sum, x) in lanes.iter_mut().zip(chunk) {
-            *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - most) };
-            *sum += *x;
-        }
-    }
-    *weights = *weights * by + folded(lanes, |a, b| a + b);
-    by
+/// What softmax has seen so far of some queries: the largest score of each, and the sum of its
+/// weights.
+struct Seen<'a> {
+    largest: &'a mut [f32],
+    weights: &'a mut [f32],
 }
 
-/// All lanes as one, half of them at a time: one after another, each would wait for the last.
+/// Of a range, what is in the block of so many from `first` on, counted from there.
+fn within(range: Range<usize>, first: usize, block: usize) -> Range<usize> {
+    let at = |place: usize| place.saturating_sub(first).min(block);
+    at(range.start)..at(range.end)
+}
+
+impl<'a> Seen<'a> {
+    fn new(largest: &'a mut [f32], weights: &'a mut [f32]) -> Seen<'a> {
+        largest.fill(f32::NEG_INFINITY);
+        weights.fill(0.0);
+        Seen { largest, weights }
+    }
+
+    /// Makes weights of the scores of a block, `[queries, KEYS]`, of which query `i` sees those in
+    /// `seen(i)`, and multiplies the sums so far, `[queries, wide]`, by what they count less than
+    /// before.
+    #[inline(always)]
+    fn soften<S: Simd>(
+        &mut self,
+        s: S,
+        softcap: Option<f32>,
+        scores: &mut [f32],
+        seen: impl Fn(usize) -> Range<usize>,
+        sums: &mut [f32],
+        wide: usize,
+    ) {
+        // Those among which some are seen.
+        let chunks = |seen: &Range<usize>| seen.start / 16 * 16..seen.end.next_multiple_of(16);
+        // As many queries at a time as a vector has lanes: across lanes they are turned, not added.
+        for first in (0..self.largest.len()).step_by(S::LANES) {
+            let all = &mut self.largest[first..];
+            let count = all.len().min(S::LANES);
+            let scores = &mut scores[first * KEYS..][..count * KEYS];
+            let mut square = [[f32::NEG_INFINITY; 16]; 16];
+            for (i, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
+                let seen = seen(first + i);
+                let some = chunks(&seen);
+                scores[..some.start].fill(0.0);
+                scores[some.end..].fill(0.0);
+                if let Some(cap) = softcap {
+                    scores[some.clone()].iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+                }
+                scores[some.start..seen.start].fill(f32::NEG_INFINITY);
+                scores[seen.end..some.end].fill(f32::NEG_INFINITY);
+                let mut most = [s.splat(f32::NEG_INFINITY); 16];
+                for chunk in scores[some].as_chunks::<16>().0 {
+                    for v in 0..16 / S::LANES {
+                        most[v] = s.max(s.load_floats(&chunk[v * S::LANES..]), most[v]);
+                    }
+                }
+                for v in 0..16 / S::LANES {
+                    s.store_floats(most[v], &mut square[i][v * S::LANES..]);
+                }
+            }
+            let mut largest = [f32::NEG_INFINITY; 16];
+            largest[..count].copy_from_slice(&all[..count]);
+            let most = across::<S, false>(s, &square);
+            let most = std::array::from_fn::<f32, 16, _>(|i| {
+                if most[i] > largest[i] { most[i] } else { largest[i] }
+            });
+            let by = std::array::from_fn::<f32, 16, _>(|i| match largest[i] {
+                f32::NEG_INFINITY => 0.0,
+                largest => exp(largest - most[i]),
+            });
+            all[..count].copy_from_slice(&most[..count]);
+            let mut square = [[0.0; 16]; 16];
+            for (i, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
+                let (most, mut sum) = (most[i], [s.splat(0.0); 16]);
+                for chunk in scores[chunks(&seen(first + i))].as_chunks_mut::<16>().0 {
+                    for x in &mut *chunk {
+                        *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - most) };
+                    }
+                    for v in 0..16 / S::LANES {
+                        sum[v] = s.add(s.load_floats(&chunk[v * S::LANES..]), sum[v]);
+                    }
+                }
+                for v in 0..16 / S::LANES {
+                    s.store_floats(sum[v], &mut square[i][v * S::LANES..]);
+                }
+            }
+            let added = across::<S, true>(s, &square);
+            let weights = &mut self.weights[first..][..count];
+            for (i, weights) in weights.iter_mut().enumerate() {
+                *weights = *weights * by[i] + added[i];
+            }
+            for (sums, by) in sums[first * wide..].chunks_exact_mut(wide).zip(&by[..count]) {
+                if *by != 1.0 {
+                    sums.iter_mut().for_each(|sum| *sum *= by);
+                }
+            }
+        }
+    }
+}
+
+/// The lanes of each row of a square as one, their sum or the largest of them, for as many rows as a
+/// vector has lanes.
 #[inline(always)]
-fn folded(mut lanes: [f32; 16], with: impl Fn(f32, f32) -> f32) -> f32 {
-    for i in 0..8 {
-        lanes[i] = with(lanes[i], lanes[i + 8]);
+fn across<S: Simd, const SUM: bool>(s: S, square: &[[f32; 16]; 16]) -> [f32; 16] {
+    let mut turned = [[0.0; 16]; 16];
+    s.transpose(bytemuck::cast_ref(square), bytemuck::cast_slice_mut(&mut turned), 16);
+    // Loops, as closures lose the features of the function around them.
+    let mut all = [s.splat(0.0); 16];
+    for i in 0..16 {
+        all[i] = s.load_floats(&turned[i]);
     }
-    for i in 0..4 {
-        lanes[i] = with(lanes[i], lanes[i + 4]);
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            let (a, b) = (all[i], all[i + half]);
+            all[i] = if SUM { s.add(a, b) } else { s.max(a, b) };
+        }
     }
-    with(with(lanes[0], lanes[2]), with(lanes[1], lanes[3]))
+    s.store_floats(all[0], &mut turned[0]);
+    turned[0]
 }
 
 struct Run<'a, 'b> {
@@ -294,10 +364,8 @@ impl Kernel for Run<'_, '_> {
         let (v, scratch) = scratch.split_at_mut(KEYS * wide);
         let (scores, scratch) = scratch.split_at_mut(QUERIES * KEYS);
         let (largest, scratch) = scratch.split_at_mut(QUERIES);
-        let weights = &mut scratch[..QUERIES];
         sums[..count * wide].fill(0.0);
-        largest[..count].fill(f32::NEG_INFINITY);
-        weights[..count].fill(0.0);
+        let mut seen = Seen::new(&mut largest[..count], &mut scratch[..count]);
 
         let (q_row, k_row) = (all.heads * dim, all.kv_heads * dim);
         let kv_head = task.head / (all.heads / all.kv_heads);
@@ -348,14 +416,8 @@ impl Kernel for Run<'_, '_> {
                     i += meet_some(s, panel, x, wide, to, KEYS, false, count - i);
                 }
             }
-            for i in 0..count {
-                let seen = all.seen(keys, place(i));
-                let from = seen.start.saturating_sub(first).min(block);
-                let to = seen.end.saturating_sub(first).min(block);
-                let scores = &mut scores[i * KEYS..][..KEYS];
-                let by = soften(all.softcap, scores, from..to, &mut largest[i], &mut weights[i]);
-                sums[i * wide..][..wide].iter_mut().for_each(|sum| *sum *= by);
-            }
+            let of_block = |i| within(all.seen(keys, place(i)), first, block);
+            seen.soften(s, all.softcap, scores, of_block, sums, wide);
             // [wide / 2 LANES][KEYS][2 LANES]
             let lanes = 2 * S::LANES;
             // Up to a whole group; the scores are zero there.
@@ -387,7 +449,8 @@ impl Kernel for Run<'_, '_> {
         }
         for (i, out) in task.out.iter_mut().enumerate() {
             // A query that sees nothing (an empty part) gives zeros.
-            let by = if weights[i] == 0.0 { 0.0 } else { 1.0 / weights[i] };
+            let weights = seen.weights[i];
+            let by = if weights == 0.0 { 0.0 } else { 1.0 / weights };
             for (out, sum) in out.iter_mut().zip(&sums[i * wide..]) {
                 *out = sum * by;
             }

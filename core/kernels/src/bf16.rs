@@ -16,8 +16,11 @@ use half::bf16;
 use super::product::Line;
 use super::tiles::{Config, Tiles};
 
-/// Rows of `w` in a panel, and rows of `x` that AMX takes at once.
+/// Rows of `w` in a panel, and rows of `x` in a block, which AMX takes at once.
 pub(super) const ROWS: usize = 32;
+
+/// Numbers of a row that a tile has.
+const STEP: usize = 32;
 
 /// Proof that the processor multiplies bfloat16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,29 +54,49 @@ impl Bf16 {
 
 /// Rounds floats, to the nearest even.
 pub(super) fn round(_: Bf16, x: &[f32], to: &mut [bf16]) {
+    assert_eq!(x.len(), to.len(), "a number for each");
+    // SAFETY: a `Bf16` is made where the processor has the features alone.
+    unsafe { rounded(x, to) }
+}
+
+/// Rounds up to [`ROWS`] rows of `k` to a block of `x`, `[k / 32][ROWS][32]`: what is met after each
+/// other lies beside each other.
+pub(super) fn round_block(_: Bf16, x: &[f32], k: usize, to: &mut [bf16]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn inner(x: &[f32], to: &mut [bf16]) {
-        let ((x, rest), (to, rest_to)) = (x.as_chunks::<16>(), to.as_chunks_mut::<16>());
-        for (x, to) in x.iter().zip(to) {
-            // SAFETY: pointers to arrays of the width of the load and the store.
-            unsafe {
-                let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()));
-                to.as_mut_ptr().cast::<__m256bh>().write_unaligned(rounded);
+    fn inner(x: &[f32], k: usize, to: &mut [bf16]) {
+        for (i, row) in x.chunks_exact(k).enumerate() {
+            for (x, step) in row.as_chunks::<STEP>().0.iter().zip(to.chunks_exact_mut(ROWS * STEP))
+            {
+                rounded(x, &mut step[i * STEP..][..STEP]);
             }
         }
-        for (x, to) in rest.iter().zip(rest_to) {
-            *to = bf16::from_f32(*x);
+    }
+    assert!(x.len() <= ROWS * k && to.len() == ROWS * k, "a block and its rows");
+    // SAFETY: as above.
+    unsafe { inner(x, k, to) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn rounded(x: &[f32], to: &mut [bf16]) {
+    let ((x, rest), (to, rest_to)) = (x.as_chunks::<16>(), to.as_chunks_mut::<16>());
+    for (x, to) in x.iter().zip(to) {
+        // SAFETY: pointers to arrays of the width of the load and the store.
+        unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()));
+            to.as_mut_ptr().cast::<__m256bh>().write_unaligned(rounded);
         }
     }
-    // SAFETY: a `Bf16` is made where the processor has the features alone.
-    unsafe { inner(x, to) }
+    for (x, to) in rest.iter().zip(rest_to) {
+        *to = bf16::from_f32(*x);
+    }
 }
 
 /// Rows of `x` times some panels.
 pub(super) struct Meet<'a, 'out> {
     /// Those of the columns of `out`, one after another.
     pub(super) panels: &'a [Line],
-    /// Rows of `k`, and rows of anything up to a multiple of [`ROWS`].
+    /// Blocks as [`round_block`] makes them; what is in rows that are not there is any number.
     pub(super) x: &'a [bf16],
     /// A multiple of 32.
     pub(super) k: usize,
@@ -99,20 +122,9 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
                 match how {
                     // SAFETY: the tiles are configured below.
                     Bf16::Tiles(_) => unsafe { tiles(panel, x, k, rows.len() > 16, &mut sums) },
-                    Bf16::Vectors(proof) => vectors(proof, panel, x, k, rows.len(), &mut sums),
+                    Bf16::Vectors(proof) => vectors(proof, panel, x, rows.len(), &mut sums),
                 }
-                for (row, sums) in rows.iter_mut().zip(&sums) {
-                    let first = column * ROWS;
-                    let row = &mut row[first..];
-                    match bias {
-                        Some(bias) => {
-                            for ((out, sum), bias) in row.iter_mut().zip(sums).zip(&bias[first..]) {
-                                *out = sum + bias;
-                            }
-                        }
-                        None => row.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
-                    }
-                }
+                write(how, &sums, column * ROWS, bias, rows);
             }
         }
     };
@@ -122,19 +134,64 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
     }
 }
 
+/// Writes sums and the bias to the columns from `first` on, as many as there are.
+fn write(
+    _: Bf16,
+    sums: &[[f32; ROWS]; ROWS],
+    first: usize,
+    bias: Option<&[f32]>,
+    out: &mut [&mut [f32]],
+) {
+    #[target_feature(enable = "avx512f")]
+    fn inner(sums: &[[f32; ROWS]; ROWS], first: usize, bias: &[f32; ROWS], out: &mut [&mut [f32]]) {
+        for (row, sums) in out.iter_mut().zip(sums) {
+            let row = &mut row[first..];
+            match row.first_chunk_mut::<ROWS>() {
+                Some(row) => *row = std::array::from_fn(|i| sums[i] + bias[i]),
+                None => {
+                    for ((out, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
+                        *out = sum + bias;
+                    }
+                }
+            }
+        }
+    }
+    let mut some = [0.0; ROWS];
+    if let Some(bias) = bias {
+        some.iter_mut().zip(&bias[first..]).for_each(|(to, bias)| *to = *bias);
+    }
+    // SAFETY: a `Bf16` is made where the processor has the features alone.
+    unsafe { inner(sums, first, &some, out) }
+}
+
 /// The sums of 32 rows of `x` with a panel, of the first 16 alone without `both`.
 ///
 /// # Safety
 /// Tiles are configured.
 unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f32; ROWS]; ROWS]) {
     assert!(panel.len() == self::panel(k) && x.len() == ROWS * k, "a panel and its rows");
-    let (steps, upper) = (k / 32, &x[16 * k..]);
+    let steps = k / STEP;
     if steps == 0 {
         return;
     }
-    // SAFETY: the processor has AMX and its tiles are configured. Step `i` reads 64 bytes at `64 i`
-    // of each row of `x`, which has `2 k`, and 16 lines of 128 bytes of the panel, which has
-    // `k / 2`; the sums are 32 lines of 128 bytes.
+    // Asks for the lines from the step after the next one on, eight at a time: tiles take theirs one by
+    // one, and wait for each that is far.
+    macro_rules! ahead {
+        ($x:literal, $at:literal) => {
+            concat!(
+                ".irp line, 0, 64, 128, 192, 256, 320, 384, 448\n",
+                "prefetcht0 [{",
+                $x,
+                "} + 4096 + ",
+                $at,
+                " + \\line]\n",
+                ".endr",
+            )
+        };
+    }
+    // SAFETY: the processor has AMX and its tiles are configured. Step `i` reads 2048 bytes at `2048 i`
+    // of the block, 16 lines of 64 bytes at a time, and 16 lines of 128 bytes of the panel, both of
+    // which have `k / 32` such; the sums are 32 lines of 128 bytes. Prefetches read nothing.
     unsafe {
         if both {
             asm!(
@@ -144,16 +201,19 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
                 "tilezero tmm3",
                 "2:",
                 "tileloadd tmm6, [{w} + {line}]",
-                "tileloadd tmm4, [{low} + {row}]",
+                "tileloadd tmm4, [{x} + {row}]",
+                ahead!("x", 0),
                 "tileloadd tmm7, [{w} + {line} + 64]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{high} + {row}]",
+                ahead!("x", 512),
+                "tileloadd tmm5, [{x} + {row} + 1024]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                ahead!("x", 1024),
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                ahead!("x", 1536),
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {w}, 2048",
-                "add {low}, 64",
-                "add {high}, 64",
+                "add {x}, 2048",
                 "dec {steps}",
                 "jnz 2b",
                 "tilestored [{sums} + {line}], tmm0",
@@ -162,9 +222,8 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
                 "tilestored [{sums} + {line}], tmm2",
                 "tilestored [{sums} + {line} + 64], tmm3",
                 w = inout(reg) panel.as_ptr() => _,
-                low = inout(reg) x.as_ptr() => _,
-                high = inout(reg) upper.as_ptr() => _,
-                row = in(reg) 2 * k,
+                x = inout(reg) x.as_ptr() => _,
+                row = in(reg) 64_usize,
                 line = in(reg) 128_usize,
                 steps = inout(reg) steps => _,
                 sums = inout(reg) sums.as_mut_ptr() => _,
@@ -176,19 +235,21 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
                 "tilezero tmm1",
                 "2:",
                 "tileloadd tmm6, [{w} + {line}]",
-                "tileloadd tmm4, [{low} + {row}]",
+                "tileloadd tmm4, [{x} + {row}]",
+                ahead!("x", 0),
                 "tileloadd tmm7, [{w} + {line} + 64]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                ahead!("x", 512),
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "add {w}, 2048",
-                "add {low}, 64",
+                "add {x}, 2048",
                 "dec {steps}",
                 "jnz 2b",
                 "tilestored [{sums} + {line}], tmm0",
                 "tilestored [{sums} + {line} + 64], tmm1",
                 w = inout(reg) panel.as_ptr() => _,
-                low = inout(reg) x.as_ptr() => _,
-                row = in(reg) 2 * k,
+                x = inout(reg) x.as_ptr() => _,
+                row = in(reg) 64_usize,
                 line = in(reg) 128_usize,
                 steps = inout(reg) steps => _,
                 sums = in(reg) sums.as_mut_ptr(),
@@ -199,36 +260,29 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
 }
 
 /// The sums of the first `count` of 32 rows of `x` with a panel.
-fn vectors(
-    _: Proof,
-    panel: &[i32],
-    x: &[bf16],
-    k: usize,
-    count: usize,
-    sums: &mut [[f32; ROWS]; ROWS],
-) {
+fn vectors(_: Proof, panel: &[i32], x: &[bf16], count: usize, sums: &mut [[f32; ROWS]; ROWS]) {
     /// Rows of `x` whose sums registers hold.
     const M: usize = 8;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn inner(panel: &[i32], x: &[bf16], k: usize, sums: &mut [[f32; ROWS]]) {
-        let (lines, _) = panel.as_chunks::<ROWS>();
+    fn inner(panel: &[i32], x: &[i32], first: usize, sums: &mut [[f32; ROWS]]) {
+        const PAIRS: usize = STEP / 2;
         let mut all = [[_mm512_setzero_ps(); 2]; M];
-        let mut rows: [&[i32]; M] = [&[]; M];
-        for (row, x) in rows.iter_mut().zip(x.chunks_exact(k)) {
-            *row = &bytemuck::cast_slice(x)[..lines.len()];
-        }
-        for (t, line) in lines.iter().enumerate() {
-            // SAFETY: pointers to arrays of the width of the loads.
-            unsafe {
-                let w: [__m512bh; 2] = [
-                    line.as_ptr().cast::<__m512bh>().read_unaligned(),
-                    line[16..].as_ptr().cast::<__m512bh>().read_unaligned(),
-                ];
-                for m in 0..M {
-                    let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(rows[m][t]));
-                    all[m][0] = _mm512_dpbf16_ps(all[m][0], w[0], x);
-                    all[m][1] = _mm512_dpbf16_ps(all[m][1], w[1], x);
+        let (lines, steps) = (panel.as_chunks::<ROWS>().0, x.as_chunks::<{ ROWS * PAIRS }>().0);
+        for (lines, x) in lines.as_chunks::<PAIRS>().0.iter().zip(steps) {
+            let rows: &[[i32; PAIRS]; M] = x.as_chunks().0[first..][..M].try_into().expect("M");
+            for (t, line) in lines.iter().enumerate() {
+                // SAFETY: pointers to arrays of the width of the loads.
+                unsafe {
+                    let w: [__m512bh; 2] = [
+                        line.as_ptr().cast::<__m512bh>().read_unaligned(),
+                        line[16..].as_ptr().cast::<__m512bh>().read_unaligned(),
+                    ];
+                    for m in 0..M {
+                        let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(rows[m][t]));
+                        all[m][0] = _mm512_dpbf16_ps(all[m][0], w[0], x);
+                        all[m][1] = _mm512_dpbf16_ps(all[m][1], w[1], x);
+                    }
                 }
             }
         }
@@ -240,8 +294,9 @@ fn vectors(
             }
         }
     }
+    let x: &[i32] = bytemuck::cast_slice(x);
     for first in (0..count).step_by(M) {
         // SAFETY: a `Bf16` is made where the processor has the features alone.
-        unsafe { inner(panel, &x[first * k..][..M * k], k, &mut sums[first..first + M]) }
+        unsafe { inner(panel, x, first, &mut sums[first..first + M]) }
     }
 }

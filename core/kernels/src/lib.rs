@@ -255,10 +255,11 @@ fn matmuls_with(
         HALVES.with_borrow_mut(|halves| {
             let all = m.next_multiple_of(bf16::ROWS) * k;
             halves.resize(all.max(halves.len()), half::bf16::ZERO);
-            let parts = Shares::new(x.chunks(ROUNDED).zip(halves.chunks_mut(ROUNDED)));
-            how.pool.run(x.len().div_ceil(ROUNDED), &|_| {
+            let block = bf16::ROWS * k;
+            let parts = Shares::new(x.chunks(block).zip(halves.chunks_exact_mut(block)));
+            how.pool.run(m.div_ceil(bf16::ROWS), &|_| {
                 if let Some((x, to)) = parts.next() {
-                    bf16::round(kind, x, &mut to[..x.len()]);
+                    bf16::round_block(kind, x, k, to);
                 }
             });
             let rest = matrices.iter().any(|matrix| in_integers(how, matrix.format));
@@ -291,10 +292,6 @@ fn tiled(how: How<'_>, matrix: &Matrix<'_>, x: &Activations<'_>) -> Option<Tiles
     how.tiles.filter(|_| many)
 }
 
-/// Floats that a thread rounds at a time: some 10 us of work.
-#[cfg(target_arch = "x86_64")]
-const ROUNDED: usize = 64 << 10;
-
 /// How `x` is rounded for these panels.
 #[cfg(target_arch = "x86_64")]
 fn rounds(panels: &Panels) -> Option<bf16::Bf16> {
@@ -326,7 +323,6 @@ struct Activations<'a> {
     /// Where tiles ask for them.
     pieces: Option<Pieces<'a>>,
     /// Where panels ask for them, with rows of anything up to a whole block.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     halves: &'a [half::bf16],
     m: usize,
     /// A multiple of 32.
@@ -336,11 +332,24 @@ struct Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
+    /// How many rows stay in the cache of a thread while rows of matrices meet them.
+    fn near(&self) -> usize {
+        /// Bytes of halves: what panels and results leave of a second cache.
+        const HALVES: usize = 512 << 10;
+        match self.pieces {
+            Some(pieces) => pieces.near(),
+            None if self.halves.is_empty() => self.m,
+            None => (HALVES / (2 * self.k)).max(1).next_multiple_of(PANEL_ROWS),
+        }
+    }
+
     /// The rows from row `first` on, which is 0 but where tiles meet them.
     fn skip_rows(&self, first: usize) -> Activations<'a> {
         debug_assert!(first == 0 || self.ints.is_none(), "of many rows all are met by tiles");
         let pieces = self.pieces.map(|pieces| pieces.skip_rows(first));
-        Activations { floats: &self.floats[first * self.k..], pieces, ..*self }
+        let halves =
+            if self.halves.is_empty() { self.halves } else { &self.halves[first * self.k..] };
+        Activations { floats: &self.floats[first * self.k..], pieces, halves, ..*self }
     }
 }
 
@@ -369,7 +378,7 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     };
     let shares = |matrix: &Matrix<'_>| matrix.n.div_ceil(share(matrix));
     // Where tiles meet them, as many rows of `x` at a time as stay in the cache of a thread.
-    let near = x.pieces.map_or(m, |pieces| pieces.near());
+    let near = x.near();
     let columns: Columns = out.iter_mut().map(|out| out.as_mut_ptr()).collect();
     let count: usize = matrices.iter().map(shares).sum();
     how.pool.run(count * m.div_ceil(near), &|task| {

@@ -117,6 +117,9 @@ pub(super) trait Simd: Copy {
     /// To the first `LANES` floats of `to`.
     fn store_floats(self, value: Self::Floats, to: &mut [f32]);
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The larger one, or `b` where one of them is no number.
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// 32 bytes less `bias`, as words.
     fn words_u8(self, q: Self::Bytes, bias: u8) -> Self::Words;
@@ -425,6 +428,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul(self, a: Eight, b: Eight) -> Eight {
         std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn add(self, a: Eight, b: Eight) -> Eight {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Eight, b: Eight) -> Eight {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]

@@ -491,6 +491,7 @@ unsafe fn multiply<const N: usize>(
     let fits = |x: &[Line]| x.len() == groups * N * TILE;
     assert!(fits(lower) && upper.is_none_or(fits), "as many groups");
     let places = groups * PRODUCTS[N - 2];
+    let s = rest.s;
     let (units, mut due) = (rest.units(), 0);
     // SAFETY: the lines of a group are within `w`, `lower` and `upper`, as compared above; a tile
     // of sums is 16 lines of 64 bytes.
@@ -501,6 +502,11 @@ unsafe fn multiply<const N: usize>(
             let x = group * N * TILE;
             let (lower, upper) = (lower[x..].as_ptr(), upper.map(|upper| upper[x..].as_ptr()));
             let w = w[group * apart(N)..].as_ptr();
+            let mut ahead = [
+                w.wrapping_add(apart(N)),
+                lower.wrapping_add(N * TILE),
+                upper.map_or(lower, |upper| upper.wrapping_add(N * TILE)),
+            ];
             macro_rules! load_w {
                 ($piece:literal) => {
                     load!("tmm4", w.add($piece * TILE));
@@ -523,6 +529,14 @@ unsafe fn multiply<const N: usize>(
                     if upper.is_some() {
                         multiply!("tmm1", "tmm4", "tmm7");
                         multiply!("tmm3", "tmm5", "tmm7");
+                    }
+                    // The lines of the next group: a tile that waits for each is slow.
+                    let part = N * TILE / PRODUCTS[N - 2];
+                    s.prefetch(ahead[0].cast(), 2 * part * size_of::<Line>());
+                    ahead[0] = ahead[0].wrapping_add(2 * part);
+                    for x in &mut ahead[1..] {
+                        s.prefetch(x.cast(), part * size_of::<Line>());
+                        *x = x.wrapping_add(part);
                     }
                     due += units;
                     while due >= places {

@@ -308,6 +308,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        intrinsics! { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        intrinsics! { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn words_u8(self, q: __m256i, bias: u8) -> [__m256i; 2] {
         intrinsics! {
             let q = _mm256_sub_epi8(q, _mm256_set1_epi8(bias as i8));
@@ -766,6 +776,16 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         intrinsics! { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_max_ps(a, b) }
     }
 
     #[inline(always)]

@@ -20,9 +20,11 @@ use recipe::{DenseActivation, DenseFile, Step};
 pub(crate) use recipe::{Recipe, count, flag};
 pub use vectors::Embeddings;
 
+use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::load::aligned_copy;
+use crate::model::Model;
 use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
@@ -49,7 +51,7 @@ pub struct EmbedOptions {
     /// Keep the first numbers of a vector only (Matryoshka, arXiv:2205.13147). Default: all.
     pub dimensions: Option<usize>,
     /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 2048.
+    /// Default: 512 on a CPU, 2048 on a GPU.
     pub batch_tokens: Option<usize>,
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,
@@ -135,8 +137,18 @@ impl EmbedOptions {
     }
 }
 
-/// Tokens of a batch by default: enough for full speed, few enough for the caches.
-pub(crate) const BATCH_TOKENS: usize = 2048;
+impl Model {
+    /// Most tokens of a batch, as asked or by default: enough for full speed; on a CPU, few enough for
+    /// what lies between two products to stay in its caches.
+    pub(crate) fn batch_tokens(&self, asked: Option<usize>) -> Result<usize> {
+        match asked {
+            Some(0) => Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1")),
+            Some(tokens) => Ok(tokens),
+            None if self.device().kind == DeviceKind::Cpu => Ok(512),
+            None => Ok(2048),
+        }
+    }
+}
 
 /// Bytes of text that are tokenized between two looks at the cancel token: some milliseconds.
 const RUN_BYTES: usize = 256 << 10;
@@ -315,20 +327,6 @@ impl Embedder {
             let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
             Error::argument("prompt_name", format!("is `{name}`, not one of this model's: {known}"))
         })
-    }
-
-    /// Texts of like length together, each batch within `options.batch_tokens`: lists of indices.
-    pub(crate) fn batches(
-        &self,
-        texts: &[Prepared],
-        options: &EmbedOptions,
-    ) -> Result<Vec<Vec<usize>>> {
-        let bound = options.batch_tokens.unwrap_or(BATCH_TOKENS);
-        if bound == 0 {
-            return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
-        }
-        let lengths: Vec<usize> = texts.iter().map(|text| text.row.tokens).collect();
-        Ok(by_length(&lengths, bound))
     }
 
     /// Hidden states of a batch to embeddings.

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::{Map, Value};
 
 use super::RunOptions;
-use crate::embed::{BATCH_TOKENS, EmbedOptions, by_length, count, flag};
+use crate::embed::{EmbedOptions, by_length, count, flag};
 use crate::error::{Error, Result};
 use crate::model::{Model, finite, read};
 use crate::text::Tokenizer;
@@ -354,10 +354,7 @@ impl Model {
                 return Err(Error::argument("max_tokens", problem));
             }
         }
-        let bound = options.batch_tokens.unwrap_or(BATCH_TOKENS);
-        if bound == 0 {
-            return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
-        }
+        let bound = self.batch_tokens(options.batch_tokens)?;
         let skipped: Vec<u32> = match role {
             TextRole::Query => vec![],
             TextRole::Document => {

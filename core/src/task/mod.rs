@@ -26,7 +26,7 @@ pub use sparse::Sparse;
 pub(crate) use sparse::Splade;
 pub use tokens::{Aggregation, Entity, TokenOptions};
 
-use crate::embed::{BATCH_TOKENS, Progress, by_length};
+use crate::embed::{Progress, by_length};
 use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::model::{Batch, Model, finite, read};
@@ -42,7 +42,7 @@ pub struct RunOptions {
     /// never more than the model holds.
     pub max_tokens: Option<usize>,
     /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 2048.
+    /// Default: 512 on a CPU, 2048 on a GPU.
     pub batch_tokens: Option<usize>,
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,
@@ -151,12 +151,7 @@ impl Model {
                 return Err(Error::argument("text", "makes no token"));
             }
         }
-        let bound = match options.batch_tokens {
-            Some(0) => {
-                return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
-            }
-            bound => bound.unwrap_or(BATCH_TOKENS),
-        };
+        let bound = self.batch_tokens(options.batch_tokens)?;
         let lengths: Vec<usize> = jobs.iter().map(|job| job.encoding.ids.len()).collect();
         let mut found = vec![Vec::new(); jobs.len()];
         let mut done = 0;

@@ -4,8 +4,8 @@
 use burn::tensor::{Tensor, activation};
 
 use super::RunOptions;
-use crate::embed::{BATCH_TOKENS, by_length};
-use crate::error::{Error, Result};
+use crate::embed::by_length;
+use crate::error::Result;
 use crate::model::{Model, finite, read};
 use crate::nn::spec::TaskKind;
 use crate::nn::{BertEncoder, TaskHead};
@@ -64,10 +64,7 @@ impl Model {
         let (encoder, head) = self.need_head(CALL, TaskKind::Words)?;
         let limit = self.limit(options)?;
         let encodings = self.need_tokenizer(CALL)?.encode_batch(texts, true, Some(limit))?;
-        let bound = options.batch_tokens.unwrap_or(BATCH_TOKENS);
-        if bound == 0 {
-            return Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1"));
-        }
+        let bound = self.batch_tokens(options.batch_tokens)?;
         for encoding in &encodings {
             self.check_ids(&encoding.ids)?;
             self.check_types(&encoding.type_ids)?;

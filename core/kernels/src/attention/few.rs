@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::super::between::exp;
 use super::super::simd::{Kernel, Simd};
-use super::{Attend, KEYS, Part, soften};
+use super::{Attend, KEYS, Part, Seen, within};
 
 /// Keys of a piece, where that gives no more than [`PIECES`].
 const PIECE: usize = 128;
@@ -78,8 +78,7 @@ impl Kernel for Meet<'_, '_> {
         let (sums, rest) = left.split_at_mut(count * dim);
         let (largest, weights) = rest.split_at_mut(count);
         sums.fill(0.0);
-        largest.fill(f32::NEG_INFINITY);
-        weights.fill(0.0);
+        let mut seen = Seen::new(largest, weights);
         for (query, to) in part.queries.clone().zip(q.chunks_exact_mut(group * dim)) {
             let from = &all.q[query * q_row + kv_head * group * dim..][..group * dim];
             for (to, from) in to.iter_mut().zip(from) {
@@ -105,16 +104,9 @@ impl Kernel for Meet<'_, '_> {
                     };
                 }
             }
-            for i in 0..count {
-                let seen = all.seen(part.keys.len(), part.before + i / group);
-                let from = seen.start.saturating_sub(first).min(block);
-                let to = seen.end.saturating_sub(first).min(block);
-                let scores = &mut scores[i * KEYS..][..KEYS];
-                let by = soften(all.softcap, scores, from..to, &mut largest[i], &mut weights[i]);
-                if by != 1.0 {
-                    sums[i * dim..][..dim].iter_mut().for_each(|sum| *sum *= by);
-                }
-            }
+            let of_block =
+                |i| within(all.seen(part.keys.len(), part.before + i / group), first, block);
+            seen.soften(s, all.softcap, scores, of_block, sums, dim);
             for from in (0..block).step_by(tile) {
                 let rows = Rows { from: &v[at + from * k_row..], row: k_row, dim, tile };
                 let keys = tile.min(block - from);
