@@ -3,6 +3,8 @@
 //! ```text
 //! bench --model models/minilm [--device cpu] [--texts FILE]        embedding
 //! bench --model FILE.gguf [--device cpu] [--prompt 512] [--tokens 128]   generation
+//! bench --model FILE.gguf --long 8000 [--prompt 512] [--tokens 8]   so many tokens after a short
+//!                                                    prompt and after a long one, in turn
 //! bench --model FILE.gguf --batch 8 [--prompt 64] [--tokens 64]   so many sequences decoded together
 //!   --precision int8   as in OpenOptions; --threads 2
 //!   --runs 5      the median of so many, after one that is not counted
@@ -28,6 +30,8 @@ struct Options {
     tokens: usize,
     /// Sequences decoded together; 0: one by itself.
     batch: usize,
+    /// Ids of a second, long prompt; 0: none.
+    long: usize,
     runs: usize,
     /// Only start, compute the first thing and say so: what the outer process measures.
     once: bool,
@@ -44,6 +48,7 @@ fn options() -> Options {
         prompt: 512,
         tokens: 128,
         batch: 0,
+        long: 0,
         runs: 5,
         once: false,
         inside: false,
@@ -61,6 +66,7 @@ fn options() -> Options {
             "--texts" => options.texts = Some(value()),
             "--prompt" => options.prompt = number(value()),
             "--tokens" => options.tokens = number(value()),
+            "--long" => options.long = number(value()),
             "--batch" => options.batch = number(value()),
             "--runs" => options.runs = number(value()),
             "--once" => options.once = true,
@@ -91,6 +97,7 @@ fn main() -> Result<()> {
     let found = match model.encoder() {
         Some(_) => embedding(&model, &options)?,
         None if options.batch > 0 => batch(&model, &options)?,
+        None if options.long > 0 => slowing(&model, &options)?,
         None => generation(&model, &options)?,
     };
     let outside = if options.inside { json!({}) } else { outside(&options) };
@@ -197,10 +204,14 @@ fn embedding(model: &Model, options: &Options) -> Result<Value> {
     }))
 }
 
+/// Ids spread over the vocabulary: what they mean changes nothing in the work.
+fn ids(model: &Model, sequence: usize, count: usize) -> Vec<u32> {
+    let id = |i: usize| ((sequence * 104_729 + i * 7919) % model.spec().vocab) as u32;
+    (0..count.max(1)).map(id).collect()
+}
+
 fn generation(model: &Model, options: &Options) -> Result<Value> {
-    // Ids spread over the vocabulary: what they mean changes nothing in the work.
-    let vocab = model.spec().vocab;
-    let prompt: Vec<u32> = (0..options.prompt.max(1)).map(|i| (i * 7919 % vocab) as u32).collect();
+    let prompt = ids(model, 0, options.prompt);
     let wanted = GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     for run in 0..=options.runs {
@@ -223,17 +234,44 @@ fn generation(model: &Model, options: &Options) -> Result<Value> {
     }))
 }
 
+/// What is left of the rate after a long prompt: both sessions in turn, since a machine's own rate
+/// changes from second to second.
+fn slowing(model: &Model, options: &Options) -> Result<Value> {
+    /// So many times as many turns as runs.
+    const TURNS: usize = 20;
+    let wanted = GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
+    let (mut sessions, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for count in [options.prompt, options.long] {
+        let mut session = model.session()?;
+        session.feed(&ids(model, 0, count))?;
+        sessions.push(session);
+    }
+    for _ in 0..TURNS * options.runs {
+        for (session, rates) in sessions.iter_mut().zip(&mut rates) {
+            let mut stream = session.generate(&wanted)?;
+            for piece in &mut stream {
+                piece?;
+            }
+            rates.push(stream.stats().tokens_per_second());
+        }
+    }
+    let left = rates[0].iter().zip(&rates[1]).map(|(short, long)| long / short).collect();
+    let [short, long] = rates.map(|rates| round(median(rates)));
+    Ok(json!({
+        "workload": "long", "prompt": options.prompt, "long": options.long,
+        "tokens": options.tokens, "decode_tokens_s": short, "long_tokens_s": long,
+        "left": round(median(left)),
+    }))
+}
+
 /// Tokens a second of several sequences together, once all prompts were read.
 fn batch(model: &Model, options: &Options) -> Result<Value> {
-    let vocab = model.spec().vocab;
     let wanted = GenerateOptions::default().max_tokens(options.tokens).ignore_eos(true).greedy();
     let mut rates = Vec::new();
     for run in 0..=options.runs {
         let mut batch = model.batch()?;
         for sequence in 0..options.batch {
-            let id = |i: usize| ((sequence * 104_729 + i * 7919) % vocab) as u32;
-            let prompt: Vec<u32> = (0..options.prompt.max(1)).map(id).collect();
-            batch.add_ids(&prompt, &wanted)?;
+            batch.add_ids(&ids(model, sequence, options.prompt), &wanted)?;
         }
         // The first token of each comes with its prompt.
         for (_, piece) in batch.by_ref().take(options.batch) {

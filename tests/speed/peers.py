@@ -9,7 +9,8 @@ does the work once to warm up, and is measured on the second time. Both get two 
 
 Work, and who else does it:
   gemma, qwen   a prompt of 512 ids, then 128 tokens by arg-max: llama.cpp
-  long          the same after 8,000 ids, Gemma: how much slower a token gets
+  long          8 tokens after 512 ids and 8 after 8,000, Gemma, in turn in one process: what is
+                left of the rate
   batch         8 prompts of 64 ids, then 64 tokens of each, all sequences in one pass: emberform
                 with one sequence, llama.cpp with 8 in one batch; tokens of all together
   minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in
@@ -51,93 +52,110 @@ def say(**found):
 # --- the peers, each in a process of its own ------------------------------------------------------
 
 
-def llama(model, prompt, tokens, first):
+class Llama:
     """llama.cpp by its C interface: ids in, arg-max out."""
-    import numpy as np
-    from llama_cpp import llama_cpp as L
 
-    quiet = L.llama_log_callback(lambda *_: None)
-    L.llama_log_set(quiet, None)
-    L.llama_backend_init()
-    handle = L.llama_model_load_from_file(model.encode(), L.llama_model_default_params())
-    size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(handle))
-    options = L.llama_context_default_params()
-    options.n_ctx, options.n_batch, options.n_ubatch = prompt + tokens + 64, 512, 512
-    options.n_threads = options.n_threads_batch = THREADS
-    context = L.llama_init_from_model(handle, options)
-    memory = L.llama_get_memory(context)
-    batch = L.llama_batch_init(512, 0, 1)
+    def __init__(self, model):
+        from llama_cpp import llama_cpp as L
 
-    def feed(ids, at):
+        self.quiet = L.llama_log_callback(lambda *_: None)
+        L.llama_log_set(self.quiet, None)
+        L.llama_backend_init()
+        self.L = L
+        self.handle = L.llama_model_load_from_file(model.encode(), L.llama_model_default_params())
+        self.size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(self.handle))
+        self.batch = L.llama_batch_init(512, 0, 1)
+
+    def context(self, places, sequences=1):
+        options = self.L.llama_context_default_params()
+        options.n_ctx, options.n_batch, options.n_ubatch = places, 512, 512
+        options.n_seq_max = sequences
+        options.n_threads = options.n_threads_batch = THREADS
+        return self.L.llama_init_from_model(self.handle, options)
+
+    def clear(self, context):
+        self.L.llama_memory_clear(self.L.llama_get_memory(context), True)
+
+    def decode(self, context, rows):
+        """Rows of (id, place, sequence, whether logits are wanted)."""
+        batch = self.batch
+        for i, (token, at, sequence, wanted) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, at, 1
+            batch.seq_id[i][0], batch.logits[i] = sequence, wanted
+        batch.n_tokens = len(rows)
+        if self.L.llama_decode(context, batch):
+            sys.exit("llama_decode failed")
+
+    def best(self, context, i):
+        import numpy as np
+
+        logits = self.L.llama_get_logits_ith(context, i)
+        return int(np.ctypeslib.as_array(logits, (self.size,)).argmax())
+
+    def feed(self, context, ids, at):
+        """Ids of one sequence from place `at` on; the best one after them."""
         for start in range(0, len(ids), 512):
             part = ids[start : start + 512]
-            for i, token in enumerate(part):
-                batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, at + start + i, 1
-                batch.seq_id[i][0] = 0
-                batch.logits[i] = i == len(part) - 1
-            batch.n_tokens = len(part)
-            if L.llama_decode(context, batch):
-                sys.exit("llama_decode failed")
-        logits = L.llama_get_logits_ith(context, -1)
-        return int(np.ctypeslib.as_array(logits, (size,)).argmax())
+            last = len(part) - 1
+            self.decode(context, [(id, at + start + i, 0, i == last) for i, id in enumerate(part)])
+        return self.best(context, -1)
 
-    ids = [i * 7919 % size for i in range(prompt)]
+    def ids(self, count, sequence=0):
+        return [(sequence * 104729 + i * 7919) % self.size for i in range(count)]
+
+
+def llama(model, prompt, tokens, first):
+    model = Llama(model)
+    context = model.context(prompt + tokens + 64)
     for turn in range(1 if first else 2):
-        L.llama_memory_clear(memory, True)
+        model.clear(context)
         start = time.perf_counter()
-        token = feed(ids, 0)
+        token = model.feed(context, model.ids(prompt), 0)
         if first:
             print("first", flush=True)
         read = time.perf_counter() - start
         start = time.perf_counter()
         for i in range(tokens):
-            token = feed([token], prompt + i)
+            token = model.feed(context, [token], prompt + i)
         spent = time.perf_counter() - start
     say(prefill_tokens_s=prompt / read, decode_tokens_s=tokens / spent)
 
 
+def llama_long(model, prompt, long, tokens, turns):
+    """Tokens after a short prompt and after a long one, in turn."""
+    model = Llama(model)
+    sides = []
+    for ids in (prompt, long):
+        context = model.context(ids + turns * tokens + 64)
+        sides.append([context, ids, model.feed(context, model.ids(ids), 0), []])
+    for _ in range(turns):
+        for side in sides:
+            context, at, token, rates = side
+            start = time.perf_counter()
+            for i in range(tokens):
+                token = model.feed(context, [token], at + i)
+            rates.append(tokens / (time.perf_counter() - start))
+            side[1:3] = at + tokens, token
+    short, long = (side[3] for side in sides)
+    left = statistics.median(b / a for a, b in zip(short, long))
+    say(decode_tokens_s=statistics.median(short), long_tokens_s=statistics.median(long), left=left)
+
+
 def llama_batch(model, sequences, prompt, tokens):
-    """llama.cpp: a token of each sequence in one batch, arg-max out."""
-    import numpy as np
-    from llama_cpp import llama_cpp as L
-
-    quiet = L.llama_log_callback(lambda *_: None)
-    L.llama_log_set(quiet, None)
-    L.llama_backend_init()
-    handle = L.llama_model_load_from_file(model.encode(), L.llama_model_default_params())
-    size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(handle))
-    options = L.llama_context_default_params()
-    options.n_ctx, options.n_batch, options.n_ubatch = sequences * (prompt + tokens + 64), 512, 512
-    options.n_seq_max = sequences
-    options.n_threads = options.n_threads_batch = THREADS
-    context = L.llama_init_from_model(handle, options)
-    memory = L.llama_get_memory(context)
-    batch = L.llama_batch_init(512, 0, 1)
-
-    def decode(rows):
-        """Rows of (id, place, sequence, whether logits are wanted)."""
-        for i, (token, at, sequence, wanted) in enumerate(rows):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, at, 1
-            batch.seq_id[i][0], batch.logits[i] = sequence, wanted
-        batch.n_tokens = len(rows)
-        if L.llama_decode(context, batch):
-            sys.exit("llama_decode failed")
-
-    def best(i):
-        logits = L.llama_get_logits_ith(context, i)
-        return int(np.ctypeslib.as_array(logits, (size,)).argmax())
-
+    """A token of each sequence in one batch."""
+    model = Llama(model)
+    context = model.context(sequences * (prompt + tokens + 64), sequences)
     for _ in range(2):
-        L.llama_memory_clear(memory, True)
+        model.clear(context)
         last = []
         for s in range(sequences):
-            ids = [(s * 104729 + i * 7919) % size for i in range(prompt)]
-            decode([(token, i, s, i == prompt - 1) for i, token in enumerate(ids)])
-            last.append(best(-1))
+            ids = model.ids(prompt, s)
+            model.decode(context, [(id, i, s, i == prompt - 1) for i, id in enumerate(ids)])
+            last.append(model.best(context, -1))
         start = time.perf_counter()
         for i in range(tokens - 1):
-            decode([(token, prompt + i, s, True) for s, token in enumerate(last)])
-            last = [best(s) for s in range(sequences)]
+            model.decode(context, [(id, prompt + i, s, True) for s, id in enumerate(last)])
+            last = [model.best(context, s) for s in range(sequences)]
         spent = time.perf_counter() - start
     say(decode_tokens_s=sequences * (tokens - 1) / spent)
 
@@ -413,6 +431,9 @@ def main():
         if kind == "llama-batch":
             model, *numbers = rest
             llama_batch(model, *map(int, numbers))
+        if kind == "llama-long":
+            model, *numbers = rest
+            llama_long(model, *map(int, numbers))
         name, kind, batch, first = rest
         embed(name, kind, int(batch), first == "first")
     make()
@@ -433,10 +454,15 @@ def main():
     if want("long"):
         model = GGUF["gemma"]
         sides = {
-            "emberform": ours("--model", model, "--inside", "--prompt", 8000, "--tokens", 64),
-            "llama.cpp": peer("llama", model, 8000, 64, "-"),
+            "emberform": ours("--model", model, "--inside", "--long", 8000, "--tokens", 8),
+            "llama.cpp": peer("llama-long", model, 512, 8000, 8, 20),
         }
-        in_turn("gemma after 8,000 ids", max(1, words.pairs // 2), sides, rates)
+        rows = [
+            ("decode_tokens_s", "decode_tokens_s", "tokens/s after 512", True),
+            ("long_tokens_s", "long_tokens_s", "tokens/s after 8,000", True),
+            ("left", "left", "left of the rate", True),
+        ]
+        in_turn("gemma", words.pairs, sides, rows)
     if want("batch"):
         work = ["--prompt", 64, "--tokens", 64]
         for name, model in GGUF.items():
