@@ -114,6 +114,7 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
     let Meet { panels, x, k, bias, out } = all;
     assert!(k.is_multiple_of(32) && x.len() >= out.len().next_multiple_of(ROWS) * k, "rows of x");
     let panels: &[i32] = bytemuck::cast_slice(panels);
+    let blocks = out.len().div_ceil(ROWS);
     let mut sums = [[0.0_f32; ROWS]; ROWS];
     let mut work = || {
         for (column, panel) in panels.chunks_exact(panel(k).max(1)).enumerate() {
@@ -121,7 +122,10 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
                 let x = &x[block * ROWS * k..][..ROWS * k];
                 match how {
                     // SAFETY: the tiles are configured below.
-                    Bf16::Tiles(_) => unsafe { tiles(panel, x, k, rows.len() > 16, &mut sums) },
+                    Bf16::Tiles(_) => unsafe {
+                        let next = Next::of(panel, block, blocks);
+                        tiles(panel, next, x, k, rows.len() > 16, &mut sums);
+                    },
                     Bf16::Vectors(proof) => vectors(proof, panel, x, rows.len(), &mut sums),
                 }
                 write(how, &sums, column * ROWS, bias, rows);
@@ -164,11 +168,36 @@ fn write(
     unsafe { inner(sums, first, &some, out) }
 }
 
+/// What is asked for of the next panel with a block of `x`, so that all of it has come when its turn
+/// does.
+#[derive(Clone, Copy)]
+struct Next {
+    from: *const i32,
+    /// Bytes with each step.
+    by: usize,
+}
+
+impl Next {
+    /// With block `block` of so many.
+    fn of(panel: &[i32], block: usize, blocks: usize) -> Next {
+        let lines = ROWS.div_ceil(blocks.max(1));
+        let from = panel.as_ptr_range().end.wrapping_add(block * lines * panel.len() / ROWS);
+        Next { from, by: 64 * lines }
+    }
+}
+
 /// The sums of 32 rows of `x` with a panel, of the first 16 alone without `both`.
 ///
 /// # Safety
 /// Tiles are configured.
-unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f32; ROWS]; ROWS]) {
+unsafe fn tiles(
+    panel: &[i32],
+    next: Next,
+    x: &[bf16],
+    k: usize,
+    both: bool,
+    sums: &mut [[f32; ROWS]; ROWS],
+) {
     assert!(panel.len() == self::panel(k) && x.len() == ROWS * k, "a panel and its rows");
     let steps = k / STEP;
     if steps == 0 {
@@ -209,9 +238,18 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
                 "tileloadd tmm5, [{x} + {row} + 1024]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 ahead!("x", 1024),
+                ahead!("w", 0),
+                ahead!("w", 512),
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 ahead!("x", 1536),
+                ahead!("w", 1024),
+                ahead!("w", 1536),
+                "prefetcht1 [{next}]",
+                "prefetcht1 [{next} + 64]",
+                "prefetcht1 [{next} + 128]",
+                "prefetcht1 [{next} + 192]",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {next}, {by}",
                 "add {w}, 2048",
                 "add {x}, 2048",
                 "dec {steps}",
@@ -227,6 +265,8 @@ unsafe fn tiles(panel: &[i32], x: &[bf16], k: usize, both: bool, sums: &mut [[f3
                 line = in(reg) 128_usize,
                 steps = inout(reg) steps => _,
                 sums = inout(reg) sums.as_mut_ptr() => _,
+                next = inout(reg) next.from => _,
+                by = in(reg) next.by,
                 options(nostack),
             );
         } else {

@@ -133,7 +133,10 @@ impl Block {
         match self.place {
             Place::After => {
                 let joined = |norm: &Option<Norm>, x: Tensor<3>, y: Tensor<3>| match norm {
-                    Some(norm) => norm.of_sum(&x, &y).unwrap_or_else(|| norm.forward(x + y)),
+                    Some(norm) => match norm.on_host(&[&x, &y]) {
+                        Some(norm) => norm.of_sum(x, y),
+                        None => norm.forward(x + y),
+                    },
                     None => x + y,
                 };
                 let y = self.attn.forward(x.clone(), places, keys);

@@ -68,6 +68,13 @@ pub(crate) fn floats<const N: usize>(x: &Tensor<N>) -> Option<Floats> {
     Some(Floats { tensor, start, end })
 }
 
+/// The floats of a tensor of which [`floats`] knows some, to change: without a copy where nobody else
+/// has them.
+fn taken<const N: usize>(x: Tensor<N>) -> Vec<f32> {
+    let values = x.into_data().try_into_vec();
+    values.unwrap_or_else(|_| unreachable!("`floats` found 32-bit floats"))
+}
+
 /// Floats as a tensor on the CPU.
 pub(crate) fn tensor<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Tensor<N> {
     Tensor::from_data(TensorData::new(values, shape), &Device::flex())
@@ -165,36 +172,58 @@ impl DerefMut for Room {
     }
 }
 
-impl Norm {
-    /// Normalizes rows of the scale's size, in place.
-    pub(crate) fn on_host(&self, x: &mut [f32]) -> Option<()> {
-        self.with(|norm| between::norm(norm, x))
-    }
+/// A norm in this program's memory.
+pub(crate) struct HostNorm {
+    kind: spec::Norm,
+    gamma: Floats,
+    beta: Option<Floats>,
+}
 
-    /// `norm(x + y)` of two tensors.
-    pub(crate) fn of_sum<const N: usize>(&self, x: &Tensor<N>, y: &Tensor<N>) -> Option<Tensor<N>> {
-        if x.dims() != y.dims() {
+impl Norm {
+    /// The norm, if it and the tensors, all of one shape, are on the CPU.
+    pub(crate) fn on_host<const N: usize>(&self, tensors: &[&Tensor<N>]) -> Option<HostNorm> {
+        let alike = |x: &&Tensor<N>| x.dims() == tensors[0].dims() && floats(x).is_some();
+        if !tensors.iter().all(alike) {
             return None;
         }
-        let (mut sum, more) = (floats(x)?.to_vec(), floats(y)?);
-        self.with(|norm| between::norm_of_sum(norm, &mut sum, &more))?;
-        Some(tensor(sum, x.dims()))
-    }
-
-    fn with(&self, work: impl FnOnce(between::Norm<'_>)) -> Option<()> {
         let gamma = floats(&self.gamma.val())?;
         let beta = match &self.beta {
             Some(beta) => Some(floats(&beta.val())?),
             None => None,
         };
-        let kind = self.kind();
-        work(between::Norm {
-            centered: matches!(kind, spec::Norm::Layer { .. }),
-            eps: kind.eps() as f32,
-            gamma: &gamma,
-            beta: beta.as_deref(),
-        });
-        Some(())
+        Some(HostNorm { kind: self.kind(), gamma, beta })
+    }
+}
+
+impl HostNorm {
+    /// Normalizes rows of the scale's size, in place.
+    fn rows(&self, x: &mut [f32]) {
+        between::norm(self.parts(), x);
+    }
+
+    /// `norm(x)` of a tensor that the norm was asked for with.
+    pub(crate) fn of<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        let (dims, mut x) = (x.dims(), taken(x));
+        self.rows(&mut x);
+        tensor(x, dims)
+    }
+
+    /// `norm(x + y)` of two such.
+    pub(crate) fn of_sum<const N: usize>(&self, x: Tensor<N>, y: Tensor<N>) -> Tensor<N> {
+        let Some(held) = floats(&x) else { unreachable!("the norm was asked for with it") };
+        // What has just been computed is nobody else's.
+        let mut sum = taken(y);
+        between::norm_of_sum(self.parts(), &mut sum, &held);
+        tensor(sum, x.dims())
+    }
+
+    fn parts(&self) -> between::Norm<'_> {
+        between::Norm {
+            centered: matches!(self.kind, spec::Norm::Layer { .. }),
+            eps: self.kind.eps() as f32,
+            gamma: &self.gamma,
+            beta: self.beta.as_deref(),
+        }
     }
 }
 
@@ -369,14 +398,14 @@ impl Attention {
             }
         };
         if let Some(norm) = &self.q_norm {
-            norm.on_host(&mut q)?;
+            norm.on_host::<1>(&[])?.rows(&mut q);
         }
         if let Some(angles) = places.angles {
             angles.on_host(&mut q, q_row, c)?;
         }
         if let Some((k, _)) = &mut fresh {
             if let Some(norm) = &self.k_norm {
-                norm.on_host(k)?;
+                norm.on_host::<1>(&[])?.rows(k);
             }
             if let Some(angles) = places.angles {
                 angles.on_host(k, k_row, c)?;

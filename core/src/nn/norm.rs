@@ -4,7 +4,6 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
 
-use super::host;
 use super::source::{Source, Start};
 use super::spec;
 use crate::error::Result;
@@ -45,11 +44,8 @@ impl Norm {
     /// # Shapes
     /// `x: [.., D]` -> `[.., D]`
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        if let Some(values) = host::floats(&x) {
-            let mut y = values.to_vec();
-            if self.on_host(&mut y).is_some() {
-                return host::tensor(y, x.dims());
-            }
+        if let Some(norm) = self.on_host(&[&x]) {
+            return norm.of(x);
         }
         if let Some(y) = self.on_gpu(&x) {
             return y;
