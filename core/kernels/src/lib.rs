@@ -248,7 +248,7 @@ fn matmuls_with(
     let (width, k) = (k, k.next_multiple_of(32));
     let floats = Activations { floats: &x, ints: None, pieces: None, halves: &[], m, k, width };
     #[cfg(target_arch = "x86_64")]
-    if let Some(kind) = matrices.iter().find_map(|matrix| rounds(ready(how, matrix, &floats)?)) {
+    if let Some(kind) = matrices.iter().find_map(|matrix| way(how, matrix, &floats).rounds()) {
         thread_local! {
             static HALVES: RefCell<Vec<half::bf16>> = const { RefCell::new(Vec::new()) };
         }
@@ -271,12 +271,15 @@ fn matmuls_with(
     thread_local! {
         static BUFFERS: RefCell<(tiles::Buffer, quantized::Buffer)> = RefCell::default();
     }
-    let by_tiles = |matrix: &&Matrix<'_>| tiled(how, matrix, &floats).is_some();
+    let by_tiles = |matrix: &&Matrix<'_>| matches!(way(how, matrix, &floats), Way::Tiles(_));
     let in_words = |matrix: &Matrix<'_>| in_integers(how, matrix.format) && !by_tiles(&matrix);
     BUFFERS.with_borrow_mut(|(pieces, ints)| {
         // What is multiplied with packed weights alone need not be exact.
         let exact = matrices.iter().filter(by_tiles).any(|m| !in_integers(how, m.format));
-        let tiles = matrices.iter().find_map(|matrix| tiled(how, matrix, &floats));
+        let tiles = matrices.iter().find_map(|matrix| match way(how, matrix, &floats) {
+            Way::Tiles(tiles) => Some(tiles),
+            _ => None,
+        });
         let pieces = tiles.map(|tiles| pieces.fill(tiles, how.pool, &x, k, exact));
         let ints = matrices
             .iter()
@@ -286,18 +289,52 @@ fn matmuls_with(
     });
 }
 
-/// The tiles that all of `x` is multiplied with, if not vectors.
-fn tiled(how: How<'_>, matrix: &Matrix<'_>, x: &Activations<'_>) -> Option<Tiles> {
-    let many = x.m > few_rows(how, matrix.format) && ready(how, matrix, x).is_none();
-    how.tiles.filter(|_| many)
+/// By what all of `x` is multiplied with a matrix.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// The loops for few rows, along the width.
+    Few,
+    /// Panels that were made before.
+    Held(&'a Panels),
+    /// Tiles, which unpack for themselves.
+    Tiles(Tiles),
+    /// Panels that are made on the way.
+    Many,
 }
 
-/// How `x` is rounded for these panels.
-#[cfg(target_arch = "x86_64")]
-fn rounds(panels: &Panels) -> Option<bf16::Bf16> {
-    match panels.kind {
-        Kind::Floats(_) => None,
-        Kind::Rounded(how) => Some(how),
+impl Way<'_> {
+    /// How `x` is rounded for it, if it is.
+    #[cfg(target_arch = "x86_64")]
+    fn rounds(self) -> Option<bf16::Bf16> {
+        match self {
+            Way::Held(Panels { kind: Kind::Rounded(how), .. }) => Some(*how),
+            _ => None,
+        }
+    }
+}
+
+/// Rows of `x` from which on panels that are there are used.
+const READY: usize = 4;
+
+/// Rows of `x` from which on tiles are quicker than panels of floats, even where another thread of the
+/// same core is at work: then a tile takes three times as long to load.
+const TILED: usize = 257;
+
+/// Which way a product goes. That depends on the number of rows, the format and the processor alone,
+/// never on the threads.
+fn way<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Way<'a> {
+    let quicker = |panels: &&Panels| match panels.kind {
+        Kind::Floats(_) => how.tiles.is_none() || x.m < TILED,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Rounded(_) => true,
+    };
+    let is_of_it = |panels: &&Panels| panels.is(how.level, [matrix.n, x.width]);
+    let held = matrix.panels.filter(|_| x.m >= READY).filter(quicker).filter(is_of_it);
+    match (held, how.tiles) {
+        (Some(panels), _) => Way::Held(panels),
+        _ if x.m <= few_rows(how, matrix.format) => Way::Few,
+        (None, Some(tiles)) => Way::Tiles(tiles),
+        (None, None) => Way::Many,
     }
 }
 
@@ -360,18 +397,18 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     let small = threads == 1 || m.saturating_mul(all).saturating_mul(k) < SMALL;
     // Rows of a share. For many rows of `x`, whole panels.
     let share = |matrix: &Matrix<'_>| {
-        let few = ready(how, matrix, x).is_none() && m <= few_rows(how, matrix.format);
-        match few {
+        let way = way(how, matrix, x);
+        match way {
             _ if small => matrix.n.max(1),
-            true => {
+            Way::Few => {
                 let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
                 let even = matrix.n.div_ceil(threads).min(SHARE / row_bytes.max(1));
                 // Whole tiles, where those meet them.
                 even.max(1).next_multiple_of(2 * STRIP)
             }
-            false => {
+            Way::Held(_) | Way::Tiles(_) | Way::Many => {
                 // Tiles unpack the next panel while they multiply one.
-                let each = if ready(how, matrix, x).is_some() { 16 } else { 6 };
+                let each = if matches!(way, Way::Held(_)) { 16 } else { 6 };
                 (all.div_ceil(PANEL_ROWS) / (each * threads)).clamp(1, 8) * PANEL_ROWS
             }
         }
@@ -453,22 +490,6 @@ impl Columns {
     }
 }
 
-/// Rows of `x` from which on panels that are there are used.
-const READY: usize = 4;
-
-/// Rows of `x` from which on tiles are quicker than panels of floats, even where another thread of the
-/// same core is at work: then a tile takes three times as long to load.
-const TILED: usize = 257;
-
-/// The panels that all of `x` is multiplied with.
-fn ready<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Option<&'a Panels> {
-    let fits = |panels: &&Panels| {
-        let tiled = how.tiles.is_some() && x.m >= TILED && matches!(panels.kind, Kind::Floats(_));
-        !tiled && panels.is(how.level, [matrix.n, x.width])
-    };
-    matrix.panels.filter(|_| x.m >= READY).filter(fits)
-}
-
 /// Some rows of a matrix times all of `x`.
 fn multiply(
     how: How<'_>,
@@ -477,36 +498,47 @@ fn multiply(
     rows: Range<usize>,
     out: &mut [&mut [f32]],
 ) {
-    if let Some(held) = ready(how, matrix, x) {
-        let bias = matrix.bias.map(|bias| &bias[rows.clone()]);
-        match held.kind {
-            Kind::Floats(_) => {
-                let (lines, all, first) = (&held.lines[..], matrix.n, rows.start);
-                let (x, k) = (x.floats, x.k);
-                how.level.run(product::Ready { panels: lines, all, first, x, k, bias, out });
-            }
-            #[cfg(target_arch = "x86_64")]
-            Kind::Rounded(how) => {
-                let panel = bf16::panel(x.k) / 16;
-                let panels = rows.start / bf16::ROWS..rows.end.div_ceil(bf16::ROWS);
-                let panels = &held.lines[panels.start * panel..panels.end * panel];
-                bf16::meet(how, bf16::Meet { panels, x: x.halves, k: x.k, bias, out });
-            }
-        }
-        return;
+    let way = way(how, matrix, x);
+    if let Way::Held(panels) = way {
+        return by_panels(how, matrix, panels, x, rows, out);
     }
     let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
     let share = Share { how, matrix, rows, row_bytes };
-    if let Some(pieces) = x.pieces.filter(|_| tiled(how, matrix, x).is_some()) {
-        return with_format!(matrix.format, by_tiles(share, pieces, out));
-    }
-    match x.ints {
-        Some(ints) if in_integers(how, matrix.format) => with_quants!(
+    match (way, x.pieces, x.ints) {
+        (Way::Tiles(_), Some(pieces), _) => {
+            with_format!(matrix.format, by_tiles(share, pieces, out));
+        }
+        (_, _, Some(ints)) if in_integers(how, matrix.format) => with_quants!(
             matrix.format,
             integers(share, ints, out),
             else unreachable!("the formats of floats are not summed in integers")
         ),
         _ => with_format!(matrix.format, floats(share, x, out)),
+    }
+}
+
+fn by_panels(
+    how: How<'_>,
+    matrix: &Matrix<'_>,
+    held: &Panels,
+    x: &Activations<'_>,
+    rows: Range<usize>,
+    out: &mut [&mut [f32]],
+) {
+    let bias = matrix.bias.map(|bias| &bias[rows.clone()]);
+    match held.kind {
+        Kind::Floats(_) => {
+            let (panels, all, first) = (&held.lines[..], matrix.n, rows.start);
+            let (x, k) = (x.floats, x.k);
+            how.level.run(product::Ready { panels, all, first, x, k, bias, out });
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Rounded(how) => {
+            let panel = bf16::panel(x.k) / 16;
+            let panels = rows.start / bf16::ROWS..rows.end.div_ceil(bf16::ROWS);
+            let panels = &held.lines[panels.start * panel..panels.end * panel];
+            bf16::meet(how, bf16::Meet { panels, x: x.halves, k: x.k, bias, out });
+        }
     }
 }
 
@@ -824,7 +856,9 @@ mod tests {
     fn rounded_products_are_near() {
         let mut random = Random(3);
         for how_to in bf16::Bf16::detect().into_iter().flatten() {
-            for [m, k, n] in [[4, 32, 7], [17, 96, 33], [33, 640, 100], [70, 1056, 64]] {
+            for [m, k, n] in
+                [[4, 32, 7], [17, 96, 33], [33, 640, 100], [70, 1056, 64], [450, 640, 37]]
+            {
                 let w = packed(Format::F32, k, n, &mut random);
                 let x: Vec<f32> = (0..m * k).map(|_| random.float()).collect();
                 let bias: Vec<f32> = (0..n).map(|_| random.float()).collect();
