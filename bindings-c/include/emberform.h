@@ -955,7 +955,8 @@ typedef struct ember_run_options {
   size_t struct_size;
   // Most tokens of a text, or of a pair, special ones included. EMBER_UNSET: what the files say.
   size_t max_tokens;
-  // Most tokens of a batch, padding included. EMBER_UNSET: 2048.
+  // Most tokens of a batch, padding included. EMBER_UNSET: 512 on a CPU, 2048 on a
+  // GPU.
   size_t batch_tokens;
   // Stops the work from another thread; NULL for none.
   const ember_cancel_token *cancel;
