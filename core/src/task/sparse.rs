@@ -57,7 +57,7 @@ impl Model {
     /// sentence-transformers' `SparseEncoder` computes for the same folder.
     ///
     /// # Errors
-    /// [`Error::Missing`] without a tokenizer or a head over words; else as
+    /// [`Error::Missing`](crate::Error::Missing) without a tokenizer or a head over words; else as
     /// [`classify`](Self::classify).
     pub fn sparse(&self, texts: &[&str], options: &RunOptions) -> Result<Vec<Sparse>> {
         const CALL: &str = "sparse";
