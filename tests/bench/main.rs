@@ -8,6 +8,7 @@
 //! bench --model FILE.gguf --batch 8 [--prompt 64] [--tokens 64]   so many sequences decoded together
 //!   --precision int8   as in OpenOptions; --threads 2
 //!   --runs 5      the median of so many, after one that is not counted
+//!   ONLY=batch or ONLY=single in the environment: one kind of embedding alone, for a profile
 //!   --inside      without start and memory, which are measured by starting this program anew
 //! ```
 //! `start_s` is from starting the program to the first embedding or token, measured from outside;

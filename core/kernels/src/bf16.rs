@@ -168,8 +168,8 @@ fn write(
     unsafe { inner(sums, first, &some, out) }
 }
 
-/// What is asked for of the next panel with a block of `x`, so that all of it has come when its turn
-/// does.
+/// What is asked for of the next panel with a block of `x`, so that it has come when its turn does: all
+/// of it with eight blocks or more, a part with fewer, since a step asks for four lines at most.
 #[derive(Clone, Copy)]
 struct Next {
     from: *const i32,

@@ -183,9 +183,11 @@ impl Norm {
     /// The norm, if it and the tensors, all of one shape, are on the CPU.
     pub(crate) fn on_host<const N: usize>(&self, tensors: &[&Tensor<N>]) -> Option<HostNorm> {
         let alike = |x: &&Tensor<N>| x.dims() == tensors[0].dims() && floats(x).is_some();
-        if !tensors.iter().all(alike) {
-            return None;
-        }
+        if tensors.iter().all(alike) { self.held() } else { None }
+    }
+
+    /// The norm, if it is on the CPU.
+    fn held(&self) -> Option<HostNorm> {
         let gamma = floats(&self.gamma.val())?;
         let beta = match &self.beta {
             Some(beta) => Some(floats(&beta.val())?),
@@ -398,14 +400,14 @@ impl Attention {
             }
         };
         if let Some(norm) = &self.q_norm {
-            norm.on_host::<1>(&[])?.rows(&mut q);
+            norm.held()?.rows(&mut q);
         }
         if let Some(angles) = places.angles {
             angles.on_host(&mut q, q_row, c)?;
         }
         if let Some((k, _)) = &mut fresh {
             if let Some(norm) = &self.k_norm {
-                norm.on_host::<1>(&[])?.rows(k);
+                norm.held()?.rows(k);
             }
             if let Some(angles) = places.angles {
                 angles.on_host(k, k_row, c)?;
