@@ -1,6 +1,7 @@
 //! Embeddings against sentence-transformers: all-MiniLM-L6-v2, and small folders with every
 //! pooling, dense layers and prompts.
 
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use emberform::{CancelToken, Device, EmbedOptions, Error, Model, Pooling, Precision};
@@ -106,22 +107,45 @@ fn small_folders_embed_as_sentence_transformers_does() {
     assert!(seen >= 20, "only {seen} recordings");
 }
 
+/// Also where batches are ordered before the last one is read.
 #[test]
-fn order_batches_and_options() {
+fn batches_give_what_texts_give_alone() {
+    let texts = ["short", "a text that is rather longer than the first", "", "mid sized text"];
+    for (name, device) in devices() {
+        let model = open(&model("minilm"), &device);
+        assert!(model.embed(&[]).expect("nothing").is_empty());
+        let together = model.embed(&texts).expect("embeddings");
+        for bound in [1, 8, 100_000] {
+            let told = Arc::new(Mutex::new(vec![]));
+            let tell = told.clone();
+            let options = EmbedOptions::default().batch_tokens(bound).progress(move |done, all| {
+                tell.lock().expect("a lock").push((done, all));
+            });
+            let other = model.embed_with(&texts, &options).expect("embeddings");
+            let worst = difference(together.as_slice(), other.as_slice());
+            assert!(worst <= 1e-6, "{name}, batches of {bound}: {worst}");
+            let told = told.lock().expect("a lock");
+            assert!(told.is_sorted(), "{name}, {bound}: {told:?}");
+            assert_eq!(told.last(), Some(&(4, 4)), "{name}");
+            assert!(bound > 1 || told.len() == 4, "{name}, {bound}: {told:?}");
+        }
+        for (i, text) in texts.iter().enumerate() {
+            let alone = model.embed(&[text]).expect("an embedding");
+            let worst = difference(alone.as_slice(), together.get(i).expect("a row"));
+            assert!(worst <= 1e-6, "{name}, row {i}: {worst}");
+        }
+        let cancel = CancelToken::new();
+        cancel.cancel();
+        let options = EmbedOptions::default().batch_tokens(1).cancel(cancel);
+        assert!(matches!(model.embed_with(&texts, &options), Err(Error::Cancelled)), "{name}");
+    }
+}
+
+#[test]
+fn options_are_kept_or_refused() {
     let model = open(&model("minilm"), &Device::Cpu);
-    assert!(model.embed(&[]).expect("nothing").is_empty());
     let texts = ["short", "a text that is rather longer than the first", "", "mid sized text"];
     let together = model.embed(&texts).expect("embeddings");
-    for bound in [1, 8, 100_000] {
-        let options = EmbedOptions::default().batch_tokens(bound);
-        let other = model.embed_with(&texts, &options).expect("embeddings");
-        assert!(difference(together.as_slice(), other.as_slice()) <= 1e-6, "batches of {bound}");
-    }
-    for (i, text) in texts.iter().enumerate() {
-        let alone = model.embed(&[text]).expect("an embedding");
-        let worst = difference(alone.as_slice(), together.get(i).expect("a row"));
-        assert!(worst <= 1e-6, "row {i}: {worst}");
-    }
     let length = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
     let plain =
         model.embed_with(&texts, &EmbedOptions::default().normalize(false)).expect("embeddings");

@@ -1,7 +1,7 @@
 //! Generation on a real model: streams, stops, sampling, cancelling, many threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cubecl::logging::{LaunchObservation, LaunchObserver};
@@ -192,6 +192,13 @@ fn a_window_that_is_full_ends_a_stream() {
     assert!(matches!(session.feed(&[1]), Err(Error::TooLong { .. })));
 }
 
+/// Held by whoever uses the GPU: launches are counted for the whole program.
+static GPU: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    GPU.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Counts kernels as they are launched.
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -264,6 +271,7 @@ fn folder(family: &str) -> Folder {
 /// other buffers, give what the CPU gives.
 #[test]
 fn tokens_one_by_one_on_a_gpu_are_those_of_the_cpu() {
+    let _alone = alone();
     let scratch = Scratch::new().expect("a folder");
     let made = ["qwen2", "qwen3", "gemma3_text"].map(|family| {
         let path = scratch.path().join(family);
@@ -308,5 +316,131 @@ fn tokens_one_by_one_on_a_gpu_are_those_of_the_cpu() {
         println!("{name:16} {count} tokens: {worst:.1e} of the largest logit; {middle} launches");
         assert!(worst <= 1e-4, "{name}: {worst}");
         assert!(middle <= 8 && most > 8, "{name}: {launches:?} launches a token");
+    }
+}
+
+/// Tokens that a generation makes, with their log-probabilities.
+fn made(session: &mut Session, options: &GenerateOptions) -> Vec<(u32, f32)> {
+    let stream = session.generate(options).expect("a stream");
+    let tokens = stream.filter_map(|piece| piece.expect("a piece").token);
+    tokens.map(|token| (token.id, token.logprob)).collect()
+}
+
+/// What is chosen on a GPU, a step ahead, is what the host chooses of the same logits; and whatever
+/// a session is asked between two tokens, it holds those that were given and no more.
+#[test]
+fn tokens_chosen_on_a_gpu_are_those_of_the_host() {
+    let _alone = alone();
+    let scratch = Scratch::new().expect("a folder");
+    let made_up = ["qwen2", "qwen3", "gemma3_text"].map(|family| {
+        let path = scratch.path().join(family);
+        std::fs::create_dir(&path).expect("a folder");
+        folder(family).write(&path).expect("a model's folder")
+    });
+    for path in made_up.into_iter().chain([golden("llama-k-mix.gguf")]) {
+        let model = open(&path, &software_gpu());
+        let start = [3, 5, 7, 11];
+        let session = || {
+            let mut session = model.session().expect("a session");
+            session.feed(&start).expect("logits");
+            session
+        };
+        let plain = GenerateOptions::default().max_tokens(40).ignore_eos(true).greedy();
+        let sampled = plain.clone().temperature(0.9).seed(7);
+        let ways = [
+            plain.clone(),
+            sampled.clone().top_k(0).top_p(1.0),
+            sampled.clone().top_k(10).top_p(0.8),
+            sampled.clone().top_k(0).top_p(0.7).min_p(0.05),
+        ];
+        for options in &ways {
+            let (mut ahead, mut host) = (session(), session());
+            let found = made(&mut ahead, options);
+            // Who wants to know the likeliest gets what the host chooses.
+            let wanted = made(&mut host, &options.clone().logprobs(1));
+            assert_eq!(found.len(), 40);
+            for ((found, wanted), i) in found.iter().zip(&wanted).zip(0..) {
+                assert_eq!(found.0, wanted.0, "{}, token {i}, {options:?}", path.display());
+                assert!((found.1 - wanted.1).abs() <= 1e-4, "{} is not {}", found.1, wanted.1);
+            }
+            // The device is a step ahead: the session is left with all tokens, and the last one's
+            // step was under way.
+            let mut short = session();
+            let mut stream = short.generate(&options.clone().max_tokens(12)).expect("a stream");
+            let mut launches = vec![];
+            for (i, found) in found.iter().enumerate().take(12) {
+                let count = Arc::new(Count::default());
+                let observation = LaunchObservation::new(count.clone());
+                let piece = stream.next().expect("a piece").expect("a piece");
+                drop(observation);
+                assert_eq!(piece.token.expect("a token").id, found.0, "token {i}");
+                launches.push(count.0.load(Ordering::Relaxed));
+            }
+            assert_eq!(launches[11], launches[10], "{}, {launches:?}", path.display());
+            // Both have all tokens, and logits after the last.
+            assert_eq!(ahead.ids(), host.ids());
+            assert_eq!(difference(ahead.logits(), host.logits()), 0.0);
+        }
+
+        let reference: Vec<u32> = made(&mut session(), &plain).iter().map(|made| made.0).collect();
+        let after = |ids: &[u32]| {
+            let mut session = session();
+            ids.iter().for_each(|id| session.feed(&[*id]).expect("logits"));
+            session.logits().to_vec()
+        };
+        let near = |found: &[f32], wanted: &[f32], what: &str| {
+            assert!(difference(found, wanted) <= 1e-4, "{}: {what}", path.display());
+        };
+        // Five tokens are given, of which the session holds four.
+        let begun = || {
+            let mut session = session();
+            let mut generation = session.start(&plain).expect("a generation");
+            for wanted in &reference[..5] {
+                let piece = generation.next(&mut session).expect("a piece").expect("a piece");
+                assert_eq!(piece.token.expect("a token").id, *wanted);
+            }
+            assert_eq!(session.ids()[start.len()..], reference[..4]);
+            (session, generation)
+        };
+        let (mut session, mut generation) = begun();
+        near(session.logits(), &after(&reference[..4]), "logits between two tokens");
+        let piece = generation.next(&mut session).expect("a piece").expect("a piece");
+        assert_eq!(piece.token.expect("a token").id, reference[5]);
+
+        let (mut session, mut generation) = begun();
+        session.feed(&[1]).expect("logits");
+        near(session.logits(), &after(&[&reference[..4], &[1]].concat()), "another token");
+        assert!(generation.next(&mut session).expect("an error").is_err());
+
+        let (mut session, _) = begun();
+        session.feed(&reference[4..5]).expect("logits");
+        near(session.logits(), &after(&reference[..5]), "the token that was given");
+        session.feed(&reference[5..8]).expect("logits");
+        near(session.logits(), &after(&reference[..8]), "and more");
+
+        let (mut session, _) = begun();
+        session.truncate(start.len() + 2);
+        session.feed(&reference[2..3]).expect("logits");
+        near(session.logits(), &after(&reference[..3]), "back by two");
+
+        let (mut session, _) = begun();
+        let all = session.forward(&reference[4..6]).expect("logits");
+        near(all.at(0, 1).expect("a row"), &after(&reference[..6]), "logits after each");
+
+        // Another generation from the same place, which draws in its own way.
+        let (mut session, mut first) = begun();
+        let mut second = session.start(&ways[2]).expect("a generation");
+        let next = second.next(&mut session).expect("a piece").expect("a piece");
+        assert!(next.token.is_some());
+        let piece = first.next(&mut session).expect("a piece").expect("a piece");
+        assert_eq!(piece.token.expect("a token").id, reference[5]);
+        assert!(second.next(&mut session).expect("an error").is_err(), "the first has gone on");
+
+        let (mut session, mut generation) = begun();
+        let cancel = session.cancel_token();
+        cancel.cancel();
+        assert!(generation.next(&mut session).is_none());
+        assert_eq!(generation.finish_reason(), Some(FinishReason::Cancelled));
+        assert_eq!(session.ids()[start.len()..], reference[..4]);
     }
 }

@@ -955,8 +955,8 @@ typedef struct ember_run_options {
   size_t struct_size;
   // Most tokens of a text, or of a pair, special ones included. EMBER_UNSET: what the files say.
   size_t max_tokens;
-  // Most tokens of a batch, padding included. EMBER_UNSET: 512 on a CPU, 2048 on a
-  // GPU.
+  // Most tokens of a batch, padding included. EMBER_UNSET: 512 on a CPU; 2048 on a GPU, on
+  // one with memory of its own up to 16384, fewer the wider the model is.
   size_t batch_tokens;
   // Stops the work from another thread; NULL for none.
   const ember_cancel_token *cancel;

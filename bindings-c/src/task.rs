@@ -173,8 +173,8 @@ pub struct ember_run_options {
     pub struct_size: usize,
     /// Most tokens of a text, or of a pair, special ones included. EMBER_UNSET: what the files say.
     pub max_tokens: usize,
-    /// Most tokens of a batch, padding included. EMBER_UNSET: 512 on a CPU, 2048 on a
-    /// GPU.
+    /// Most tokens of a batch, padding included. EMBER_UNSET: 512 on a CPU; 2048 on a GPU, on
+    /// one with memory of its own up to 16384, fewer the wider the model is.
     pub batch_tokens: usize,
     /// Stops the work from another thread; NULL for none.
     pub cancel: *const ember_cancel_token,

@@ -21,7 +21,7 @@ use crate::kernels::cpu::pool::{self, Pool};
 use crate::load::weights::Weights;
 use crate::load::{Checkpoint, Stored};
 use crate::nn::spec::{Factor, Head, Span};
-use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Run, Seq2Seq, Spec, Transformer};
+use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Reading, Run, Seq2Seq, Spec, Transformer};
 use crate::reserve::{reserved, zeros};
 use crate::save::Origin;
 use crate::task::Labels;
@@ -561,8 +561,8 @@ impl Model {
         }
         let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
         let lengths: Vec<usize> = prepared.iter().map(|text| text.row.tokens).collect();
-        for batch in by_length(&lengths, bound) {
-            let rows = self.embed_batch(&prepared, &batch, options)?;
+        let mut take = |(batch, rows): (Vec<usize>, Later)| {
+            let rows = self.guarded(|| finite("embeddings", rows.read(&self.inner.info)?))?;
             if rows.len() != batch.len() * width {
                 let problem = format!("gives {} numbers for {} texts", rows.len(), batch.len());
                 return Err(Error::argument("pooling", problem));
@@ -574,7 +574,17 @@ impl Model {
             if let Some(progress) = &options.progress {
                 progress.tell(done, texts.len());
             }
+            Ok(())
+        };
+        // On a GPU a batch is ordered before the last one is waited for.
+        let mut last = None;
+        for batch in by_length(&lengths, bound) {
+            let rows = self.embed_batch(&prepared, &batch, options)?;
+            let here = matches!(rows, Later::Here(_));
+            let before = last.replace((batch, rows));
+            before.into_iter().chain(last.take_if(|_| here)).try_for_each(&mut take)?;
         }
+        last.into_iter().try_for_each(&mut take)?;
         let cut = prepared.iter().map(|text| text.encoding.cut).collect();
         Ok(Embeddings::new(values, width, cut))
     }
@@ -584,7 +594,7 @@ impl Model {
         prepared: &[Prepared],
         batch: &[usize],
         options: &EmbedOptions,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Later> {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.ids[..]).collect();
         let types: Vec<&[u32]> =
             batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
@@ -600,14 +610,14 @@ impl Model {
                 let embeddings = self.inner.embedder.finish_packed(&hidden, &rows, options);
                 let embeddings =
                     embeddings.unwrap_or_else(|| unreachable!("`packs` said that it is known"));
-                finite("embeddings", read(embeddings, &self.inner.info)?)
+                Later::of(embeddings, &self.inner.info)
             });
         }
         self.guarded(|| {
             let batch = Batch::new(&ids, Some(&types), &self.inner.device);
             let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
             let embeddings = self.inner.embedder.finish(hidden, &rows, options);
-            finite("embeddings", read(embeddings, &self.inner.info)?)
+            Later::of(embeddings, &self.inner.info)
         })
     }
 
@@ -1404,6 +1414,32 @@ impl TensorInfo {
             shape: stored.shape.clone(),
             format: stored.dtype.to_string(),
             bytes: stored.bytes.len(),
+        }
+    }
+}
+
+/// The numbers of a tensor, which come from a GPU while more is computed.
+#[derive(Debug)]
+enum Later {
+    Here(Vec<f32>),
+    Coming(Reading),
+}
+
+impl Later {
+    fn of<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Later> {
+        match Reading::begin(&values) {
+            Some(reading) => Ok(Later::Coming(reading)),
+            None => Ok(Later::Here(read(values, info)?)),
+        }
+    }
+
+    /// Waits for them.
+    fn read(self, info: &DeviceInfo) -> Result<Vec<f32>> {
+        match self {
+            Later::Here(values) => Ok(values),
+            Later::Coming(reading) => {
+                reading.floats().map_err(|problem| Error::Device { device: info.id(), problem })
+            }
         }
     }
 }

@@ -51,7 +51,8 @@ pub struct EmbedOptions {
     /// Keep the first numbers of a vector only (Matryoshka, arXiv:2205.13147). Default: all.
     pub dimensions: Option<usize>,
     /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 512 on a CPU, 2048 on a GPU.
+    /// Default: 512 on a CPU; 2048 on a GPU, on one with memory of its own up to 16384, fewer the
+    /// wider the model is.
     pub batch_tokens: Option<usize>,
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,
@@ -139,16 +140,34 @@ impl EmbedOptions {
 
 impl Model {
     /// Most tokens of a batch, as asked or by default: enough for full speed; on a CPU, few enough for
-    /// what lies between two products to stay in its caches.
+    /// what lies between two products to stay in its caches; on a GPU with memory of its own, so many
+    /// that its launches are few and large, while no buffer between two products passes [`HELD`].
     pub(crate) fn batch_tokens(&self, asked: Option<usize>) -> Result<usize> {
         match asked {
             Some(0) => Err(Error::argument("batch_tokens", "is 0; a batch needs at least 1")),
             Some(tokens) => Ok(tokens),
             None if self.device().kind == DeviceKind::Cpu => Ok(512),
-            None => Ok(2048),
+            None => {
+                let (spec, device) = (self.spec(), self.tensor_device());
+                let large =
+                    self.device().kind == DeviceKind::Discrete && self.transformer().packs(device);
+                let attention = spec.attention.heads * spec.attention.head_dim;
+                let widest = spec.mlp.ffn().max(spec.width).max(attention).max(1);
+                let most = if large { MOST_TOKENS } else { LEAST_TOKENS };
+                Ok((HELD / (4 * widest)).clamp(LEAST_TOKENS, most))
+            }
         }
     }
 }
+
+/// Tokens of a batch on a GPU, by default.
+const LEAST_TOKENS: usize = 2048;
+
+/// Tokens of a batch on a GPU of a kind that is fast, by default.
+const MOST_TOKENS: usize = 16_384;
+
+/// Bytes of the largest buffer between two products of a batch: what every graphics API binds as one.
+const HELD: usize = 96 << 20;
 
 /// Bytes of text that are tokenized between two looks at the cancel token: some milliseconds.
 const RUN_BYTES: usize = 256 << 10;

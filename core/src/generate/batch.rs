@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::ahead::Logits;
 use super::options::GenerateOptions;
 use super::session::{CancelToken, Generation, Piece, Session, Stats, join};
 use super::stop::FinishReason;
@@ -268,7 +269,7 @@ fn step_together(
         for fed in &mut fed {
             fed.session.ids.push(fed.id);
             // They are those of an earlier token; what chooses is given the new ones.
-            fed.session.logits.clear();
+            fed.session.logits = Logits::default();
         }
         let mut work: Vec<_> = fed.iter_mut().zip(logits.chunks_exact_mut(each.max(1))).collect();
         // Some hundred thousand logits are looked at for each sequence.

@@ -192,7 +192,7 @@ fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> 
     let mut running: Vec<Row> = (0..n).map(|row| Row { ids: vec![], score: score(row) }).collect();
     let mut ended: Vec<(Row, bool)> = vec![(Row { ids: vec![], score: NOTHING }, false); n];
     let mut hopeful = true;
-    let mut logits = session.logits.clone();
+    let mut logits = session.logits.read(&session.model)?.to_vec();
     let mut scores: Vec<f32> = reserved("scores", &[vocab])?;
     loop {
         let made = running[0].ids.len();

@@ -28,6 +28,15 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.no_repeat_ngram == 0
+            && self.min_tokens == 0
+            && self.first.is_none()
+            && [&self.last, &self.suppress, &self.suppress_first].into_iter().all(Vec::is_empty)
+            && self.bad_words.is_empty()
+    }
+
     /// Applies the rules to `scores` `[V]` of what follows `given`, of which the caller has
     /// generated none, and `made`.
     pub(crate) fn apply(&self, scores: &mut [f32], given: &[u32], made: &[u32]) {

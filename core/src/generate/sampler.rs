@@ -12,11 +12,14 @@
 //! A row may be 262,144 wide and comes once per token, so nothing here sorts it: blocks whose
 //! maximum is too low are skipped, and only the few tokens that are left are put in order.
 
+use std::collections::VecDeque;
+
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::options::Resolved;
 use crate::error::{Error, Result};
+use crate::kernels::Draw;
 use crate::kernels::cpu::logits::{self, BLOCK, LEAST_POWER, weight};
 
 /// Tokens that a search for the likeliest collects at least before it throws out the least.
@@ -72,6 +75,8 @@ pub struct Sampler {
     window: usize,
     logprobs: usize,
     rng: ChaCha12Rng,
+    /// Numbers of its stream for the next tokens, which were taken before these were drawn.
+    taken: VecDeque<f64>,
     /// Per block, the maximum of the logits.
     peaks: Vec<f32>,
     /// Per block, the sum of the weights.
@@ -112,6 +117,7 @@ impl Sampler {
             window: options.penalty_window.unwrap_or(usize::MAX),
             logprobs: options.logprobs.unwrap_or(0),
             rng: ChaCha12Rng::from_seed(key),
+            taken: VecDeque::new(),
             peaks: Vec::new(),
             sums: Vec::new(),
             bins: Vec::new(),
@@ -162,6 +168,35 @@ impl Sampler {
             None => logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
         };
         Ok(Choice { id, logprob: logprob(own), top })
+    }
+
+    /// Whether logits are not changed before the choice, and nothing but the token and its
+    /// probability is asked for.
+    pub(super) fn is_plain(&self) -> bool {
+        self.repetition == 1.0
+            && self.frequency == 0.0
+            && self.presence == 0.0
+            && self.logprobs == 0
+    }
+
+    /// How the token with this number is drawn where its logits are, 0 for the next; `None` for the
+    /// likeliest.
+    pub(super) fn draw_ahead(&mut self, number: usize) -> Option<Draw> {
+        if self.greedy {
+            return None;
+        }
+        while self.taken.len() <= number {
+            let next = self.fresh();
+            self.taken.push_back(next);
+        }
+        let uniform = *self.taken.get(number)? as f32;
+        let Sampler { temperature, top_k, top_p, min_p, .. } = *self;
+        Some(Draw { temperature, top_k, top_p, min_p, uniform })
+    }
+
+    /// The next token was drawn by [`draw_ahead`](Self::draw_ahead).
+    pub(super) fn drawn_ahead(&mut self) {
+        self.taken.pop_front();
     }
 
     /// Fills `peaks`; gives the row's maximum.
@@ -390,8 +425,13 @@ impl Sampler {
         self.kept.extend(front);
     }
 
-    /// The next number of the stream, from 0 up to but without 1, a multiple of 2^-53.
+    /// The number for the next token.
     fn uniform(&mut self) -> f64 {
+        self.taken.pop_front().unwrap_or_else(|| self.fresh())
+    }
+
+    /// The next number of the stream, from 0 up to but without 1, a multiple of 2^-53.
+    fn fresh(&mut self) -> f64 {
         (self.rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::ahead::{Ahead, Logits};
 use super::beam::{self, Beam, BeamOptions};
 use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
-use super::sampler::Sampler;
+use super::sampler::{Choice, Sampler};
 use super::stop::{FinishReason, Stop, StopStrings};
 use crate::error::{Error, Result};
 use crate::model::{Model, Output, cache, read};
-use crate::nn::{Cache, Memory, Run};
+use crate::nn::{self, Cache, GptDecoder, Memory, Run};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
 
@@ -71,7 +72,9 @@ pub struct Session {
     /// The length that the cache's keys were rotated for.
     pub(super) rotated: usize,
     /// Logits after the last token.
-    pub(super) logits: Vec<f32>,
+    pub(super) logits: Logits,
+    /// The step with the token after the last, where it is under way.
+    pub(super) ahead: Option<Ahead>,
     pub(super) cancel: CancelToken,
 }
 
@@ -79,7 +82,8 @@ impl Session {
     pub(crate) fn new(model: Model) -> Session {
         let cache = cache(&model);
         let cancel = CancelToken::default();
-        Session { model, cache, memory: None, ids: vec![], rotated: 0, logits: vec![], cancel }
+        let (memory, ids, logits) = (None, vec![], Logits::default());
+        Session { model, cache, memory, ids, rotated: 0, logits, ahead: None, cancel }
     }
 
     /// The tokens so far.
@@ -108,7 +112,8 @@ impl Session {
     pub(super) fn clear(&mut self) {
         self.cache = cache(&self.model);
         self.ids.clear();
-        self.logits.clear();
+        self.logits = Logits::default();
+        self.ahead = None;
     }
 
     /// Reads the source of an encoder-decoder, once for all that is generated from it, and begins
@@ -138,17 +143,21 @@ impl Session {
         if len >= self.ids.len() {
             return;
         }
+        self.withdraw();
         if len == 0 || !self.cache.truncate(len) {
             self.clear();
             return;
         }
         self.ids.truncate(len);
-        self.logits.clear();
+        self.logits = Logits::default();
     }
 
-    /// The log-odds of each next token after the last one fed, `[V]`; empty before the first.
+    /// The log-odds of each next token after the last one fed, `[V]`; empty before the first, and on
+    /// a device that failed, as the next call will say.
+    ///
+    /// While tokens are generated on a GPU they stay there until they are asked for.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        self.logits.read(&self.model).unwrap_or_default()
     }
 
     /// Reads a text: its tokens join the sequence. The first one of a sequence begins it, with
@@ -173,10 +182,15 @@ impl Session {
     }
 
     fn feed_in(&mut self, ids: &[u32], chunk: usize) -> Result<()> {
+        if let [id] = ids
+            && self.confirm(*id)
+        {
+            return Ok(());
+        }
         self.check(ids)?;
         let total = self.rotate(ids.len())?;
         for part in ids.chunks(chunk.max(1)) {
-            self.logits = self.pass(part, false, total)?;
+            self.logits = self.pass(part, false, total)?.into();
         }
         Ok(())
     }
@@ -186,6 +200,7 @@ impl Session {
     /// A few models rotate all tokens otherwise once a sequence is long; what was read is then
     /// read anew.
     pub(super) fn rotate(&mut self, more: usize) -> Result<usize> {
+        self.withdraw();
         let total = self.ids.len() + more;
         if !self.ids.is_empty() && self.model.spec().turns(self.rotated, total) {
             let ids = std::mem::take(&mut self.ids);
@@ -214,7 +229,7 @@ impl Session {
             values.extend(self.pass(part, true, total)?);
         }
         if let Some(last) = values.len().checked_sub(vocab) {
-            self.logits = values[last..].to_vec();
+            self.logits = values[last..].to_vec().into();
         }
         Ok(Output::new(values, ids.len(), vocab, vec![ids.len()]))
     }
@@ -247,6 +262,7 @@ impl Session {
         self.check_started()?;
         let how = beams.resolve(&self.model.defaults().beams)?;
         let resolved = self.resolve(options)?;
+        self.withdraw();
         let own = beams.cancel.clone().map(|token| self.listen_to(token));
         let found = beam::search(self, &resolved, how);
         if let Some(own) = own {
@@ -313,6 +329,11 @@ impl Session {
         let mut generation = Generation::new(self, prompt, resolved, false);
         generation.source = source;
         Ok(generation)
+    }
+
+    /// Whether logits are on a GPU, after a pass of a decoder alone.
+    fn is_on_gpu(&self) -> bool {
+        self.model.decoder().is_some() && nn::is_gpu(self.model.tensor_device())
     }
 
     fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
@@ -393,12 +414,22 @@ fn logits(
         let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let input = TensorData::new(values, [b, t]);
         let input = Tensor::<2, Int>::from_data(input, model.tensor_device());
-        let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
-        let hidden = decoder.transformer.run(input, run, &mut go_on).ok_or(Error::Cancelled)?;
+        let hidden = states(decoder, cancel, input, run)?;
         // The head is the largest matrix of all: only the tokens that are asked for.
         let hidden = if all { hidden } else { hidden.narrow(1, t - 1, 1) };
         read(decoder.logits(hidden), model.device())
     })
+}
+
+/// The states of a pass.
+pub(super) fn states(
+    decoder: &GptDecoder,
+    cancel: &CancelToken,
+    ids: Tensor<2, Int>,
+    run: Run<'_>,
+) -> Result<Tensor<3>> {
+    let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+    decoder.transformer.run(ids, run, &mut go_on).ok_or(Error::Cancelled)
 }
 
 /// A token as it was chosen.
@@ -531,6 +562,8 @@ pub struct Generation {
     sampler: Sampler,
     /// What the sampler works on.
     logits: Vec<f32>,
+    /// Whether tokens can be chosen where logits are.
+    plain: bool,
     stops: StopStrings,
     decoder: Option<DecodeStream>,
     /// Whether the session is to hold every token at the end, so that it can go on.
@@ -559,13 +592,15 @@ impl std::fmt::Debug for Generation {
 impl Generation {
     fn new(session: &Session, prompt: Vec<u32>, options: Resolved, keep: bool) -> Generation {
         let tokenizer = session.model.tokenizer();
+        let sampler = Sampler::new(&options, options.seed);
         Generation {
             given: session.ids.len() + prompt.len(),
             at: session.ids.len(),
             turn: 0,
             prompt,
             source: false,
-            sampler: Sampler::new(&options, options.seed),
+            plain: sampler.is_plain() && options.rules.is_empty() && session.is_on_gpu(),
+            sampler,
             logits: vec![],
             stops: StopStrings::new(&options.stop),
             options,
@@ -681,16 +716,27 @@ impl Generation {
                 }
                 false => session.feed_in(&prompt, self.options.prefill_chunk)?,
             }
+            // What another generation has begun is not drawn as this one draws.
+            session.withdraw();
             self.stats.prompt_tokens = prompt.len();
             self.stats.prefill = start.elapsed();
         }
         let start = Instant::now();
         if let Some(id) = self.pending.take() {
-            session.feed(&[id])?;
+            if self.plain {
+                let next = self.stats.tokens + 1;
+                let more = self.keep || self.options.max_tokens.is_none_or(|most| next < most);
+                if let Some(choice) = session.follow(id, &mut self.sampler, more)? {
+                    return self.take(session, choice, start).map(Some);
+                }
+            } else {
+                session.feed(&[id])?;
+            }
         }
         // A copy: the penalties change what they are given, and the session's logits are the model's.
         let mut logits = std::mem::take(&mut self.logits);
-        logits.clone_from(&session.logits);
+        logits.clear();
+        logits.extend_from_slice(session.logits.read(&session.model)?);
         let piece = self.choose(session, &mut logits, start);
         self.logits = logits;
         piece.map(Some)
@@ -707,6 +753,11 @@ impl Generation {
         let (given, made) = session.ids.split_at(self.given.min(session.ids.len()));
         self.options.rules.apply(logits, given, made);
         let choice = self.sampler.sample(logits, given, made)?;
+        self.take(session, choice, start)
+    }
+
+    /// The piece of a token that was chosen in a step that began at `start`.
+    fn take(&mut self, session: &mut Session, choice: Choice, start: Instant) -> Result<Piece> {
         self.stats.tokens += 1;
         self.stats.decode += start.elapsed();
 
@@ -751,6 +802,7 @@ impl Generation {
         {
             session.feed(&[id])?;
         }
+        session.withdraw();
         Ok(())
     }
 

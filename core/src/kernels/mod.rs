@@ -21,6 +21,18 @@ pub mod gpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// How a token is drawn from logits, as [`Sampler`](crate::generate::Sampler) does it: by a
+/// temperature, of what top-k (0: all), top-p and min-p leave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Draw {
+    pub temperature: f32,
+    pub top_k: usize,
+    pub top_p: f32,
+    pub min_p: f32,
+    /// From 0 up to but without 1: which of them.
+    pub uniform: f32,
+}
+
 /// Products and look-ups on packed weights.
 ///
 /// `weights` holds the blocks of whole rows, one after another: bytes on the CPU, as the file has

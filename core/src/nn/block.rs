@@ -113,6 +113,7 @@ impl Block {
 
     /// Whether there are norms before attention and MLP, if after them then too, and residuals as
     /// they are.
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
     pub(crate) fn is_simple(&self) -> bool {
         let before = matches!(self.place, Place::Before | Place::Around);
         before && self.scale.is_none() && self.cross.is_none()

@@ -67,6 +67,28 @@ impl Cache {
         true
     }
 
+    /// Whether steps of one token are launches of their own, which [`withdraw`](Self::withdraw) can
+    /// take back.
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.steps.are_known()
+    }
+
+    /// Goes back by the last token, which was a step by itself; also where a sliding window is full,
+    /// since what it lets go of goes only with the next. Where it is not possible nothing changes.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        let device = |layer: &LayerCache| matches!(layer, LayerCache::Device(_));
+        if self.len == 0 || !self.layers.iter().all(device) {
+            return false;
+        }
+        self.len -= 1;
+        for layer in &mut self.layers {
+            if let LayerCache::Device(rows) = layer {
+                rows.pop();
+            }
+        }
+        true
+    }
+
     /// Makes row `i` what row `rows[i]` was; there may be more or fewer rows after. Only rows that
     /// change place are copied.
     pub(crate) fn reorder(&mut self, rows: &[usize]) {

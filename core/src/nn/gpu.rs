@@ -266,6 +266,11 @@ mod some {
             self.held += 1;
         }
 
+        /// Lets go of the last row.
+        pub(crate) fn pop(&mut self) {
+            self.held = self.held.saturating_sub(1);
+        }
+
         /// Tokens seen, held or not.
         pub(crate) fn seen(&self) -> usize {
             self.gone + self.held
@@ -559,7 +564,7 @@ mod none {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Memo;
+    pub(crate) struct Memo {}
 
     /// There are none.
     #[derive(Debug)]
@@ -575,6 +580,10 @@ mod none {
         }
 
         pub(crate) fn truncate(&mut self, _len: usize) {
+            match *self {}
+        }
+
+        pub(crate) fn pop(&mut self) {
             match *self {}
         }
 

@@ -53,6 +53,13 @@ mod some {
         Never,
     }
 
+    impl Steps {
+        /// Whether the last token was a step of these launches.
+        pub(crate) fn are_known(&self) -> bool {
+            matches!(self, Steps::Like(..) | Steps::Taped(_))
+        }
+    }
+
     /// How often recording is tried: memory may be short of a buffer now and not at the next step.
     const TRIES: usize = 4;
 
@@ -444,7 +451,13 @@ mod none {
     use crate::nn::transformer::Transformer;
 
     #[derive(Debug, Default)]
-    pub(crate) struct Steps;
+    pub(crate) struct Steps {}
+
+    impl Steps {
+        pub(crate) fn are_known(&self) -> bool {
+            false
+        }
+    }
 
     impl Transformer {
         pub(crate) fn step(

@@ -42,7 +42,8 @@ pub struct RunOptions {
     /// never more than the model holds.
     pub max_tokens: Option<usize>,
     /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 512 on a CPU, 2048 on a GPU.
+    /// Default: 512 on a CPU; 2048 on a GPU, on one with memory of its own up to 16384, fewer the
+    /// wider the model is.
     pub batch_tokens: Option<usize>,
     /// Stops the work from another thread.
     pub cancel: Option<CancelToken>,

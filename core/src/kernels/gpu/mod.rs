@@ -3,12 +3,14 @@
 //! `decode` unpacks weights in registers. Products: `gemv` of one row, in floats or by `dots` of
 //! bytes, `matmul` of few and many in floats, `half` of many in 16 bits by the cooperative matrices
 //! of `tiles`; `rows` looks rows up. `between` and `attend` are what stands between the products,
-//! called by `nn/gpu.rs` and, for a token more with `newest`, by `nn/step.rs`. Kernels compile to
-//! plain WGSL with 32-bit integers and floats; `gemv`, `dots` and `newest` add over subgroups,
-//! `decode` reads 16-bit floats, `dots` and `tiles` run where the device has their instructions.
+//! called by `nn/gpu.rs` and, for a token more with `newest`, by `nn/step.rs`; `choose` takes the next
+//! token from logits. Kernels compile to plain WGSL with 32-bit integers and floats; `gemv`, `dots`
+//! and `newest` add over subgroups, `decode` reads 16-bit floats, `dots` and `tiles` run where the
+//! device has their instructions.
 
 pub(crate) mod attend;
 pub(crate) mod between;
+pub(crate) mod choose;
 pub(crate) mod decode;
 mod dots;
 pub(crate) mod gemv;

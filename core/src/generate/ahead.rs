@@ -1,0 +1,176 @@
+//! Tokens of one sequence that are chosen on its GPU, a step ahead of the host.
+//!
+//! ```text
+//! device:  step k  choose k |  step k+1  choose k+1 |  step k+2 ...
+//! host:                     '- token k: text, stops  '- token k+1
+//! ```
+//!
+//! A step takes its token from where the last choice was put, so that it is ordered before the host
+//! has read that token. The session holds the tokens that the host knows; the cache is one ahead of
+//! them meanwhile, and goes back by one where the sequence goes on otherwise or ends.
+
+use std::sync::OnceLock;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::sampler::{Choice, Sampler};
+use super::session::{CancelToken, Session, states};
+use crate::error::{Error, Result};
+use crate::model::{Model, read};
+use crate::nn::{Cache, Chosen, Found, Run};
+
+/// Logits after the last token: in this program's memory, or still on their device.
+#[derive(Debug, Default)]
+pub(super) struct Logits {
+    here: OnceLock<Vec<f32>>,
+    there: Option<Tensor<3>>,
+}
+
+impl From<Vec<f32>> for Logits {
+    fn from(values: Vec<f32>) -> Logits {
+        Logits { here: OnceLock::from(values), there: None }
+    }
+}
+
+impl Logits {
+    /// Whether no token was fed yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.there.is_none() && self.here.get().is_none_or(Vec::is_empty)
+    }
+
+    /// The values, which are brought from the device the first time.
+    pub(super) fn read(&self, model: &Model) -> Result<&[f32]> {
+        let values = match (self.here.get(), &self.there) {
+            (Some(values), _) => return Ok(values),
+            (None, None) => vec![],
+            (None, Some(there)) => model.guarded(|| read(there.clone(), model.device()))?,
+        };
+        Ok(self.here.get_or_init(|| values))
+    }
+}
+
+/// A step that is under way.
+#[derive(Debug)]
+struct Step {
+    /// What it gives, `[1, 1, V]`.
+    logits: Tensor<3>,
+    /// The token after it; `None` where the host has to choose.
+    chosen: Option<Chosen>,
+}
+
+/// A step with a token that the session does not hold yet.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// The token, once the host knows it.
+    id: Option<u32>,
+    step: Step,
+}
+
+/// Orders a step with the token, whose place is the cache's next, and the choice after it; `None` for
+/// the choice where the host has to make it.
+fn order(
+    model: &Model,
+    cache: &mut Cache,
+    cancel: &CancelToken,
+    ids: Tensor<2, Int>,
+    sampler: &mut Sampler,
+    number: usize,
+) -> Result<(Tensor<3>, Option<Chosen>)> {
+    let decoder = model.need_decoder("feed")?;
+    let lengths = vec![cache.len() + 1];
+    let run = Run { cache: Some(cache), lengths, ..Run::default() };
+    let logits = decoder.logits(states(decoder, cancel, ids, run)?);
+    let chosen = Chosen::of(&logits, sampler.draw_ahead(number).as_ref());
+    Ok((logits, chosen))
+}
+
+impl Session {
+    /// As [`feed`](Self::feed) for one token, and chooses the next where the logits are; `None` where
+    /// the host has to, from [`logits`](Self::logits).
+    ///
+    /// With `more` the step after is ordered before this one is waited for.
+    pub(super) fn follow(
+        &mut self,
+        id: u32,
+        sampler: &mut Sampler,
+        more: bool,
+    ) -> Result<Option<Choice>> {
+        let followed = self.try_follow(id, sampler, more);
+        if followed.is_err() {
+            // Some blocks have taken a token in and some have not.
+            self.clear();
+        }
+        followed
+    }
+
+    fn try_follow(&mut self, id: u32, sampler: &mut Sampler, more: bool) -> Result<Option<Choice>> {
+        let step = self.ahead.take_if(|ahead| ahead.id == Some(id)).map(|ahead| ahead.step);
+        let Step { logits, chosen } = match step {
+            Some(step) => step,
+            None => {
+                self.withdraw();
+                self.check(&[id])?;
+                self.rotate(1)?;
+                let Session { model, cache, cancel, .. } = self;
+                let (logits, chosen) = model.guarded(|| {
+                    let ids = TensorData::new(vec![id as i32], [1, 1]);
+                    let ids = Tensor::from_data(ids, model.tensor_device());
+                    order(model, cache, cancel, ids, sampler, 0)
+                })?;
+                Step { logits, chosen }
+            }
+        };
+        self.fed(id, logits);
+        let Some(chosen) = chosen else { return Ok(None) };
+        let length = self.ids.len() + 1;
+        let spec = self.model.spec();
+        let fits = length <= spec.window && !spec.turns(self.rotated, length);
+        if more && fits && self.cache.is_stepped() {
+            let Session { model, cache, .. } = self;
+            let (go_on, ids) = (CancelToken::new(), chosen.ids.clone());
+            let (logits, chosen) =
+                model.guarded(|| order(model, cache, &go_on, ids, sampler, 1))?;
+            self.ahead = Some(Ahead { id: None, step: Step { logits, chosen } });
+        }
+        let model = &self.model;
+        let failed = |problem| Error::Device { device: model.device().id(), problem };
+        match model.guarded(|| chosen.read().map_err(failed))? {
+            Found::Token(id, logprob) => {
+                sampler.drawn_ahead();
+                if let Some(ahead) = &mut self.ahead {
+                    ahead.id = Some(id);
+                }
+                Ok(Some(Choice { id, logprob, top: vec![] }))
+            }
+            Found::NotFinite => Err(Error::NotFinite { what: "logits" }),
+            Found::Undecided => {
+                self.withdraw();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes in the token whose step is under way, if it is this one.
+    pub(super) fn confirm(&mut self, id: u32) -> bool {
+        let ahead = self.ahead.take_if(|ahead| ahead.id == Some(id));
+        let known = ahead.is_some();
+        if let Some(ahead) = ahead {
+            self.fed(id, ahead.step.logits);
+        }
+        known
+    }
+
+    /// Takes back the step that is under way.
+    pub(super) fn withdraw(&mut self) {
+        if self.ahead.take().is_some() && !self.cache.withdraw() {
+            self.clear();
+        }
+    }
+
+    /// Takes in a token that the cache holds already.
+    fn fed(&mut self, id: u32, logits: Tensor<3>) {
+        self.ids.push(id);
+        self.rotated = self.ids.len();
+        self.logits = Logits { here: OnceLock::new(), there: Some(logits) };
+    }
+}
