@@ -1420,13 +1420,13 @@ impl TensorInfo {
 
 /// The numbers of a tensor, which come from a GPU while more is computed.
 #[derive(Debug)]
-enum Later {
+pub(crate) enum Later {
     Here(Vec<f32>),
     Coming(Reading),
 }
 
 impl Later {
-    fn of<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Later> {
+    pub(crate) fn of<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Later> {
         match Reading::begin(&values) {
             Some(reading) => Ok(Later::Coming(reading)),
             None => Ok(Later::Here(read(values, info)?)),
@@ -1434,7 +1434,7 @@ impl Later {
     }
 
     /// Waits for them.
-    fn read(self, info: &DeviceInfo) -> Result<Vec<f32>> {
+    pub(crate) fn read(self, info: &DeviceInfo) -> Result<Vec<f32>> {
         match self {
             Later::Here(values) => Ok(values),
             Later::Coming(reading) => {

@@ -11,10 +11,10 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 
 use super::sampler::{Choice, Sampler};
-use super::session::{CancelToken, Session, states};
+use super::session::{CancelToken, Session, states, tensor};
 use crate::error::{Error, Result};
 use crate::model::{Model, read};
 use crate::nn::{Cache, Chosen, Found, Run};
@@ -113,9 +113,7 @@ impl Session {
                 self.rotate(1)?;
                 let Session { model, cache, cancel, .. } = self;
                 let (logits, chosen) = model.guarded(|| {
-                    let ids = TensorData::new(vec![id as i32], [1, 1]);
-                    let ids = Tensor::from_data(ids, model.tensor_device());
-                    order(model, cache, cancel, ids, sampler, 0)
+                    order(model, cache, cancel, tensor(model, &[id], [1, 1]), sampler, 0)
                 })?;
                 Step { logits, chosen }
             }

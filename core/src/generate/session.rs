@@ -12,7 +12,7 @@ use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
 use super::sampler::{Choice, Sampler};
 use super::stop::{FinishReason, Stop, StopStrings};
 use crate::error::{Error, Result};
-use crate::model::{Model, Output, cache, read};
+use crate::model::{Later, Model, Output, cache, read};
 use crate::nn::{self, Cache, GptDecoder, Memory, Run};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
@@ -189,10 +189,37 @@ impl Session {
         }
         self.check(ids)?;
         let total = self.rotate(ids.len())?;
-        for part in ids.chunks(chunk.max(1)) {
-            self.logits = self.pass(part, false, total)?.into();
+        let chunk = chunk.max(1);
+        let (first, last) = ids.split_at(ids.len().saturating_sub(1) / chunk * chunk);
+        // The last chunk is ordered before the one before it is waited for.
+        let _under_way = self.take_in(first, chunk, total)?;
+        if !last.is_empty() {
+            self.logits = self.pass(last, false, total)?.into();
         }
         Ok(())
+    }
+
+    /// Reads tokens in chunks and asks for no logits; gives what the last chunk is waited for by.
+    fn take_in(&mut self, ids: &[u32], chunk: usize, total: usize) -> Result<Option<Later>> {
+        let mut last = None;
+        for part in ids.chunks(chunk) {
+            let Session { model, cache, memory, cancel, .. } = self;
+            let (lengths, across) = (vec![total], memory.as_ref());
+            let run = Run { cache: Some(cache), across, lengths, ..Run::default() };
+            let taken = model.guarded(|| {
+                let decoder = model.need_decoder("feed")?;
+                let states = states(decoder, cancel, tensor(model, part, [1, part.len()]), run)?;
+                let state = Later::of(states.narrow(1, part.len() - 1, 1), model.device())?;
+                last.replace(state).map_or(Ok(()), |last| last.read(model.device()).map(drop))
+            });
+            if taken.is_err() {
+                // Some blocks have taken the tokens in and some have not.
+                self.clear();
+            }
+            taken?;
+            self.ids.extend_from_slice(part);
+        }
+        Ok(last)
     }
 
     /// Makes what the cache holds fit for `more` tokens, and gives the length they lead to.
@@ -205,9 +232,7 @@ impl Session {
         if !self.ids.is_empty() && self.model.spec().turns(self.rotated, total) {
             let ids = std::mem::take(&mut self.ids);
             self.cache = cache(&self.model);
-            for part in ids.chunks(PREFILL_CHUNK) {
-                self.pass(part, false, total)?;
-            }
+            self.take_in(&ids, PREFILL_CHUNK, total)?;
         }
         self.rotated = total;
         Ok(total)
@@ -411,14 +436,17 @@ fn logits(
 ) -> Result<Vec<f32>> {
     let decoder = model.need_decoder("feed")?;
     model.guarded(|| {
-        let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        let input = TensorData::new(values, [b, t]);
-        let input = Tensor::<2, Int>::from_data(input, model.tensor_device());
-        let hidden = states(decoder, cancel, input, run)?;
+        let hidden = states(decoder, cancel, tensor(model, ids, [b, t]), run)?;
         // The head is the largest matrix of all: only the tokens that are asked for.
         let hidden = if all { hidden } else { hidden.narrow(1, t - 1, 1) };
         read(decoder.logits(hidden), model.device())
     })
+}
+
+/// Tokens on the model's device.
+pub(super) fn tensor(model: &Model, ids: &[u32], shape: [usize; 2]) -> Tensor<2, Int> {
+    let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    Tensor::from_data(TensorData::new(values, shape), model.tensor_device())
 }
 
 /// The states of a pass.
