@@ -115,13 +115,32 @@ impl Block {
     /// they are.
     #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
     pub(crate) fn is_simple(&self) -> bool {
-        let before = matches!(self.place, Place::Before | Place::Around);
-        before && self.scale.is_none() && self.cross.is_none()
+        matches!(self.place, Place::Before | Place::Around) && self.is_bare()
+    }
+
+    /// Where norms are.
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether residuals are as they are, and no source is looked at.
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.scale.is_none() && self.cross.is_none()
     }
 
     /// # Shapes
     /// `x: [B, T, D]` -> `[B, T, D]`; the rest as in [`Attention`].
-    pub(crate) fn forward(&self, x: Tensor<3>, places: Places<'_>, keys: Keys<'_>) -> Tensor<3> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        places: Places<'_>,
+        mut keys: Keys<'_>,
+    ) -> Tensor<3> {
+        if let Some(y) = self.rows_on_gpu(&x, &places, &mut keys) {
+            return y;
+        }
         let load = places.load;
         let norm = |norm: &Option<Norm>, y: Tensor<3>| match norm {
             Some(norm) => norm.forward(y),

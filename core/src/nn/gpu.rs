@@ -8,7 +8,8 @@
 pub(crate) use none::{Memo, Rows, gate, is_gpu, is_plain, pool};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use some::{
-    Memo, Rows, floats, gate, ints, is_gpu, is_plain, pool, ranges, rms, tensor, words,
+    Memo, Rows, floats, gate, ints, is_gpu, is_plain, is_plain_norm, is_plain_proj, pool, ranges,
+    rms, tensor, words,
 };
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -26,11 +27,12 @@ mod some {
     use burn_cubecl::tensor::CubeTensor;
 
     use crate::kernels::cpu::attention::Part;
-    use crate::kernels::gpu::attend::{Attend, LARGEST, attend};
-    use crate::kernels::gpu::between::{self, Rotation, rotate};
+    use crate::kernels::gpu::attend::{Attend, LARGEST, attend_as};
+    use crate::kernels::gpu::between::{self, Rotation, place, rotate};
     use crate::kernels::gpu::gemv::{self, Words};
     use crate::kernels::gpu::{FEW, empty, half};
     use crate::nn::attention::{Attention, Keys, Places};
+    use crate::nn::cache::LayerCache;
     use crate::nn::host::{Sight, sight};
     use crate::nn::linear::{Proj, Weight};
     use crate::nn::norm::Norm;
@@ -370,17 +372,29 @@ mod some {
         ) -> Option<Tensor<2>> {
             let Weight::Packed(packed) = self else { return None };
             let [m, width] = x.dims();
-            if m <= FEW || !matches!(packed.as_turned(), Turned::Half) || !is_plain(x) {
+            if !matches!(packed.as_turned(), Turned::Half) || !is_plain(x) {
                 return None;
             }
+            let x = floats(x)?;
+            let words = self.half_words(&x, m)?;
             let bias = match bias {
                 Some(bias) => Some(floats(bias)?),
                 None => None,
             };
-            let [rows, _] = packed.shape();
-            let words = Words { words: packed.on_gpu()?, format: packed.format(), rows, width };
-            let sums = half::product(floats(x)?, &words, bias.as_ref())?;
-            Some(tensor(sums, [m, rows]))
+            let rows = words.rows;
+            debug_assert_eq!(words.width, width);
+            Some(tensor(half::product(&half::rounded(x), &words, bias.as_ref())?, [m, rows]))
+        }
+
+        /// The matrix, if so many rows meet it in 16-bit floats on the device of `like`.
+        pub(crate) fn half_words(&self, like: &CubeTensor, m: usize) -> Option<Words> {
+            let Weight::Packed(packed) = self else { return None };
+            let [rows, width] = packed.shape();
+            let asked = m > FEW && matches!(packed.as_turned(), Turned::Half);
+            if !asked || !half::fits(like, width) {
+                return None;
+            }
+            Some(Words { words: packed.on_gpu()?, format: packed.format(), rows, width })
         }
     }
 
@@ -421,45 +435,27 @@ mod some {
         }
     }
 
-    impl Attention {
-        /// What queries see.
-        fn see(&self, q: &CubeTensor, [k, v]: [&CubeTensor; 2], seen: &Seen) -> CubeTensor {
-            let spec = self.spec();
-            attend(&Attend {
-                q,
-                k,
-                v,
-                ranges: &seen.ranges,
-                seen: &seen.tensor,
-                heads: spec.heads,
-                kv_heads: spec.kv_heads,
-                dim: spec.head_dim,
-                scale: spec.scale as f32,
-                softcap: spec.softcap.map(|cap| cap as f32),
-                seen_at: 0,
-            })
-            .out
-        }
+    /// Whether a projection's numbers are [plain](is_plain).
+    pub(crate) fn is_plain_proj(proj: &Proj) -> bool {
+        let weight = match &proj.weight {
+            Weight::Full(weight) => is_plain(&weight.val()),
+            Weight::Packed(_) => true,
+        };
+        weight && proj.bias.as_ref().is_none_or(|bias| is_plain(&bias.val()))
+    }
 
+    /// Whether a norm's numbers are [plain](is_plain).
+    pub(crate) fn is_plain_norm(norm: &Norm) -> bool {
+        is_plain(&norm.gamma.val()) && norm.beta.as_ref().is_none_or(|beta| is_plain(&beta.val()))
+    }
+
+    impl Attention {
         /// Whether every step is known here, of [plain](is_plain) rows: what says yes gets no mask, so
         /// that nothing may be left to the tensors after.
         pub(crate) fn known_to_gpu(&self) -> bool {
-            let proj = |proj: &Proj| {
-                let weight = match &proj.weight {
-                    Weight::Full(weight) => is_plain(&weight.val()),
-                    Weight::Packed(_) => true,
-                };
-                weight && proj.bias.as_ref().is_none_or(|bias| is_plain(&bias.val()))
-            };
-            let norm = |norm: &Option<Norm>| {
-                norm.as_ref().is_none_or(|norm| {
-                    is_plain(&norm.gamma.val())
-                        && norm.beta.as_ref().is_none_or(|beta| is_plain(&beta.val()))
-                })
-            };
             self.spec().head_dim <= LARGEST
-                && [&self.q, &self.k, &self.v].into_iter().all(proj)
-                && [&self.q_norm, &self.k_norm].into_iter().all(norm)
+                && [&self.q, &self.k, &self.v].into_iter().all(is_plain_proj)
+                && [&self.q_norm, &self.k_norm].into_iter().flatten().all(is_plain_norm)
         }
 
         /// Lets every token look at those that the view shows.
@@ -472,25 +468,39 @@ mod some {
             places: Places<'_>,
             keys: &mut Keys<'_>,
         ) -> Option<Tensor<3>> {
-            let spec = self.spec();
-            let view = places.view?;
-            let memo = view.memo?;
-            let Keys::Own(cache) = keys else { return None };
             if !self.plain(&places) || !self.known_to_gpu() || !is_plain(x) {
                 return None;
             }
+            let (Keys::Own(cache), Some(_)) = (keys, places.view?.memo) else { return None };
             let [b, t, _] = x.dims();
-            let m = b * t;
+            let [q, k, v] =
+                [&self.q, &self.k, &self.v].map(|proj| floats(&proj.forward(x.clone())));
+            let y = self.see([q?, k?, v?], &places, cache, DType::F32, &x.device())?;
+            let row = self.spec().heads * self.spec().head_dim;
+            Some(self.out.forward(tensor(y, [b, t, row])))
+        }
+
+        /// What queries find, in floats or 16 bits, `[M, H C]`; all tokens' keys and values go to the
+        /// cache where there is one. For what is [known](Self::known_to_gpu).
+        pub(crate) fn see(
+            &self,
+            [q, k, v]: [CubeTensor; 3],
+            places: &Places<'_>,
+            cache: &mut Option<&mut LayerCache>,
+            dtype: DType,
+            device: &Device,
+        ) -> Option<CubeTensor> {
+            let spec = self.spec();
+            let view = places.view?;
+            let memo = view.memo?;
             let (c, q_row, k_row) =
                 (spec.head_dim, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-            let normed = |y: Tensor<3>, norm: &Option<Norm>| match norm {
-                Some(norm) => norm.rows_on_gpu(&floats(&y)?),
-                None => floats(&y),
+            let m = q.meta.num_elements() / q_row.max(1);
+            let normed = |y: CubeTensor, norm: &Option<Norm>| match norm {
+                Some(norm) => norm.rows_on_gpu(&y),
+                None => Some(y),
             };
-            let q = normed(self.q.forward(x.clone()), &self.q_norm)?;
-            let k = normed(self.k.forward(x.clone()), &self.k_norm)?;
-            let v = floats(&self.v.forward(x.clone()))?;
-
+            let (q, k) = (normed(q, &self.q_norm)?, normed(k, &self.k_norm)?);
             let turned = OnDevice::of(places.angles)?;
             let rotation = turned.as_ref().map(OnDevice::rotation);
             let rotated = |y: CubeTensor, row: usize| match &rotation {
@@ -501,24 +511,36 @@ mod some {
                 }
                 None => y,
             };
-            let q = rotated(q, q_row);
-            let (k, v, seen) = match cache {
+            let (q, k, v, seen) = match cache {
                 None => {
-                    let seen = memo.seen(view.span, m, m, view.parts, &x.device())?;
-                    (rotated(k, k_row), v, seen)
+                    let seen = memo.seen(view.span, m, m, view.parts, device)?;
+                    (rotated(q, q_row), rotated(k, k_row), v, seen)
                 }
                 Some(cache) => {
                     let rows = cache.device()?;
                     let [keys, values] = rows.room(m, [spec.kv_heads, c], &k)?;
-                    rotate(rotation.as_ref(), &k, &keys, rows.held, [m, k_row, c]);
-                    rotate(None, &v, &values, rows.held, [m, k_row, c]);
+                    let sizes = [m, q_row, k_row, c];
+                    let rotation = rotation.as_ref();
+                    let q = place(rotation, [&q, &k, &v], [&keys, &values], rows.held, sizes);
                     rows.held += m;
                     let part = [Part { queries: 0..m, keys: 0..rows.held, before: rows.held - m }];
-                    (keys, values, memo.seen(view.span, m, rows.held, &part, &x.device())?)
+                    (q, keys, values, memo.seen(view.span, m, rows.held, &part, device)?)
                 }
             };
-            let y = self.see(&q, [&k, &v], &seen);
-            Some(self.out.forward(tensor(y, [b, t, q_row])))
+            let all = Attend {
+                q: &q,
+                k: &k,
+                v: &v,
+                ranges: &seen.ranges,
+                seen: &seen.tensor,
+                heads: spec.heads,
+                kv_heads: spec.kv_heads,
+                dim: c,
+                scale: spec.scale as f32,
+                softcap: spec.softcap.map(|cap| cap as f32),
+                seen_at: 0,
+            };
+            Some(attend_as(&all, dtype).out)
         }
     }
 }

@@ -42,6 +42,7 @@ mod norm;
 mod position;
 mod reading;
 mod relative;
+mod rows;
 mod seq2seq;
 pub(crate) mod source;
 pub mod spec;

@@ -7,11 +7,12 @@
 //! cubes, the keys are split among more, and a second kernel joins what each found
 //! (Flash-Decoding).
 
+use burn::backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::between::tanh;
-use super::empty;
+use super::{empty, empty_of};
 
 /// Units of a cube, and keys of a tile.
 const UNITS: u32 = 64;
@@ -67,10 +68,15 @@ pub(crate) struct Found {
     pub parts: Option<CubeTensor>,
 }
 
-/// Attention of all queries.
+/// Attention of all queries, in floats.
 pub(crate) fn attend(all: &Attend<'_>) -> Found {
+    attend_as(all, DType::F32)
+}
+
+/// Attention of all queries, in floats or, to be multiplied in them, in 16 bits.
+pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
     let (tokens, row) = (all.ranges.len(), all.heads * all.dim);
-    let out = empty(all.q, [tokens, row]);
+    let out = empty_of(all.q, [tokens, row], dtype);
     if tokens == 0 {
         return Found { out, parts: None };
     }
@@ -102,10 +108,14 @@ pub(crate) fn attend(all: &Attend<'_>) -> Found {
     };
     let lanes = if all.dim.is_multiple_of(4) { 4 } else { 1 };
     let client = &all.q.client;
+    let launch = match (splits, dtype) {
+        (1, DType::F16) => look::launch_unchecked::<half::f16>,
+        _ => look::launch_unchecked::<f32>,
+    };
     // SAFETY: queries are below `tokens` and keys within the ranges, which the caller has kept
     // below the rows of `k` and `v`; `found` holds what each cube writes.
     unsafe {
-        look::launch_unchecked(
+        launch(
             client,
             CubeCount::Static(splits as u32, over as u32, deep as u32),
             CubeDim::new_1d(UNITS),
@@ -143,9 +153,13 @@ pub(super) fn join_parts(
     out: &CubeTensor,
     [tokens, heads, dim, splits]: [usize; 4],
 ) {
+    let launch = match out.dtype {
+        DType::F16 => join::launch_unchecked::<half::f16>,
+        _ => join::launch_unchecked::<f32>,
+    };
     // SAFETY: the caller has made both as large as these say.
     unsafe {
-        join::launch_unchecked(
+        launch(
             &found.client,
             CubeCount::Static(tokens as u32, heads as u32, 1),
             CubeDim::new_1d(UNITS),
@@ -163,12 +177,12 @@ pub(super) const HIDDEN: f32 = -1e30;
 
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
-fn look<N: Size>(
+fn look<O: Float, N: Size>(
     q: &[f32],
     k: &[Vector<f32, N>],
     v: &[f32],
     seen: &[i32],
-    out: &mut [f32],
+    out: &mut [O],
     tokens: u32,
     heads: u32,
     kv_heads: u32,
@@ -359,12 +373,13 @@ fn look<N: Size>(
                 for d in 0..share {
                     let c = lane + comptime!(d * UNITS);
                     if c < dim {
-                        out[(base + c) as usize] = values[comptime!(r * share + d) as usize];
+                        out[(base + c) as usize] =
+                            O::cast_from(values[comptime!(r * share + d) as usize]);
                     }
                 }
                 if lane == 0u32 {
-                    out[(base + dim) as usize] = most[r as usize];
-                    out[(base + dim + 1u32) as usize] = sum;
+                    out[(base + dim) as usize] = O::cast_from(most[r as usize]);
+                    out[(base + dim + 1u32) as usize] = O::cast_from(sum);
                 }
             } else {
                 let whole = select(sum > 0.0f32, sum, 1.0f32);
@@ -372,8 +387,8 @@ fn look<N: Size>(
                 for d in 0..share {
                     let c = lane + comptime!(d * UNITS);
                     if c < dim {
-                        out[(query * dim + c) as usize] =
-                            values[comptime!(r * share + d) as usize] / whole;
+                        let value = values[comptime!(r * share + d) as usize] / whole;
+                        out[(query * dim + c) as usize] = O::cast_from(value);
                     }
                 }
             }
@@ -383,7 +398,7 @@ fn look<N: Size>(
 
 /// Joins what the splits of each query found.
 #[cube(launch_unchecked)]
-fn join(found: &[f32], out: &mut [f32], heads: u32, dim: u32, splits: u32) {
+fn join<O: Float>(found: &[f32], out: &mut [O], heads: u32, dim: u32, splits: u32) {
     let query = CUBE_POS_X * heads + CUBE_POS_Y;
     let size = dim + 2u32;
     let base = query * splits * size;
@@ -412,7 +427,8 @@ fn join(found: &[f32], out: &mut [f32], heads: u32, dim: u32, splits: u32) {
                 value += weight * found[(at + c) as usize];
             }
         }
-        out[(query * dim + c) as usize] = value / select(sum > 0.0f32, sum, 1.0f32);
+        let value = value / select(sum > 0.0f32, sum, 1.0f32);
+        out[(query * dim + c) as usize] = O::cast_from(value);
         c += UNITS;
     }
 }

@@ -1,9 +1,10 @@
 //! What stands between the products: norms, activations, rotations, pooling, each one launch.
 
+use burn::backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{cubes, empty};
+use super::{cubes, empty, empty_of};
 use crate::kernels::cpu::Activation;
 
 /// Units of a cube of [`norm_rows`].
@@ -55,25 +56,123 @@ pub(crate) fn norm(norm: &Norm<'_>, x: &CubeTensor, rows: usize, width: usize) -
     out
 }
 
+/// What [`norm_of_sum`] gives, as it was asked for.
+#[derive(Default)]
+pub(crate) struct Normed {
+    /// The sum.
+    pub sum: Option<CubeTensor>,
+    /// The norm of it.
+    pub floats: Option<CubeTensor>,
+    /// The same in 16-bit floats.
+    pub halves: Option<CubeTensor>,
+}
+
+/// What is asked of [`norm_of_sum`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Asked {
+    pub sum: bool,
+    pub floats: bool,
+    pub halves: bool,
+}
+
+/// Normalizes `x + y + bias` in one launch: `x [rows, width]`, `y` of the same shape if it is there,
+/// `bias [width]` if it is; what `norm` would add after is not.
+pub(crate) fn norm_of_sum(
+    norm: &Norm<'_>,
+    x: &CubeTensor,
+    y: Option<&CubeTensor>,
+    bias: Option<&CubeTensor>,
+    asked: Asked,
+    [rows, width]: [usize; 2],
+) -> Normed {
+    // A buffer that a kernel does not write must still be no other that it reads.
+    let floats = |wanted: bool| empty(x, if wanted { [rows, width] } else { [1, 1] });
+    let (sum, out) = (floats(asked.sum), floats(asked.floats));
+    let halves = match asked.halves {
+        true => empty_of(x, [rows, width], DType::F16),
+        false => empty(x, [1, 1]),
+    };
+    if rows * width > 0 {
+        let launch = match asked.halves {
+            true => sum_rows::launch_unchecked::<half::f16>,
+            false => sum_rows::launch_unchecked::<f32>,
+        };
+        // SAFETY: rows are below `rows` and columns below `width`, and the buffers that are read and
+        // written hold as many.
+        unsafe {
+            launch(
+                &x.client,
+                cubes(rows, 1),
+                CubeDim::new_1d(UNITS),
+                x.clone().into_buffer_arg(),
+                y.unwrap_or(x).clone().into_buffer_arg(),
+                bias.unwrap_or(norm.gamma).clone().into_buffer_arg(),
+                norm.gamma.clone().into_buffer_arg(),
+                norm.beta.unwrap_or(norm.gamma).clone().into_buffer_arg(),
+                sum.clone().into_buffer_arg(),
+                out.clone().into_buffer_arg(),
+                halves.clone().into_buffer_arg(),
+                rows as u32,
+                width as u32,
+                norm.eps,
+                Parts {
+                    centered: norm.centered,
+                    shifted: norm.beta.is_some(),
+                    added: y.is_some(),
+                    biased: bias.is_some(),
+                    sum: asked.sum,
+                    floats: asked.floats,
+                    halves: asked.halves,
+                },
+            );
+        }
+    }
+    Normed {
+        sum: asked.sum.then_some(sum),
+        floats: asked.floats.then_some(out),
+        halves: asked.halves.then_some(halves),
+    }
+}
+
 /// `activation(x)`, or `activation(x) * up` of as many numbers.
 pub(crate) fn gate(kind: Activation, x: &CubeTensor, up: Option<&CubeTensor>) -> CubeTensor {
     let count = x.meta.num_elements();
-    let out = empty(x, [1, count]);
+    gate_rows(kind, x, up, None, DType::F32, [1, count])
+}
+
+/// [`gate`] of `x + bias` by rows, in floats or, to be multiplied in them, in 16 bits.
+pub(crate) fn gate_rows(
+    kind: Activation,
+    x: &CubeTensor,
+    up: Option<&CubeTensor>,
+    bias: Option<&CubeTensor>,
+    dtype: DType,
+    [rows, width]: [usize; 2],
+) -> CubeTensor {
+    let count = rows * width;
+    let out = empty_of(x, [rows, width], dtype);
     if count == 0 {
         return out;
     }
-    // SAFETY: each unit reads and writes one number below `count`.
+    let launch = match dtype {
+        DType::F16 => gated::launch_unchecked::<half::f16>,
+        _ => gated::launch_unchecked::<f32>,
+    };
+    // SAFETY: each unit reads and writes one number below `count`, and of the bias one below `width`.
     unsafe {
-        gated::launch_unchecked(
+        launch(
             &x.client,
             cubes(count.div_ceil(WIDE as usize), 1),
             CubeDim::new_1d(WIDE),
             x.clone().into_buffer_arg(),
             up.unwrap_or(x).clone().into_buffer_arg(),
+            bias.unwrap_or(x).clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             count as u32,
+            width as u32,
             number(kind),
             up.is_some(),
+            bias.is_some(),
         );
     }
     out
@@ -139,6 +238,50 @@ pub(crate) fn rotate(
             rotation.is_some_and(|rotation| rotation.adjacent),
         );
     }
+}
+
+/// The heads of rows `q [M, H C]` and `k [M, K C]` rotated, in one launch: `q` to new rows; `k`, and
+/// `v [M, K C]` as it is, to the rows from `first` on of `keys` and `values`.
+pub(crate) fn place(
+    rotation: Option<&Rotation<'_>>,
+    [q, k, v]: [&CubeTensor; 3],
+    [keys, values]: [&CubeTensor; 2],
+    first: usize,
+    [rows, q_row, k_row, dim]: [usize; 4],
+) -> CubeTensor {
+    let out = empty(q, [rows, q_row]);
+    let count = rows * (q_row + 2 * k_row);
+    if count == 0 {
+        return out;
+    }
+    let (cos, sin) = rotation.map_or((q, q), |rotation| (rotation.cos, rotation.sin));
+    // SAFETY: each unit reads and writes one number of a row, its partner of the same head, and angles
+    // of `tokens` places; the caller has made keys and values large enough.
+    unsafe {
+        placed::launch_unchecked(
+            &q.client,
+            cubes(count.div_ceil(WIDE as usize), 1),
+            CubeDim::new_1d(WIDE),
+            q.clone().into_buffer_arg(),
+            k.clone().into_buffer_arg(),
+            v.clone().into_buffer_arg(),
+            cos.clone().into_buffer_arg(),
+            sin.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            keys.clone().into_buffer_arg(),
+            values.clone().into_buffer_arg(),
+            rows as u32,
+            q_row as u32,
+            k_row as u32,
+            dim as u32,
+            rotation.map_or(0, |rotation| rotation.half) as u32,
+            rotation.map_or(1, |rotation| rotation.tokens) as u32,
+            (first * k_row) as u32,
+            rotation.is_some(),
+            rotation.is_some_and(|rotation| rotation.adjacent),
+        );
+    }
+    out
 }
 
 /// Where [`settle`] finds what it needs to know among words on the device.
@@ -290,6 +433,98 @@ fn norm_rows(
     }
 }
 
+/// What [`sum_rows`] reads and writes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Parts {
+    centered: bool,
+    shifted: bool,
+    added: bool,
+    biased: bool,
+    sum: bool,
+    floats: bool,
+    halves: bool,
+}
+
+/// A number of what is normalized.
+#[cube]
+fn summed(
+    x: &[f32],
+    y: &[f32],
+    bias: &[f32],
+    base: u32,
+    column: u32,
+    #[comptime] parts: Parts,
+) -> f32 {
+    let at = (base + column) as usize;
+    let mut value = x[at];
+    if comptime!(parts.added) {
+        value += y[at];
+    }
+    if comptime!(parts.biased) {
+        value += bias[column as usize];
+    }
+    value
+}
+
+/// One cube a row.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn sum_rows<O: Float>(
+    x: &[f32],
+    y: &[f32],
+    bias: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    sum_out: &mut [f32],
+    out: &mut [f32],
+    halves: &mut [O],
+    rows: u32,
+    width: u32,
+    eps: f32,
+    #[comptime] parts: Parts,
+) {
+    let row = CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X;
+    // Cubes past the end repeat the last row, since all must reach the barriers.
+    let base = min(row, rows - 1u32) * width;
+    let mut mean = 0.0f32;
+    if comptime!(parts.centered) {
+        let mut sum = 0.0f32;
+        let mut column = UNIT_POS_X;
+        while column < width {
+            sum += summed(x, y, bias, base, column, parts);
+            column += UNITS;
+        }
+        mean = total(sum) / f32::cast_from(width);
+    }
+    let mut sum = 0.0f32;
+    let mut column = UNIT_POS_X;
+    while column < width {
+        let away = summed(x, y, bias, base, column, parts) - mean;
+        sum += away * away;
+        column += UNITS;
+    }
+    let scale = 1.0f32 / f32::sqrt(total(sum) / f32::cast_from(width) + eps);
+    let mut column = UNIT_POS_X;
+    while column < width && row < rows {
+        let own = summed(x, y, bias, base, column, parts);
+        let mut value = (own - mean) * scale * gamma[column as usize];
+        if comptime!(parts.shifted) {
+            value += beta[column as usize];
+        }
+        let at = (base + column) as usize;
+        if comptime!(parts.sum) {
+            sum_out[at] = own;
+        }
+        if comptime!(parts.floats) {
+            out[at] = value;
+        }
+        if comptime!(parts.halves) {
+            halves[at] = O::cast_from(value);
+        }
+        column += UNITS;
+    }
+}
+
 /// Bent at both ends first: some drivers compute it from powers that overflow.
 #[cube]
 pub(super) fn tanh(x: f32) -> f32 {
@@ -313,20 +548,30 @@ pub(super) fn activated(x: f32, #[comptime] kind: u32) -> f32 {
 }
 
 /// One unit a number.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
-fn gated(
+fn gated<O: Float>(
     x: &[f32],
     up: &[f32],
-    out: &mut [f32],
+    bias: &[f32],
+    out: &mut [O],
     count: u32,
+    width: u32,
     #[comptime] kind: u32,
     #[comptime] has_up: bool,
+    #[comptime] has_bias: bool,
 ) {
     let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
     if at < count {
-        let x = x[at as usize];
-        let y = activated(x, kind);
-        out[at as usize] = if comptime!(has_up) { y * up[at as usize] } else { y };
+        let mut x = x[at as usize];
+        if comptime!(has_bias) {
+            x += bias[(at % width) as usize];
+        }
+        let mut y = activated(x, kind);
+        if comptime!(has_up) {
+            y *= up[at as usize];
+        }
+        out[at as usize] = O::cast_from(y);
     }
 }
 
@@ -432,15 +677,76 @@ fn rotated(
 ) {
     let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
     if at < count {
-        let mut value = x[at as usize];
-        if comptime!(rotates) {
-            let (turns, left, pair, other) = paired(at, dim, half, adjacent);
-            if turns {
-                let angle = ((at / row) % tokens * half + pair) as usize;
-                let across = x[other as usize] * sin[angle];
-                value = value * cos[angle] + select(left, -across, across);
-            }
-        }
+        let value = turned(x, cos, sin, at, at / row, dim, half, tokens, rotates, adjacent);
         out[(first + at) as usize] = value;
     }
+}
+
+/// One unit a number.
+#[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
+#[cube(launch_unchecked)]
+fn placed(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    out: &mut [f32],
+    keys: &mut [f32],
+    values: &mut [f32],
+    rows: u32,
+    q_row: u32,
+    k_row: u32,
+    dim: u32,
+    half: u32,
+    tokens: u32,
+    first: u32,
+    #[comptime] rotates: bool,
+    #[comptime] adjacent: bool,
+) {
+    let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
+    let width = q_row + 2u32 * k_row;
+    let row = at / width;
+    let column = at % width;
+    if row < rows {
+        if column < q_row {
+            let at = row * q_row + column;
+            let value = turned(q, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
+            out[at as usize] = value;
+        } else if column < q_row + k_row {
+            let at = row * k_row + column - q_row;
+            let value = turned(k, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
+            keys[(first + at) as usize] = value;
+        } else {
+            let at = row * k_row + column - q_row - k_row;
+            values[(first + at) as usize] = v[at as usize];
+        }
+    }
+}
+
+/// The number `at` of heads in this row, rotated.
+#[allow(clippy::too_many_arguments, reason = "as its kernels have")]
+#[cube]
+fn turned(
+    x: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    at: u32,
+    row: u32,
+    dim: u32,
+    half: u32,
+    tokens: u32,
+    #[comptime] rotates: bool,
+    #[comptime] adjacent: bool,
+) -> f32 {
+    let mut value = x[at as usize];
+    if comptime!(rotates) {
+        let (turns, left, pair, other) = paired(at, dim, half, adjacent);
+        if turns {
+            let angle = (row % tokens * half + pair) as usize;
+            let across = x[other as usize] * sin[angle];
+            value = value * cos[angle] + select(left, -across, across);
+        }
+    }
+    value
 }

@@ -17,25 +17,64 @@ use crate::quant::Format;
 /// Units of a cube of [`unpack`].
 const UNITS: u32 = 256;
 
-/// Whether the device multiplies matrices of f16 and adds in f32.
-pub(crate) fn is_there(like: &CubeTensor) -> bool {
-    tiles::is_there(like)
+/// Whether the device multiplies matrices of f16 with rows of this width, and adds in f32.
+pub(crate) fn fits(like: &CubeTensor, width: usize) -> bool {
+    width > 0 && width.is_multiple_of(8) && (tiles::is_there(like) || stands_in(like))
 }
 
-/// `x [m, width] * w [rows, width]ᵀ`, in f16 but for the sums, with numbers `[rows]` added to each
-/// row; `None` where the device cannot, or rows are no whole vectors.
-pub(crate) fn product(x: CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Option<CubeTensor> {
-    if !w.width.is_multiple_of(8) || !is_there(&x) {
+/// `x` in f16.
+pub(crate) fn rounded(x: CubeTensor) -> CubeTensor {
+    // Rows of what `cast` makes may be padded.
+    into_contiguous(cast(x, DType::F16))
+}
+
+/// `x [m, width]` in f16 times `w [rows, width]ᵀ`, in f16 but for the sums, with numbers `[rows]` added
+/// to each row; `None` where it does not [fit](fits).
+pub(crate) fn product(x: &CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Option<CubeTensor> {
+    if !fits(x, w.width) {
         return None;
     }
-    let sizes = [x.meta.shape()[0], w.width, w.rows];
-    // Rows of what `cast` makes may be padded.
-    let x = into_contiguous(cast(x, DType::F16));
-    let w = match w.format {
+    if !tiles::is_there(x) {
+        return stand_in(x, w, bias);
+    }
+    let sizes = [x.meta.num_elements() / w.width, w.width, w.rows];
+    let weights = match w.format {
         Format::F16 => w.words.clone(),
         _ => unpacked(w),
     };
-    tiles::product(&x, &w, bias, sizes)
+    tiles::product(x, &weights, bias, sizes)
+}
+
+/// Whether tests may let products in floats stand in for those of matrices that software has not: so
+/// what stands between them runs in tests, too.
+fn stands_in(_like: &CubeTensor) -> bool {
+    cfg!(test)
+}
+
+#[cfg(not(test))]
+fn stand_in(_x: &CubeTensor, _w: &Words, _bias: Option<&CubeTensor>) -> Option<CubeTensor> {
+    None
+}
+
+#[cfg(test)]
+fn stand_in(x: &CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Option<CubeTensor> {
+    use burn_cubecl::CubeBackend;
+
+    use crate::kernels::PackedOps;
+    use crate::nn::gpu::{floats, tensor};
+
+    let m = x.meta.num_elements() / w.width;
+    let floats_of = |x: &CubeTensor| into_contiguous(cast(x.clone(), DType::F32));
+    let flat = |x: CubeTensor, shape| {
+        CubeTensor::new_contiguous(x.client, x.device, Shape::from(shape), x.handle, DType::F32)
+    };
+    let x = flat(floats_of(x), [m, w.width]);
+    // No shape that `packed_matmul` takes for a single row's.
+    let y = CubeBackend::packed_matmul(x, w.words.clone(), w.format, w.rows);
+    match bias {
+        Some(bias) => floats(&(tensor(y, [m, w.rows]) + tensor(bias.clone(), [1, w.rows]))),
+        None => Some(y),
+    }
 }
 
 /// The weights as f16.

@@ -167,10 +167,11 @@ fn cubes(count: usize, deep: usize) -> CubeCount {
 
 /// An uninitialized tensor of floats beside `like`.
 pub(crate) fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
-    empty_device_contiguous_dtype(
-        like.client.clone(),
-        like.device.clone(),
-        Shape::from(shape),
-        DType::F32,
-    )
+    empty_of(like, shape, DType::F32)
+}
+
+/// An uninitialized tensor beside `like`.
+pub(crate) fn empty_of(like: &CubeTensor, shape: [usize; 2], dtype: DType) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, Shape::from(shape), dtype)
 }
