@@ -57,6 +57,9 @@ pub(crate) struct Attend<'a> {
     pub softcap: Option<f32>,
 }
 
+/// Bytes of shared memory that every device has.
+const SHARED: usize = 16 << 10;
+
 /// The largest head that the shared memory of every device has room for.
 pub(crate) const LARGEST: usize = 256;
 
@@ -120,6 +123,7 @@ pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
             CubeCount::Static(splits as u32, over as u32, deep as u32),
             CubeDim::new_1d(UNITS),
             lanes,
+            if group.is_multiple_of(4) { 4 } else { 1 },
             all.q.clone().into_buffer_arg(),
             all.k.clone().into_buffer_arg(),
             all.v.clone().into_buffer_arg(),
@@ -135,6 +139,7 @@ pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
             all.softcap.unwrap_or(1.0),
             all.dim as u32,
             group as u32,
+            columns(all.dim / lanes, lanes, group) as u32,
             by_heads,
             all.softcap.is_some(),
             splits > 1,
@@ -144,6 +149,15 @@ pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
         join_parts(&found, &out, [tokens, all.heads, all.dim, splits]);
     }
     Found { out, parts: (splits > 1).then_some(found) }
+}
+
+/// How many of the vectors of a head are in shared memory at once: a divisor of them, of which all keys
+/// of a tile have room beside the queries, the weights and the peaks.
+fn columns(parts: usize, lanes: usize, group: usize) -> usize {
+    let (dim, units) = (parts * lanes, UNITS as usize);
+    let left = SHARED.saturating_sub(4 * group * (dim + 2 * units)) / (4 * lanes * units);
+    let most = left.saturating_sub(1).min(32 / lanes);
+    (1..=most).rev().find(|cut| parts.is_multiple_of(*cut)).unwrap_or(1)
 }
 
 /// Puts together what splits have found: of each token and head so many rows of its values, its largest
@@ -177,8 +191,8 @@ pub(super) const HIDDEN: f32 = -1e30;
 
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
-fn look<O: Float, N: Size>(
-    q: &[f32],
+fn look<O: Float, N: Size, G: Size>(
+    q: &[Vector<f32, N>],
     k: &[Vector<f32, N>],
     v: &[f32],
     seen: &[i32],
@@ -193,6 +207,7 @@ fn look<O: Float, N: Size>(
     cap: f32,
     #[comptime] dim: u32,
     #[comptime] group: u32,
+    #[comptime] cut: u32,
     #[comptime] by_heads: bool,
     #[comptime] capped: bool,
     #[comptime] split: bool,
@@ -208,8 +223,11 @@ fn look<O: Float, N: Size>(
     }
     let kv = first_head / (heads / kv_heads);
 
-    // Queries to shared memory, and the keys that any of them sees.
-    let mut queries = Shared::<[f32]>::new_slice(comptime!((group * dim) as usize));
+    // Queries to shared memory, and the keys that any of them sees. What is in shared memory is read
+    // by whole vectors: each reading of it costs as much as some products.
+    let (vector, pack_size) = (N::value(), G::value());
+    let parts = comptime!(dim / vector as u32);
+    let mut queries = Shared::<[Vector<f32, N>]>::new_slice(comptime!((group * parts) as usize));
     let mut first = 0x7fff_ffffu32;
     let mut last = 0u32;
     #[unroll]
@@ -217,18 +235,23 @@ fn look<O: Float, N: Size>(
         // Those past the end repeat the last one; what they find is not stored.
         let token = min(first_token + comptime!(if by_heads { 0 } else { r }), tokens - 1u32);
         let head = first_head + comptime!(if by_heads { r } else { 0 });
-        let mut c = lane;
-        while c < dim {
-            queries[(r * dim + c) as usize] =
-                q[((token * heads + head) * dim + c) as usize] * scale;
-            c += UNITS;
+        let mut part = lane;
+        while part < parts {
+            queries[(r * parts + part) as usize] =
+                q[((token * heads + head) * parts + part) as usize] * Vector::new(scale);
+            part += UNITS;
         }
         first = min(first, u32::cast_from(seen[(seen_at + token * 2u32) as usize]));
         last = max(last, u32::cast_from(seen[(seen_at + token * 2u32 + 1u32) as usize]));
     }
     sync_cube();
 
-    let mut scores = Shared::<[f32]>::new_slice(comptime!((group * UNITS) as usize));
+    // Keys of a tile, some columns at a time, so that units that are neighbours load what is side by
+    // side; a row is one vector longer, so that rows begin in different banks.
+    let mut rows = Shared::<[Vector<f32, N>]>::new_slice(comptime!(((cut + 1) * UNITS) as usize));
+    // The weights of all queries for a key stand side by side.
+    let packs = comptime!(group / pack_size as u32);
+    let mut weights = Shared::<[Vector<f32, G>]>::new_slice(comptime!((packs * UNITS) as usize));
     let mut peaks = Shared::<[f32]>::new_slice(comptime!((group * UNITS) as usize));
     let mut most = Array::<f32>::new(comptime!(group as usize));
     let mut sums = Array::<f32>::new(comptime!(group as usize));
@@ -253,25 +276,29 @@ fn look<O: Float, N: Size>(
         for r in 0..group {
             dots[r as usize] = 0.0f32;
         }
-        if key < last {
-            let vector = N::value();
-            let parts = comptime!(dim / vector as u32);
-            // Some loads are under way at once.
-            let burst = comptime!(if parts.is_multiple_of(4) { 4u32 } else { 1u32 });
-            let base = (key * kv_heads + kv) * parts;
-            for start in 0..comptime!(parts / burst) {
+        for step in 0..comptime!(parts / cut) {
+            // What the step before has put there has been read.
+            sync_cube();
+            #[unroll]
+            for u in 0..cut {
+                let i = lane + comptime!(u * UNITS);
+                let (row, part) = (i / cut, i % cut);
+                if at + row < last {
+                    let from = ((at + row) * kv_heads + kv) * parts + step * cut + part;
+                    rows[(row * comptime!(cut + 1) + part) as usize] = k[from as usize];
+                }
+            }
+            sync_cube();
+            // Those past the end are not rows of keys; their scores are hidden.
+            #[unroll]
+            for part in 0..cut {
+                let x = rows[(lane * comptime!(cut + 1) + part) as usize];
                 #[unroll]
-                for u in 0..burst {
-                    let part = start * burst + u;
-                    let x = k[(base + part) as usize];
+                for r in 0..group {
+                    let query = queries[(r * parts + step * cut + part) as usize];
                     #[unroll]
                     for e in 0..N::value() {
-                        let x = x.extract(e);
-                        let c = part * comptime!(vector as u32) + comptime!(e as u32);
-                        #[unroll]
-                        for r in 0..group {
-                            dots[r as usize] += x * queries[(r * dim + c) as usize];
-                        }
+                        dots[r as usize] += x.extract(e) * query.extract(e);
                     }
                 }
             }
@@ -286,7 +313,7 @@ fn look<O: Float, N: Size>(
                 score = cap * tanh(score / cap);
             }
             score = select(key >= from && key < to, score, HIDDEN);
-            scores[(r * UNITS + lane) as usize] = score;
+            dots[r as usize] = score;
             peaks[(r * UNITS + lane) as usize] = score;
         }
         sync_cube();
@@ -304,18 +331,24 @@ fn look<O: Float, N: Size>(
             sync_cube();
         }
         #[unroll]
-        for r in 0..group {
-            let peak = max(most[r as usize], peaks[(r * UNITS) as usize]);
-            let shrink = f32::exp(most[r as usize] - peak);
-            let score = scores[(r * UNITS + lane) as usize];
-            let weight = select(score > HIDDEN, f32::exp(score - peak), 0.0f32);
-            scores[(r * UNITS + lane) as usize] = weight;
-            sums[r as usize] = sums[r as usize] * shrink + weight;
-            most[r as usize] = peak;
+        for pack in 0..packs {
+            let mut own = Vector::<f32, G>::empty();
             #[unroll]
-            for d in 0..share {
-                values[comptime!(r * share + d) as usize] *= shrink;
+            for e in 0..G::value() {
+                let r = comptime!(pack * pack_size as u32 + e as u32);
+                let peak = max(most[r as usize], peaks[(r * UNITS) as usize]);
+                let shrink = f32::exp(most[r as usize] - peak);
+                let score = dots[r as usize];
+                let weight = select(score > HIDDEN, f32::exp(score - peak), 0.0f32);
+                own.insert(e, weight);
+                sums[r as usize] = sums[r as usize] * shrink + weight;
+                most[r as usize] = peak;
+                #[unroll]
+                for d in 0..share {
+                    values[comptime!(r * share + d) as usize] *= shrink;
+                }
             }
+            weights[(lane * packs + pack) as usize] = own;
         }
         sync_cube();
         let there = min(max(last, at) - at, UNITS);
@@ -331,9 +364,13 @@ fn look<O: Float, N: Size>(
                     if c < dim {
                         let x = v[(base + c) as usize];
                         #[unroll]
-                        for r in 0..group {
-                            values[comptime!(r * share + d) as usize] +=
-                                x * scores[(r * UNITS + j) as usize];
+                        for pack in 0..packs {
+                            let weights = weights[(j * packs + pack) as usize];
+                            #[unroll]
+                            for e in 0..G::value() {
+                                let r = comptime!(pack * pack_size as u32 + e as u32);
+                                values[comptime!(r * share + d) as usize] += x * weights.extract(e);
+                            }
                         }
                     }
                 }
