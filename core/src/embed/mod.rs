@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::generate::CancelToken;
 use crate::load::aligned_copy;
 use crate::model::Model;
+use crate::nn::gpu;
 use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
@@ -390,7 +391,13 @@ impl Embedder {
         options: &EmbedOptions,
     ) -> Option<Tensor<2>> {
         let pooled = self.poolings(options).iter().map(|pooling| pooling.packed(hidden, rows));
-        Some(self.after_pooling(Tensor::cat(pooled.collect::<Option<Vec<_>>>()?, 1), options))
+        let mut pooled = pooled.collect::<Option<Vec<_>>>()?;
+        // One alone would be copied.
+        let pooled = match pooled.len() {
+            1 => pooled.swap_remove(0),
+            _ => Tensor::cat(pooled, 1),
+        };
+        Some(self.after_pooling(pooled, options))
     }
 
     /// The dense layers and norms: `[B, D]` -> `[B, width]`
@@ -484,6 +491,9 @@ fn activate(kind: DenseActivation, x: Tensor<2>) -> Tensor<2> {
 }
 
 fn normalize(x: Tensor<2>) -> Tensor<2> {
+    if let Some(y) = gpu::unit(&x, TINY) {
+        return y;
+    }
     let length = x.clone().square().sum_dim(1).sqrt().clamp_min(TINY); // [B, 1]
     x / length
 }

@@ -125,7 +125,6 @@ impl Block {
     }
 
     /// Whether residuals are as they are, and no source is looked at.
-    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
     pub(crate) fn is_bare(&self) -> bool {
         self.scale.is_none() && self.cross.is_none()
     }

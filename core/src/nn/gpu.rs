@@ -5,11 +5,11 @@
 //! What it does not know it leaves to the tensors by giving `None`.
 
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-pub(crate) use none::{Memo, Rows, gate, is_gpu, is_plain, pool};
+pub(crate) use none::{Memo, Rows, gate, is_gpu, is_plain, pool, unit};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use some::{
     Memo, Rows, floats, gate, ints, is_gpu, is_plain, is_plain_norm, is_plain_proj, pool, ranges,
-    rms, tensor, words,
+    rms, tensor, unit, words,
 };
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -98,6 +98,12 @@ mod some {
             None => None,
         };
         Some(tensor(between::gate(kind, &x, up.as_ref()), shape))
+    }
+
+    /// Rows divided by their lengths, or by `least` if they are shorter.
+    pub(crate) fn unit(x: &Tensor<2>, least: f32) -> Option<Tensor<2>> {
+        let sizes = x.dims();
+        Some(tensor(between::unit_rows(&floats(x)?, least, sizes), sizes))
     }
 
     /// Sums of rows with weights, those of one result beside each other.
@@ -568,6 +574,10 @@ mod none {
         _weights: Vec<f32>,
         _ranges: &[std::ops::Range<usize>],
     ) -> Option<Tensor<2>> {
+        None
+    }
+
+    pub(crate) fn unit(_x: &Tensor<2>, _least: f32) -> Option<Tensor<2>> {
         None
     }
 

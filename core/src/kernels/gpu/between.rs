@@ -56,6 +56,27 @@ pub(crate) fn norm(norm: &Norm<'_>, x: &CubeTensor, rows: usize, width: usize) -
     out
 }
 
+/// Rows `x [rows, width]`, contiguous, divided by their lengths, or by `least` if they are shorter.
+pub(crate) fn unit_rows(x: &CubeTensor, least: f32, [rows, width]: [usize; 2]) -> CubeTensor {
+    let out = empty(x, [rows, width]);
+    if rows * width > 0 {
+        // SAFETY: rows are below `rows` and columns below `width`, and both buffers hold as many.
+        unsafe {
+            shortened::launch_unchecked(
+                &x.client,
+                cubes(rows, 1),
+                CubeDim::new_1d(UNITS),
+                x.clone().into_buffer_arg(),
+                out.clone().into_buffer_arg(),
+                rows as u32,
+                width as u32,
+                least,
+            );
+        }
+    }
+    out
+}
+
 /// What [`norm_of_sum`] gives, as it was asked for.
 #[derive(Default)]
 pub(crate) struct Normed {
@@ -429,6 +450,27 @@ fn norm_rows(
         if row < rows {
             out[(base + column) as usize] = value;
         }
+        column += UNITS;
+    }
+}
+
+/// One cube a row.
+#[cube(launch_unchecked)]
+fn shortened(x: &[f32], out: &mut [f32], rows: u32, width: u32, least: f32) {
+    let row = CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X;
+    // Cubes past the end repeat the last row, since all must reach the barriers.
+    let base = min(row, rows - 1u32) * width;
+    let mut sum = 0.0f32;
+    let mut column = UNIT_POS_X;
+    while column < width {
+        let value = x[(base + column) as usize];
+        sum += value * value;
+        column += UNITS;
+    }
+    let length = max(f32::sqrt(total(sum)), least);
+    let mut column = UNIT_POS_X;
+    while column < width && row < rows {
+        out[(base + column) as usize] = x[(base + column) as usize] / length;
         column += UNITS;
     }
 }
