@@ -89,21 +89,15 @@ impl Session {
     /// the host has to, from [`logits`](Self::logits).
     ///
     /// With `more` the step after is ordered before this one is waited for.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and [`Error::NotFinite`], with the token fed.
     pub(super) fn follow(
         &mut self,
         id: u32,
         sampler: &mut Sampler,
         more: bool,
     ) -> Result<Option<Choice>> {
-        let followed = self.try_follow(id, sampler, more);
-        if followed.is_err() {
-            // Some blocks have taken a token in and some have not.
-            self.clear();
-        }
-        followed
-    }
-
-    fn try_follow(&mut self, id: u32, sampler: &mut Sampler, more: bool) -> Result<Option<Choice>> {
         let step = self.ahead.take_if(|ahead| ahead.id == Some(id)).map(|ahead| ahead.step);
         let Step { logits, chosen } = match step {
             Some(step) => step,
@@ -112,9 +106,10 @@ impl Session {
                 self.check(&[id])?;
                 self.rotate(1)?;
                 let Session { model, cache, cancel, .. } = self;
-                let (logits, chosen) = model.guarded(|| {
+                let ordered = model.guarded(|| {
                     order(model, cache, cancel, tensor(model, &[id], [1, 1]), sampler, 0)
-                })?;
+                });
+                let (logits, chosen) = self.whole(ordered)?;
                 Step { logits, chosen }
             }
         };
@@ -126,13 +121,14 @@ impl Session {
         if more && fits && self.cache.is_stepped() {
             let Session { model, cache, .. } = self;
             let (go_on, ids) = (CancelToken::new(), chosen.ids.clone());
-            let (logits, chosen) =
-                model.guarded(|| order(model, cache, &go_on, ids, sampler, 1))?;
+            let ordered = model.guarded(|| order(model, cache, &go_on, ids, sampler, 1));
+            let (logits, chosen) = self.whole(ordered)?;
             self.ahead = Some(Ahead { id: None, step: Step { logits, chosen } });
         }
         let model = &self.model;
         let failed = |problem| Error::Device { device: model.device().id(), problem };
-        match model.guarded(|| chosen.read().map_err(failed))? {
+        let found = model.guarded(|| chosen.read().map_err(failed));
+        match self.whole(found)? {
             Found::Token(id, logprob) => {
                 sampler.drawn_ahead();
                 if let Some(ahead) = &mut self.ahead {
@@ -140,7 +136,10 @@ impl Session {
                 }
                 Ok(Some(Choice { id, logprob, top: vec![] }))
             }
-            Found::NotFinite => Err(Error::NotFinite { what: "logits" }),
+            Found::NotFinite => {
+                self.withdraw();
+                Err(Error::NotFinite { what: "logits" })
+            }
             Found::Undecided => {
                 self.withdraw();
                 Ok(None)

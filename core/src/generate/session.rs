@@ -212,11 +212,7 @@ impl Session {
                 let state = Later::of(states.narrow(1, part.len() - 1, 1), model.device())?;
                 last.replace(state).map_or(Ok(()), |last| last.read(model.device()).map(drop))
             });
-            if taken.is_err() {
-                // Some blocks have taken the tokens in and some have not.
-                self.clear();
-            }
-            taken?;
+            self.whole(taken)?;
             self.ids.extend_from_slice(part);
         }
         Ok(last)
@@ -358,7 +354,7 @@ impl Session {
 
     /// Whether logits are on a GPU, after a pass of a decoder alone.
     fn is_on_gpu(&self) -> bool {
-        self.model.decoder().is_some() && nn::is_gpu(self.model.tensor_device())
+        self.model.seq2seq().is_none() && nn::is_gpu(self.model.tensor_device())
     }
 
     fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
@@ -379,17 +375,19 @@ impl Session {
     /// `total` is the length of the sequence once all that is being read is in.
     fn pass(&mut self, ids: &[u32], all: bool, total: usize) -> Result<Vec<f32>> {
         let memory = self.memory.as_ref();
-        match pass(&self.model, &mut self.cache, memory, &self.cancel, (ids, 1), all, total) {
-            Ok(logits) => {
-                self.ids.extend_from_slice(ids);
-                Ok(logits)
-            }
-            Err(error) => {
-                // Some blocks have taken the tokens in and some have not.
-                self.clear();
-                Err(error)
-            }
+        let logits = pass(&self.model, &mut self.cache, memory, &self.cancel, (ids, 1), all, total);
+        let logits = self.whole(logits)?;
+        self.ids.extend_from_slice(ids);
+        Ok(logits)
+    }
+
+    /// What a pass gave; after one that failed, in which some blocks have taken tokens in and some have
+    /// not, the session is empty.
+    pub(super) fn whole<T>(&mut self, pass: Result<T>) -> Result<T> {
+        if pass.is_err() {
+            self.clear();
         }
+        pass
     }
 }
 
