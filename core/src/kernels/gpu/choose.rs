@@ -177,6 +177,31 @@ fn weight(x: f32, peak: f32, temperature: f32) -> f32 {
     select(power >= -87.0f32, f32::exp(max(power, -87.0f32)), 0.0f32)
 }
 
+/// What became of a choice, of logits of which some may be no numbers.
+#[cube]
+fn outcome_of(bad: u32, otherwise: u32) -> u32 {
+    select(bad == 0u32, otherwise, outcome::NOT_FINITE)
+}
+
+/// Says which token was chosen; `mass` is the logarithm of what all weigh beside the likeliest.
+#[cube]
+fn put(
+    logits: &[f32],
+    chosen: &mut [i32],
+    found: &mut [u32],
+    id: u32,
+    peak: f32,
+    mass: f32,
+    what: u32,
+) {
+    let id = select(what == outcome::CHOSEN, id, 0u32);
+    chosen[0] = i32::cast_from(id);
+    found[0] = id;
+    found[1] = u32::reinterpret(min(logits[id as usize] - peak - mass, 0.0f32));
+    found[2] = what;
+    found[3] = 0u32;
+}
+
 /// The sum over a cube of so many units, in a fixed order; the same for all of them.
 #[cube]
 fn total(value: f32, #[comptime] units: u32) -> f32 {
@@ -337,12 +362,7 @@ fn settle(
 
     if comptime!(kind == GREEDY) {
         if lane == 0u32 {
-            let id = select(bad == 0u32, id, 0u32);
-            chosen[0] = i32::cast_from(id);
-            found[0] = id;
-            found[1] = u32::reinterpret(-mass);
-            found[2] = select(bad == 0u32, outcome::CHOSEN, outcome::NOT_FINITE);
-            found[3] = 0u32;
+            put(logits, chosen, found, id, peak, mass, outcome_of(bad, outcome::CHOSEN));
         }
     } else if comptime!(kind == ALL) {
         let mut weights = Shared::<[f32]>::new_slice(comptime!(BLOCK as usize));
@@ -394,12 +414,7 @@ fn settle(
                 }
                 at += 1u32;
             }
-            let id = select(bad == 0u32, id, 0u32);
-            chosen[0] = i32::cast_from(id);
-            found[0] = id;
-            found[1] = u32::reinterpret(min(logits[id as usize] - peak - mass, 0.0f32));
-            found[2] = select(bad == 0u32, outcome::CHOSEN, outcome::NOT_FINITE);
-            found[3] = 0u32;
+            put(logits, chosen, found, id, peak, mass, outcome_of(bad, outcome::CHOSEN));
         }
     } else {
         // As many tokens as there are blocks whose largest is not below this one are not below it.
@@ -590,15 +605,9 @@ fn draw(
             }
             i += 1u32;
         }
-        let bad = found[2];
-        let what = select(bad == 0u32, ends[1], outcome::NOT_FINITE);
-        let id = select(what == outcome::CHOSEN, id, 0u32);
+        let what = outcome_of(found[2], ends[1]);
         let mass = f32::reinterpret(state[1]);
-        chosen[0] = i32::cast_from(id);
-        found[0] = id;
-        found[1] = u32::reinterpret(min(logits[id as usize] - peak - mass, 0.0f32));
-        found[2] = what;
-        found[3] = 0u32;
+        put(logits, chosen, found, id, peak, mass, what);
     }
 }
 
