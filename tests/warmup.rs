@@ -26,10 +26,12 @@ fn calls_after_a_warmup_compile_nothing() {
     }
 }
 
-/// Prompts of several lengths, and some steps.
+/// Prompts of several lengths, and some steps, whose tokens are chosen in every way.
 fn work(model: &Model) -> Result<()> {
-    let wanted = GenerateOptions::default().max_tokens(4).ignore_eos(true).greedy();
-    for length in [1, 5, 13, 40] {
+    let some = GenerateOptions::default().max_tokens(4).ignore_eos(true);
+    let drawn = some.clone().temperature(0.8);
+    let ways = [some.greedy(), drawn.clone().top_k(0).top_p(1.0), drawn.clone(), drawn.top_p(0.9)];
+    for (length, wanted) in [1, 5, 13, 40].into_iter().zip(ways) {
         let mut session = model.session()?;
         session.feed(&vec![3; length.min(model.spec().window - 4)])?;
         for piece in session.generate(&wanted)? {

@@ -1089,7 +1089,7 @@ impl Model {
     /// it: a GPU's driver compiles each kernel when it is first used, which can take seconds.
     ///
     /// Warm afterwards are prompts and steps of a decoder's sessions, whatever lengths are met, since
-    /// these are arguments of the kernels; of encoders, [`embed`](Self::embed) and
+    /// these are arguments of the kernels, and what chooses tokens; of encoders, [`embed`](Self::embed) and
     /// [`forward`](Self::forward) but for single kernels that depend on the number of tokens. Where
     /// attention adds something to scores (ALiBi, learned distances) or keeps sinks, lengths that were
     /// not met may compile more, and so do tasks, beams and [`forward_with`](Self::forward_with)'s
@@ -1133,6 +1133,17 @@ impl Model {
                 if length > 0 {
                     session.feed(&vec![0; length])?;
                 }
+            }
+        }
+        // What chooses tokens on a GPU: the likeliest, of all, and of those that cuts leave.
+        if self.seq2seq().is_none() {
+            let some = GenerateOptions::default().max_tokens(2).ignore_eos(true);
+            let some = some.repetition_penalty(1.0).frequency_penalty(0.0).presence_penalty(0.0);
+            let drawn = some.clone().temperature(1.0).top_p(1.0).min_p(0.0);
+            for options in [some.greedy(), drawn.clone().top_k(0), drawn.top_k(4)] {
+                let mut session = self.session()?;
+                session.feed(&[0])?;
+                session.generate(&options)?.text()?;
             }
         }
         Ok(())
