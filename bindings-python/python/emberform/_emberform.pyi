@@ -666,8 +666,8 @@ class Model:
         encoder and the last token for a decoder.
         `max_tokens`: most tokens of a text, special ones included; the rest is cut.
         `dimensions`: keep the first numbers of a vector only (Matryoshka).
-        `batch_tokens`: most tokens of a batch, padding included. Default: 512 on a CPU, 2048
-        on a GPU.
+        `batch_tokens`: most tokens of a batch, padding included. Default: 512 on a CPU;
+        2048 on a GPU, on one with memory of its own up to 16384, fewer the wider the model is.
         `progress`: called as `progress(done, all)` after each batch, texts counted, maybe on another
         thread; what it raises ends the call. True shows a bar of tqdm, which must be installed.
 
