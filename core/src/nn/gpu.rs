@@ -8,8 +8,8 @@
 pub(crate) use none::{Memo, Rows, gate, is_gpu, is_plain, pool, unit};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use some::{
-    Memo, Rows, floats, gate, ints, is_gpu, is_plain, is_plain_norm, is_plain_proj, pool, ranges,
-    rms, tensor, unit, words,
+    Memo, NormParts, Rows, floats, gate, ints, is_gpu, is_plain, is_plain_norm, is_plain_proj,
+    pool, ranges, rms, tensor, unit, words,
 };
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -143,21 +143,38 @@ mod some {
         }
 
         fn rows_on_gpu(&self, x: &CubeTensor) -> Option<CubeTensor> {
-            let gamma = floats(&self.gamma.val())?;
-            let beta = match &self.beta {
+            let parts = NormParts::of(self)?;
+            let width = parts.gamma.meta.num_elements();
+            let rows = x.meta.num_elements() / width.max(1);
+            Some(between::norm(&parts.adding(None), x, rows, width))
+        }
+    }
+
+    /// A norm's numbers, as kernels take them.
+    pub(crate) struct NormParts {
+        gamma: CubeTensor,
+        beta: Option<CubeTensor>,
+        kind: spec::Norm,
+    }
+
+    impl NormParts {
+        pub(crate) fn of(norm: &Norm) -> Option<NormParts> {
+            let beta = match &norm.beta {
                 Some(beta) => Some(floats(&beta.val())?),
                 None => None,
             };
-            let width = gamma.meta.num_elements();
-            let kind = self.kind();
-            let norm = between::Norm {
-                centered: matches!(kind, spec::Norm::Layer { .. }),
-                eps: kind.eps() as f32,
-                gamma: &gamma,
-                beta: beta.as_ref(),
-                add: None,
-            };
-            Some(between::norm(&norm, x, x.meta.num_elements() / width.max(1), width))
+            Some(NormParts { gamma: floats(&norm.gamma.val())?, beta, kind: norm.kind() })
+        }
+
+        /// The norm, after which something may be added.
+        pub(crate) fn adding<'a>(&'a self, add: Option<&'a CubeTensor>) -> between::Norm<'a> {
+            between::Norm {
+                centered: matches!(self.kind, spec::Norm::Layer { .. }),
+                eps: self.kind.eps() as f32,
+                gamma: &self.gamma,
+                beta: self.beta.as_ref(),
+                add,
+            }
         }
     }
 

@@ -14,12 +14,12 @@ mod some {
     use crate::kernels::gpu::half;
     use crate::nn::attention::{Keys, Places};
     use crate::nn::block::Block;
-    use crate::nn::gpu::{floats, is_plain, is_plain_norm, is_plain_proj, tensor};
+    use crate::nn::gpu::{NormParts, floats, is_plain, is_plain_norm, is_plain_proj, tensor};
     use crate::nn::linear::Proj;
     use crate::nn::mlp::Mlp;
     use crate::nn::moe::FeedForward;
     use crate::nn::norm::Norm;
-    use crate::nn::spec::{self, Place};
+    use crate::nn::spec::Place;
 
     /// Rows on their way to matrices, as these want them.
     struct Operand {
@@ -95,34 +95,6 @@ mod some {
         }
     }
 
-    /// A norm's numbers.
-    struct Parts {
-        gamma: CubeTensor,
-        beta: Option<CubeTensor>,
-        kind: spec::Norm,
-    }
-
-    impl Parts {
-        fn of(norm: &Norm) -> Option<Parts> {
-            let beta = match &norm.beta {
-                Some(beta) => Some(floats(&beta.val())?),
-                None => None,
-            };
-            Some(Parts { gamma: floats(&norm.gamma.val())?, beta, kind: norm.kind() })
-        }
-
-        /// The norm, after which something may be added.
-        fn adding<'a>(&'a self, add: Option<&'a CubeTensor>) -> between::Norm<'a> {
-            between::Norm {
-                centered: matches!(self.kind, spec::Norm::Layer { .. }),
-                eps: self.kind.eps() as f32,
-                gamma: &self.gamma,
-                beta: self.beta.as_ref(),
-                add,
-            }
-        }
-    }
-
     /// So many rows of such a width on their way through a block.
     struct Way {
         m: usize,
@@ -148,7 +120,7 @@ mod some {
                 let Operand { floats, halves } = Operand::of(&sum, wanted);
                 return Some(Normed { sum: Some(sum), floats, halves });
             };
-            let parts = Parts::of(norm)?;
+            let parts = NormParts::of(norm)?;
             let (added, bias) = (y.map(|y| &y.y), y.and_then(|y| y.bias.as_ref()));
             let sizes = [self.m, self.width];
             Some(between::norm_of_sum(&parts.adding(None), x, added, bias, asked, sizes))
@@ -166,7 +138,7 @@ mod some {
 
         /// `x` and the norm of what a part adds to it.
         fn around(&self, post: &Norm, x: &CubeTensor, y: Sums) -> Option<CubeTensor> {
-            let parts = Parts::of(post)?;
+            let parts = NormParts::of(post)?;
             let y = y.whole(self.m)?;
             Some(between::norm(&parts.adding(Some(x)), &y, self.m, self.width))
         }

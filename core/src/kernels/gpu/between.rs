@@ -384,15 +384,15 @@ pub(crate) fn pool(
     out
 }
 
-/// The sum over a cube of [`UNITS`] units, in a fixed order; the same for all of them.
+/// The sum over a cube of so many units, in a fixed order; the same for all of them.
 #[cube]
-fn total(value: f32) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
+pub(super) fn total(value: f32, #[comptime] units: u32) -> f32 {
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(units as usize));
     shared[UNIT_POS_X as usize] = value;
     sync_cube();
     #[unroll]
-    for level in 0..6u32 {
-        let reach = comptime!(UNITS >> (level + 1));
+    for level in 0..comptime!(units.ilog2()) {
+        let reach = comptime!(units >> (level + 1));
         if UNIT_POS_X < reach {
             shared[UNIT_POS_X as usize] += shared[(UNIT_POS_X + reach) as usize];
         }
@@ -428,7 +428,7 @@ fn norm_rows(
             sum += x[(base + column) as usize];
             column += UNITS;
         }
-        mean = total(sum) / f32::cast_from(width);
+        mean = total(sum, UNITS) / f32::cast_from(width);
     }
     let mut sum = 0.0f32;
     let mut column = UNIT_POS_X;
@@ -437,7 +437,7 @@ fn norm_rows(
         sum += away * away;
         column += UNITS;
     }
-    let scale = 1.0f32 / f32::sqrt(total(sum) / f32::cast_from(width) + eps);
+    let scale = 1.0f32 / f32::sqrt(total(sum, UNITS) / f32::cast_from(width) + eps);
     let mut column = UNIT_POS_X;
     while column < width {
         let mut value = (x[(base + column) as usize] - mean) * scale * gamma[column as usize];
@@ -467,7 +467,7 @@ fn shortened(x: &[f32], out: &mut [f32], rows: u32, width: u32, least: f32) {
         sum += value * value;
         column += UNITS;
     }
-    let length = max(f32::sqrt(total(sum)), least);
+    let length = max(f32::sqrt(total(sum, UNITS)), least);
     let mut column = UNIT_POS_X;
     while column < width && row < rows {
         out[(base + column) as usize] = x[(base + column) as usize] / length;
@@ -536,7 +536,7 @@ fn sum_rows<O: Float>(
             sum += summed(x, y, bias, base, column, parts);
             column += UNITS;
         }
-        mean = total(sum) / f32::cast_from(width);
+        mean = total(sum, UNITS) / f32::cast_from(width);
     }
     let mut sum = 0.0f32;
     let mut column = UNIT_POS_X;
@@ -545,7 +545,7 @@ fn sum_rows<O: Float>(
         sum += away * away;
         column += UNITS;
     }
-    let scale = 1.0f32 / f32::sqrt(total(sum) / f32::cast_from(width) + eps);
+    let scale = 1.0f32 / f32::sqrt(total(sum, UNITS) / f32::cast_from(width) + eps);
     let mut column = UNIT_POS_X;
     while column < width && row < rows {
         let own = summed(x, y, bias, base, column, parts);

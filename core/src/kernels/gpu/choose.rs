@@ -17,6 +17,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::between::total;
 use super::cubes;
 use crate::kernels::Draw;
 
@@ -200,23 +201,6 @@ fn put(
     found[1] = u32::reinterpret(min(logits[id as usize] - peak - mass, 0.0f32));
     found[2] = what;
     found[3] = 0u32;
-}
-
-/// The sum over a cube of so many units, in a fixed order; the same for all of them.
-#[cube]
-fn total(value: f32, #[comptime] units: u32) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(comptime!(units as usize));
-    shared[UNIT_POS_X as usize] = value;
-    sync_cube();
-    #[unroll]
-    for level in 0..comptime!(units.ilog2()) {
-        let reach = comptime!(units >> (level + 1));
-        if UNIT_POS_X < reach {
-            shared[UNIT_POS_X as usize] += shared[(UNIT_POS_X + reach) as usize];
-        }
-        sync_cube();
-    }
-    shared[0]
 }
 
 /// The largest value over a cube, the lowest id that has it, and whether any unit said `bad`.
