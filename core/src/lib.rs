@@ -42,6 +42,7 @@ mod load;
 mod model;
 pub mod nn;
 pub mod quant;
+mod quote;
 mod reserve;
 mod save;
 #[cfg(test)]

@@ -155,20 +155,6 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// `text` for an error's message: quoted with backticks, escaped, cut after 80 characters.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::from("`");
-    let mut characters = text.chars();
-    for c in characters.by_ref().take(80) {
-        quoted.extend(c.escape_debug());
-    }
-    if characters.next().is_some() {
-        quoted.push_str("...");
-    }
-    quoted.push('`');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,11 +196,5 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         assert!(Mapped::open(&path, "GGUF").unwrap_err().to_string().contains("empty"));
         assert_eq!(read_limited(&path, 5).unwrap(), b"");
-    }
-
-    #[test]
-    fn a_quoted_name_is_short_and_printable() {
-        assert_eq!(quote("a\n\u{7}"), "`a\\n\\u{7}`");
-        assert_eq!(quote(&"x".repeat(500)).len(), 85);
     }
 }

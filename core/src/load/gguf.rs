@@ -20,9 +20,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::file::{Dtype, MAX_NAME, MAX_TENSORS, Mapped, Stored, quote};
+use super::file::{Dtype, MAX_NAME, MAX_TENSORS, Mapped, Stored};
 use crate::error::{Error, Result};
 use crate::quant::Format;
+use crate::quote::quote;
 
 const FORMAT: &str = "GGUF";
 /// Most keys of the metadata; real files hold some dozens.

@@ -28,7 +28,7 @@ use crate::nn::Spec;
 use crate::nn::spec::{Head, Task};
 use crate::quant::Format;
 use crate::task::Labels;
-use crate::text::{MAX_FILE, Tokenizer, Vocabulary};
+use crate::text::{self, Tokenizer};
 
 pub use file::{Dtype, Stored};
 pub use report::LoadReport;
@@ -255,7 +255,7 @@ fn folder(path: &Path) -> Result<Checkpoint> {
     checkpoint.labels = labels;
     let tokenizer_path = home.join("tokenizer.json");
     if std::fs::symlink_metadata(&tokenizer_path).is_ok() {
-        checkpoint.tokenizer = Some(open_tokenizer(&tokenizer_path)?);
+        checkpoint.tokenizer = Some(Tokenizer::open(&tokenizer_path)?);
     }
     let tokenizer_config = json(&home.join("tokenizer_config.json"))?.unwrap_or_default();
     if let Some(tokenizer) = &checkpoint.tokenizer {
@@ -295,7 +295,7 @@ fn file(path: &Path) -> Result<Checkpoint> {
         Checkpoint::build(path, family, Config::new(values, true), gguf.tensors, true)?;
     checkpoint.recipe = Recipe::from_pooling_type(pooling)?;
     checkpoint.recipe.complete(Some(checkpoint.spec.window), &checkpoint.spec);
-    checkpoint.tokenizer = tokenizer(metadata, &gguf.head, path)?;
+    checkpoint.tokenizer = text::of_metadata(metadata, &gguf.head, path)?;
     checkpoint.chat = Prompter::of_gguf(path, metadata, checkpoint.tokenizer.as_ref())?;
     let mut ends = Vec::new();
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
@@ -311,65 +311,4 @@ fn file(path: &Path) -> Result<Checkpoint> {
     }
     checkpoint.defaults.eos_ids = ends;
     Ok(checkpoint)
-}
-
-/// The tokenizer of a `tokenizer.json`, of a folder, or of a GGUF file.
-pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let inner = path.join("tokenizer.json");
-    let path = if path.is_dir() { &inner } else { path };
-    let source = file::Mapped::open(path, "a tokenizer")?.bytes;
-    if source.starts_with(b"GGUF") {
-        return read_tokenizer(source, path);
-    }
-    // JSON is read, not mapped: a file that changes under the parser would be no text any more.
-    Tokenizer::from_json(&file::read_limited(path, MAX_FILE)?, path, source)
-}
-
-/// The tokenizer in the bytes of a file; `path` is for messages.
-pub(crate) fn read_tokenizer(source: Bytes, path: &Path) -> Result<Tokenizer> {
-    if !source.starts_with(b"GGUF") {
-        return Tokenizer::from_json(&source.clone(), path, source);
-    }
-    let gguf = gguf::Gguf::read(&source, path)?;
-    tokenizer(&gguf.metadata, &gguf.head, path)?.ok_or_else(|| Error::Missing {
-        call: "open",
-        what: format!("a tokenizer: `{}` has no `tokenizer.ggml.model`", path.display()),
-    })
-}
-
-/// The tokenizer that a GGUF file's metadata describes, or `None` when there is none.
-fn tokenizer(metadata: &gguf::Metadata, head: &Bytes, path: &Path) -> Result<Option<Tokenizer>> {
-    let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let Some(model) = metadata.string(&key("model"))? else { return Ok(None) };
-    if matches!(model, "none" | "no_vocab") {
-        return Ok(None);
-    }
-    let id = |name: &str| metadata.u32(&key(name));
-    let flag = |name: &str| metadata.bool(&key(name));
-    let vocabulary = Vocabulary {
-        model,
-        pre: metadata.string(&key("pre"))?,
-        tokens: metadata
-            .strings(&key("tokens"))?
-            .ok_or_else(|| Error::config(key("tokens"), "is missing"))?,
-        scores: metadata.f32s(&key("scores"))?,
-        types: metadata.i32s(&key("token_type"))?,
-        merges: metadata.strings(&key("merges"))?.unwrap_or_default(),
-        bos: id("bos_token_id")?,
-        eos: id("eos_token_id")?,
-        unk: id("unknown_token_id")?,
-        sep: id("seperator_token_id")?, // spelled so in the format
-        pad: id("padding_token_id")?,
-        cls: id("cls_token_id")?,
-        mask: id("mask_token_id")?,
-        add_bos: flag("add_bos_token")?,
-        add_eos: flag("add_eos_token")?,
-        add_space_prefix: flag("add_space_prefix")?,
-        remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
-        add_sep: flag("add_sep_token")?,
-        lowercase: flag("normalizer.lowercase")?,
-        strip_accents: flag("normalizer.strip_accents")?,
-        charsmap: metadata.u8s(&key("precompiled_charsmap"))?,
-    };
-    Tokenizer::from_vocabulary(vocabulary, path, head.clone()).map(Some)
 }

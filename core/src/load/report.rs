@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::file::quote;
+use crate::quote::quote;
 
 /// The tensors that do not fit, in the checkpoint's own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

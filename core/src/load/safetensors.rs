@@ -18,9 +18,10 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::file::{Dtype, MAX_NAME, MAX_TENSORS, Mapped, Stored, quote, read_limited};
+use super::file::{Dtype, MAX_NAME, MAX_TENSORS, Mapped, Stored, read_limited};
 use crate::error::{Error, Result};
 use crate::quant::Format;
+use crate::quote::quote;
 
 const FORMAT: &str = "safetensors";
 /// Longest header and longest index, in bytes. Headers of the largest models are near 10 MB.

@@ -8,11 +8,11 @@
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
-use super::file::{Merge, ModelPart, Parts, Table};
+use super::json::{Merge, ModelPart, Parts, Table};
 use super::normal::Charsmap;
 use super::unigram::MAX_PIECE;
 use super::wordpiece::MAX_WORD;
-use crate::load::file::quote;
+use crate::quote::quote;
 
 /// What a chain of replacements may multiply a text by.
 const MAX_GROWTH: u64 = 1024;

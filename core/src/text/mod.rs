@@ -3,9 +3,12 @@
 
 mod file;
 mod guard;
+mod json;
 mod merge;
 mod normal;
+mod open;
 mod pair;
+mod parts;
 mod pieces;
 mod pre;
 mod spelling;
@@ -18,10 +21,10 @@ mod vocabulary;
 mod wordpiece;
 
 pub(crate) use file::MAX_FILE;
+pub(crate) use open::of_metadata;
 pub(crate) use pair::{Cut, Words};
 pub use stream::DecodeStream;
 pub use tokenizer::{Encoding, Tokenizer};
-pub(crate) use vocabulary::Vocabulary;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::tokenizer::{Encoding, Engine, Model, Tokenizer};
+use super::parts::{Engine, Model};
+use super::tokenizer::{Encoding, Tokenizer};
 use crate::error::{Error, Result};
 
 /// Which text of a pair is cut on the right to keep to a limit.

@@ -6,44 +6,9 @@
 
 use std::sync::Arc;
 
-use super::tokenizer::Inner;
-use crate::error::Result;
-
-/// How the strings of a vocabulary join to a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// Bytes, read as UTF-8; what is not becomes U+FFFD, as in `String::from_utf8_lossy`.
-    Bytes,
-    /// SentencePiece: text, and single bytes where the vocabulary had no piece. A byte that is
-    /// part of no character becomes U+FFFD.
-    Spaces {
-        /// The space at the very start is the one that encoding put there.
-        strip: bool,
-    },
-    /// A mark stands for a space; in the first token it stands for nothing if `strip`.
-    Marks {
-        /// The mark.
-        mark: char,
-        /// Whether encoding put one before the text.
-        strip: bool,
-    },
-    /// WordPiece: words are joined by spaces, pieces inside a word by nothing.
-    Words {
-        /// What marks a piece inside a word.
-        prefix: String,
-        /// Undo the spaces before English punctuation and contractions, token by token.
-        clean: bool,
-    },
-    /// A suffix ends a word and stands for a space, except in the last token.
-    Ends {
-        /// The suffix.
-        suffix: String,
-    },
-    /// Tokens are joined by spaces.
-    Joined,
-    /// The library's decoder, which must see all tokens at once.
-    Whole,
-}
+use super::parts::{Engine, Inner, Kind, Rule, guarded};
+use super::spelling;
+use crate::error::{Error, Result};
 
 /// What a token contributes, before the rule is applied.
 pub(crate) enum Part<'a> {
@@ -187,6 +152,72 @@ impl State {
             out.push(char::REPLACEMENT_CHARACTER);
         }
         self.bytes.clear();
+    }
+}
+
+impl Inner {
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    pub(crate) fn kind(&self, id: u32) -> Kind {
+        self.kinds.get(id as usize).copied().unwrap_or(Kind::Absent)
+    }
+
+    /// Whether `id` is a token.
+    pub(crate) fn check(&self, id: u32) -> Result<()> {
+        if self.kind(id) != Kind::Absent {
+            return Ok(());
+        }
+        Err(Error::argument(
+            "ids",
+            format!("holds {id}, which is no token of a vocabulary of {}", self.kinds.len()),
+        ))
+    }
+
+    /// Decodes one token.
+    pub(crate) fn decode_one(
+        &self,
+        id: u32,
+        skip_special: bool,
+        state: &mut State,
+        out: &mut String,
+    ) -> Result<()> {
+        self.check(id)?;
+        if skip_special && self.special.contains(&id) {
+            return Ok(());
+        }
+        let bytes = self.pieces.get(id).unwrap_or_default();
+        let part = match self.kind(id) {
+            Kind::Byte => match spelling::byte(bytes) {
+                Some(byte) => Part::Byte(byte),
+                None => Part::Piece(bytes),
+            },
+            Kind::Literal => Part::Literal(bytes),
+            _ => Part::Piece(bytes),
+        };
+        state.push(&self.rule, part, out);
+        Ok(())
+    }
+
+    /// Decodes all tokens.
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        if let (Engine::Library { library, .. }, Rule::Whole) = (&self.engine, &self.rule) {
+            ids.iter().try_for_each(|&id| self.check(id))?;
+            return guarded("ids", || library.decode(ids, skip_special));
+        }
+        let mut out = String::with_capacity(ids.len().saturating_mul(4));
+        let mut state = State::default();
+        let mut piece = String::new();
+        for &id in ids {
+            piece.clear();
+            self.decode_one(id, skip_special, &mut state, &mut piece)?;
+            out.push_str(&piece);
+        }
+        piece.clear();
+        state.finish(&self.rule, &mut piece);
+        out.push_str(&piece);
+        Ok(out)
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Tokenizer, Vocabulary};
+use super::Tokenizer;
+use super::vocabulary::Vocabulary;
 use crate::error::{Code, Error};
 
 fn open(file: &Value) -> Result<Tokenizer, Error> {

@@ -8,26 +8,20 @@
 //! The shapes that published models have run on compact models of our own; any other
 //! `tokenizer.json` that passes the checks of `guard.rs` runs on the `tokenizers` crate.
 
-use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::merge::{Bpe, Scratch};
-use super::normal::{self, Spaces, Text};
-use super::pieces::{Pieces, Trie};
+use super::normal::{self, Text};
+use super::parts::{Added, Engine, Inner, Kind, Model, Own, Slot, Spelling, Trim, guarded};
+use super::pieces::Pieces;
+use super::spelling;
 use super::split::{OutOfSteps, Splitter};
-use super::stream::{DecodeStream, Part, Rule, State};
+use super::stream::DecodeStream;
 use super::unicode::{MARK, category};
-use super::unigram::Unigram;
-use super::vocabulary::{self, Vocabulary};
-use super::wordpiece::WordPiece;
-use super::{file, spelling};
 use crate::error::{Error, Result};
-use crate::load;
 use crate::reserve::reserved;
 
 /// The longest text that is encoded in one call, in bytes.
@@ -126,75 +120,6 @@ impl Encoding {
     }
 }
 
-/// What an id stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Kind {
-    /// Nothing: a hole in the vocabulary.
-    Absent,
-    /// A piece of the model.
-    Piece,
-    /// A string that is cut out of the text as it stands.
-    Literal,
-    /// A single byte.
-    Byte,
-}
-
-/// How the pieces of the model are written in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spelling {
-    /// As they are.
-    Plain,
-    /// Bytes as printable characters, as GPT-2 does.
-    Bytes,
-    /// Spaces as `▁`.
-    Marks,
-}
-
-/// Everything a tokenizer is; shared by clones and streams.
-pub(crate) struct Inner {
-    /// The string of every id.
-    pub pieces: Pieces,
-    /// The kind of every id.
-    pub kinds: Vec<Kind>,
-    /// How pieces are written.
-    pub spelling: Spelling,
-    /// Ids that `skip_special` leaves out.
-    pub special: HashSet<u32>,
-    /// How tokens join to a text.
-    pub rule: Rule,
-    /// What encodes.
-    pub engine: Engine,
-}
-
-/// What encodes.
-pub(crate) enum Engine {
-    /// A compact model.
-    Own(Box<Own>),
-    /// The `tokenizers` crate.
-    Library {
-        library: Box<tokenizers::Tokenizer>,
-        /// Added tokens that look at what is left of them.
-        edged: Vec<String>,
-    },
-}
-
-/// A compact model and what is around it.
-pub(crate) struct Own {
-    pub added: Added,
-    pub model: Model,
-    pub frame: Frame,
-    /// Whether places of byte-level tokens leave out the spaces at their ends.
-    pub trim: Option<Trim>,
-}
-
-/// How places leave out spaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trim {
-    /// One space before the text's first token is none of the text's, and so none of the place's.
-    pub prefix: bool,
-}
-
 impl Trim {
     /// The place of a token whose bytes are `piece`, without its spaces.
     fn apply(self, piece: &[u8], first: bool, (from, to): (usize, usize)) -> (usize, usize) {
@@ -209,72 +134,6 @@ impl Trim {
         let to = if to >= after { (to - after).max(from) } else { to };
         (from, to)
     }
-}
-
-/// The compact models.
-pub(crate) enum Model {
-    /// Byte-level byte pair encoding.
-    Bytes {
-        /// Compose the text first (NFC).
-        compose: bool,
-        /// Put a space before a text that does not start with one.
-        prefix: bool,
-        splitter: Splitter,
-        bpe: Box<Bpe>,
-    },
-    /// Byte pair encoding of characters, as in SentencePiece.
-    Characters { spaces: Spaces, splitter: Splitter, bpe: Box<Bpe> },
-    /// Unigram pieces.
-    Unigram { spaces: Spaces, unigram: Box<Unigram> },
-    /// WordPiece.
-    Words(Box<WordPiece>),
-}
-
-/// Which tokens stand around one text or a pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub single: Vec<Slot>,
-    pub pair: Vec<Slot>,
-}
-
-/// A place in a frame, with the type id of its tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
-    Token(u32, u32),
-    First(u32),
-    Second(u32),
-}
-
-impl Frame {
-    /// `before a after`, and for a pair `before a after between b after`, with type ids 0 and
-    /// `second` for the parts.
-    pub(crate) fn new(before: &[u32], after: &[u32], between: &[u32], second: u32) -> Frame {
-        let tokens = |ids: &[u32], kind| ids.iter().map(move |&id| Slot::Token(id, kind)).collect();
-        let single: Vec<Slot> =
-            [tokens(before, 0), vec![Slot::First(0)], tokens(after, 0)].concat();
-        let mut pair = single.clone();
-        pair.extend::<Vec<Slot>>(tokens(between, second));
-        pair.push(Slot::Second(second));
-        pair.extend::<Vec<Slot>>(tokens(after, second));
-        Frame { single, pair }
-    }
-}
-
-/// Strings that are cut out of a text before the model sees it.
-pub(crate) struct Added {
-    pub trie: Trie,
-    /// Tokens that take neighbouring white space with them, or stand alone.
-    pub edges: HashMap<u32, Edges>,
-    /// `▁` in a text counts as a space.
-    pub marks: bool,
-}
-
-/// What an added token asks of its neighbours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Edges {
-    pub left: bool,
-    pub right: bool,
-    pub alone: bool,
 }
 
 impl Added {
@@ -434,70 +293,6 @@ fn ceil(text: &str, at: usize) -> usize {
 }
 
 impl Inner {
-    pub(crate) fn rule(&self) -> &Rule {
-        &self.rule
-    }
-
-    fn kind(&self, id: u32) -> Kind {
-        self.kinds.get(id as usize).copied().unwrap_or(Kind::Absent)
-    }
-
-    /// Whether `id` is a token.
-    pub(crate) fn check(&self, id: u32) -> Result<()> {
-        if self.kind(id) != Kind::Absent {
-            return Ok(());
-        }
-        Err(Error::argument(
-            "ids",
-            format!("holds {id}, which is no token of a vocabulary of {}", self.kinds.len()),
-        ))
-    }
-
-    /// Decodes one token.
-    pub(crate) fn decode_one(
-        &self,
-        id: u32,
-        skip_special: bool,
-        state: &mut State,
-        out: &mut String,
-    ) -> Result<()> {
-        self.check(id)?;
-        if skip_special && self.special.contains(&id) {
-            return Ok(());
-        }
-        let bytes = self.pieces.get(id).unwrap_or_default();
-        let part = match self.kind(id) {
-            Kind::Byte => match spelling::byte(bytes) {
-                Some(byte) => Part::Byte(byte),
-                None => Part::Piece(bytes),
-            },
-            Kind::Literal => Part::Literal(bytes),
-            _ => Part::Piece(bytes),
-        };
-        state.push(&self.rule, part, out);
-        Ok(())
-    }
-
-    /// Decodes all tokens.
-    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        if let (Engine::Library { library, .. }, Rule::Whole) = (&self.engine, &self.rule) {
-            ids.iter().try_for_each(|&id| self.check(id))?;
-            return guarded("ids", || library.decode(ids, skip_special));
-        }
-        let mut out = String::with_capacity(ids.len().saturating_mul(4));
-        let mut state = State::default();
-        let mut piece = String::new();
-        for &id in ids {
-            piece.clear();
-            self.decode_one(id, skip_special, &mut state, &mut piece)?;
-            out.push_str(&piece);
-        }
-        piece.clear();
-        state.finish(&self.rule, &mut piece);
-        out.push_str(&piece);
-        Ok(out)
-    }
-
     /// Encodes one text or a pair, with at most `limit` tokens.
     fn encode(
         &self,
@@ -594,27 +389,9 @@ fn room(limit: usize, frame: usize) -> Result<usize> {
     })
 }
 
-/// Runs a call of the library; what it cannot do is an error about `argument`, and so is a panic.
-fn guarded<T>(argument: &'static str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    let problem = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it failed".into(),
-    };
-    Err(Error::argument(argument, format!("is beyond what this tokenizer can do: {problem}")))
-}
-
 impl Tokenizer {
-    /// Opens a `tokenizer.json`, the one of a folder, or that of a GGUF file. What the file says
-    /// about truncation and padding is ignored: both are decided per call.
-    ///
-    /// # Errors
-    /// [`Io`](Error::Io) if the file cannot be read, [`Format`](Error::Format) if it is not a
-    /// well-formed tokenizer or asks for what would be unsafe (the message names the field),
-    /// [`Unsupported`](Error::Unsupported) if it uses a part that is not known,
-    /// [`Missing`](Error::Missing) if a GGUF file holds none.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        load::open_tokenizer(path.as_ref())
+    pub(crate) fn new(inner: Inner, source: Bytes) -> Tokenizer {
+        Tokenizer { inner: Arc::new(inner), source }
     }
 
     /// The tokenizer by value, to be kept or sent to another process: the text of its
@@ -627,30 +404,6 @@ impl Tokenizer {
             count.fill(0);
         }
         bytes
-    }
-
-    /// A tokenizer from what [`to_bytes`](Self::to_bytes) gave, or from the bytes of any file that
-    /// [`open`](Self::open) takes.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open); messages name the file `bytes`.
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
-        load::read_tokenizer(bytes.into().into(), Path::new("bytes"))
-    }
-
-    /// Reads the text of a `tokenizer.json`; `path` is for messages.
-    pub(crate) fn from_json(json: &[u8], path: &Path, source: Bytes) -> Result<Self> {
-        Ok(Tokenizer { inner: Arc::new(file::parse(json, path)?), source })
-    }
-
-    /// Rebuilds a tokenizer from the metadata of a GGUF file, which is `source`; `path` is for
-    /// messages.
-    pub(crate) fn from_vocabulary(
-        vocabulary: Vocabulary<'_>,
-        path: &Path,
-        source: Bytes,
-    ) -> Result<Self> {
-        Ok(Tokenizer { inner: Arc::new(vocabulary::build(vocabulary, path)?), source })
     }
 
     pub(crate) fn inner(&self) -> &Inner {

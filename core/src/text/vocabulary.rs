@@ -19,15 +19,14 @@ use tokenizers::normalizers::BertNormalizer;
 
 use super::merge::{Bpe, Cuts, NONE, Order, Ranks, score_key};
 use super::normal::{Charsmap, Prefix, Spaces};
+use super::parts::{Added, Engine, Frame, Inner, Kind, Model, Own, Rule, Spelling};
 use super::pieces::{MAX_TOKEN, MAX_TOKENS, Pieces, Trie};
 use super::split::{Keep, Pattern, Splitter};
-use super::stream::Rule;
-use super::tokenizer::{Added, Engine, Frame, Inner, Kind, Model, Own, Spelling};
 use super::unigram::{MAX_PIECE, Unigram};
 use super::wordpiece::{Letters, WordPiece};
 use super::{pre, spelling};
 use crate::error::{Error, Result};
-use crate::load::file::quote;
+use crate::quote::quote;
 
 /// What the metadata of a GGUF file says about its tokenizer, each field under the key of its
 /// name unless noted.

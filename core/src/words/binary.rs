@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::file::{Header, Parsed};
 use super::list::WordList;
 use super::table::Table;
-use crate::load::file::{MAX_NAME, quote};
+use crate::load::file::MAX_NAME;
+use crate::quote::quote;
 
 /// Reads the words of `bytes`, in which the records begin at `at`.
 pub(super) fn read(bytes: &Bytes, at: usize, header: &Header) -> Parsed<(WordList, Table)> {

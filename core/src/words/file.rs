@@ -15,6 +15,7 @@ use super::table::Table;
 use super::{binary, text};
 use crate::error::{Error, Result};
 use crate::load::file::{Mapped, open_regular};
+use crate::quote::quote;
 
 const FORMAT: &str = "word vectors";
 /// Bytes that are looked at in one go, and the longest line of a text.
@@ -123,8 +124,8 @@ fn counts(line: &[u8]) -> Option<Parsed<(u64, usize)>> {
         _ => Err(format!(
             "the first line says {} words of {} numbers; want fewer than {} and from 1 to \
              {MAX_WIDTH}",
-            crate::load::file::quote(words),
-            crate::load::file::quote(width),
+            quote(words),
+            quote(width),
             u32::MAX
         )),
     })

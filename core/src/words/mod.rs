@@ -25,7 +25,7 @@ use rayon::prelude::*;
 
 use crate::embed::Embeddings;
 use crate::error::{Error, Result};
-use crate::load::file::quote;
+use crate::quote::quote;
 use crate::reserve::zeros;
 use list::WordList;
 use subwords::Subwords;

@@ -16,7 +16,8 @@ use super::file::Parsed;
 use super::list::WordList;
 use super::table::{Number, Table};
 use crate::error::Result;
-use crate::load::file::{MAX_NAME, quote};
+use crate::load::file::MAX_NAME;
+use crate::quote::quote;
 use crate::reserve::reserved;
 
 /// The first four bytes of the file.

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::file::{BLOCK, Header, Parsed, fill};
 use super::list::WordList;
 use super::table::{Number, Table};
-use crate::load::file::quote;
+use crate::quote::quote;
 
 /// Where a word ends in a line, and its numbers from there.
 ///

@@ -15,6 +15,7 @@ use crate::embed::{Recipe, count, flag};
 use crate::error::{Error, Result};
 use crate::load::{self, Dtype, Stored, file, safetensors};
 use crate::quant::Format;
+use crate::quote::quote;
 use crate::text::{MAX_FILE, Tokenizer};
 
 const FORMAT: &str = "a table of token vectors";
@@ -80,14 +81,14 @@ pub(super) fn open(folder: &Path) -> Result<(Tokens, Table)> {
     };
     let table = table(&path, stored, tensors.remove("mapping"), tensors.remove("weights"))?;
     if let Some(name) = tensors.keys().next() {
-        let problem = format!("tensor {} belongs to no part of it", file::quote(name));
+        let problem = format!("tensor {} belongs to no part of it", quote(name));
         return Err(Error::format(&path, FORMAT, problem));
     }
     let normalized = recipe.normalizes_only()?;
 
     let path = home.join("tokenizer.json");
     let json = file::read_limited(&path, MAX_FILE)?;
-    let tokenizer = load::open_tokenizer(&path)?;
+    let tokenizer = Tokenizer::open(&path)?;
     let peek: Peek = serde_json::from_slice(&json)
         .map_err(|error| Error::format(&path, "a tokenizer", error.to_string()))?;
     if tokenizer.len() > table.len() {
