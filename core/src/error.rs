@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::load::LoadReport;
+use crate::report::LoadReport;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

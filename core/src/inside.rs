@@ -1,57 +1,13 @@
-//! What a forward pass shows of its inside: hidden states between blocks, and attention maps.
+//! What a forward pass is asked to show of its inside, gathered over its batches: hidden states
+//! between blocks, and attention maps.
 
 use burn::tensor::Tensor;
 
 use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
-use crate::model::{Output, read};
 use crate::nn::Spec;
+use crate::output::{AttentionMaps, Output, Shown, read};
 use crate::reserve::zeros;
-
-/// Attention weights of one layer: how much each token takes of each token that it sees.
-///
-/// Those of a token sum to 1; what it does not see weighs 0.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AttentionMaps {
-    values: Vec<f32>,
-    heads: usize,
-    tokens: usize,
-    lengths: Vec<usize>,
-}
-
-impl AttentionMaps {
-    /// `[B, H, T, T]`: rows, query heads, the token that looks, the token that is looked at; T is
-    /// the longest row.
-    pub fn shape(&self) -> [usize; 4] {
-        [self.lengths.len(), self.heads, self.tokens, self.tokens]
-    }
-
-    /// Tokens of each row.
-    pub fn lengths(&self) -> &[usize] {
-        &self.lengths
-    }
-
-    /// The weights of token `t` of row `b` in a head, one for each token of the row; `None` beyond
-    /// the row's length or the last head.
-    pub fn at(&self, b: usize, head: usize, t: usize) -> Option<&[f32]> {
-        let length = *self.lengths.get(b)?;
-        if t >= length || head >= self.heads {
-            return None;
-        }
-        let start = ((b * self.heads + head) * self.tokens + t) * self.tokens;
-        Some(&self.values[start..start + length])
-    }
-
-    /// All numbers, row-major. Those of padding, beyond a row's length, are zeros.
-    pub fn as_slice(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// All numbers, row-major, without a copy.
-    pub fn into_vec(self) -> Vec<f32> {
-        self.values
-    }
-}
 
 /// What one pass through the network is asked to keep, by layer; the pass fills it.
 #[derive(Debug, Default)]
@@ -175,11 +131,4 @@ impl Inside {
                 .collect(),
         }
     }
-}
-
-/// What an output holds beside its numbers, by layer.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Shown {
-    pub states: Vec<(usize, Output)>,
-    pub maps: Vec<(usize, AttentionMaps)>,
 }

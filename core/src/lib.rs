@@ -29,7 +29,9 @@
 //! build one from a [`nn::Spec`] and train it with burn.
 #![recursion_limit = "256"]
 
+mod cancel;
 mod chat;
+mod checkpoint;
 mod device;
 mod embed;
 mod error;
@@ -41,8 +43,11 @@ pub mod kernels;
 mod load;
 mod model;
 pub mod nn;
+mod output;
+mod precision;
 pub mod quant;
 mod quote;
+mod report;
 mod reserve;
 mod save;
 #[cfg(test)]
@@ -50,19 +55,22 @@ mod scratch;
 mod task;
 mod text;
 mod verify;
+mod weights;
 mod words;
 
+pub use cancel::CancelToken;
 pub use chat::{Chat, ChatStream, Message, Role, Variable};
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
 pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
 pub use error::{Code, Error, Result};
 pub use generate::{
-    Batch, Beam, BeamOptions, CancelToken, EarlyStopping, FinishReason, GenerateOptions,
-    Generation, Piece, Session, Stats, Stream, Token,
+    Batch, Beam, BeamOptions, EarlyStopping, FinishReason, GenerateOptions, Generation, Piece,
+    Session, Stats, Stream, Token,
 };
-pub use inside::AttentionMaps;
-pub use load::LoadReport;
-pub use model::{ForwardOptions, Memory, Model, OpenOptions, Output, Precision, TensorInfo};
+pub use model::{ForwardOptions, Memory, Model, OpenOptions, TensorInfo};
+pub use output::{AttentionMaps, Output};
+pub use precision::Precision;
+pub use report::LoadReport;
 pub use task::{
     Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
     Ranked, RunOptions, Scoring, Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions,

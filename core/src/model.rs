@@ -2,31 +2,35 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
+use crate::cancel::CancelToken;
 use crate::chat::{Chat, Message, Prompter, Variable};
+use crate::checkpoint::Checkpoint;
 use crate::device::{self, Device, DeviceInfo};
-use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, Row, by_length};
+use crate::embed::{EmbedOptions, Embedder, Embeddings, Prepared, Row};
 use crate::error::{Error, Result};
 use crate::generate::{
-    self, Beam, BeamOptions, CancelToken, Defaults, GenerateOptions, PREFILL_CHUNK, Session, Stream,
+    self, Beam, BeamOptions, Defaults, GenerateOptions, PREFILL_CHUNK, Session, Stream,
 };
-use crate::inside::{AttentionMaps, Inside, See, Shown};
+use crate::inside::{Inside, See};
 use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
-use crate::load::weights::Weights;
-use crate::load::{Checkpoint, Stored};
+use crate::load::Stored;
 use crate::nn::spec::{Factor, Head, Span};
-use crate::nn::{BertEncoder, Cache, GptDecoder, Load, Reading, Run, Seq2Seq, Spec, Transformer};
+use crate::nn::{
+    BertEncoder, Cache, GptDecoder, Load, Padded, Run, Seq2Seq, Spec, Transformer, by_length,
+};
+use crate::output::{Later, Output, finite, read};
+use crate::precision::Precision;
 use crate::reserve::{reserved, zeros};
-use crate::save::Origin;
 use crate::task::Labels;
 use crate::text::{Encoding, Tokenizer};
 use crate::verify::{self, Verification};
+use crate::weights::{Origin, Weights};
 
 /// An open model: its weights on a device, its tokenizer and its files' settings.
 ///
@@ -156,52 +160,6 @@ pub struct OpenOptions {
     pub threads: Option<usize>,
 }
 
-/// How exactly a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Precision {
-    /// As the file stores the weights. On the CPU, activations that meet weights of at most 8 bits
-    /// are rounded to 16 bits, 32 to a scale; all sums are floats.
-    #[default]
-    Stored,
-    /// As stored, with activations in floats throughout: slower on the CPU, the same on a GPU.
-    F32,
-    /// Matrices stored as F32, F16 or BF16 are rounded to 8 bits, 32 to a scale (Q8_0), when the
-    /// model is opened: a quarter of the memory of F32, and about twice its speed on the CPU.
-    Int8,
-    /// On a CPU that multiplies bfloat16 (AMX, AVX-512 BF16), matrices stored as F32, F16 or BF16
-    /// meet many rows, as in embedding and in reading a prompt, rounded to it, and so do the
-    /// activations; sums are floats. That is up to three times the speed, and takes half as much
-    /// memory again for F32, as much again for the others. A single token is computed as stored, and
-    /// so is everything elsewhere.
-    Bf16,
-    /// Matrices stored as F32 or BF16 are rounded to F16 when the model is opened, but for tables
-    /// of embeddings: half the memory of F32. On a GPU with cooperative matrices, matrices of every
-    /// format meet many rows, as in embedding and in reading a prompt, as F16, and so do the
-    /// activations; sums are floats. A single token is computed as stored, and so is everything
-    /// elsewhere.
-    F16,
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    /// Reads `stored`, `f32`, `f16`, `bf16` and `int8`.
-    fn from_str(name: &str) -> Result<Self> {
-        Ok(match name {
-            "stored" => Precision::Stored,
-            "f32" => Precision::F32,
-            "int8" => Precision::Int8,
-            "bf16" => Precision::Bf16,
-            "f16" => Precision::F16,
-            _ => {
-                let problem = format!("is `{name}`, not one of stored, f32, f16, bf16, int8");
-                return Err(Error::argument("precision", problem));
-            }
-        })
-    }
-}
-
 impl OpenOptions {
     /// Sets [`precision`](Self::precision).
     pub fn precision(mut self, precision: Precision) -> Self {
@@ -296,145 +254,6 @@ const WARM_TOKENS: [usize; 10] = [1, 2, 7, 9, 20, 64, 100, 256, 512, 515];
 
 /// Products of the head between two looks at a cancel token.
 const HEAD_WORK: usize = 1 << 31;
-
-/// Numbers for each token of a batch: logits of a decoder, hidden states of an encoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
-    values: Vec<f32>,
-    tokens: usize,
-    width: usize,
-    lengths: Vec<usize>,
-    shown: Shown,
-}
-
-impl Output {
-    pub(crate) fn new(values: Vec<f32>, tokens: usize, width: usize, lengths: Vec<usize>) -> Self {
-        debug_assert_eq!(values.len(), lengths.len() * tokens * width);
-        Output { values, tokens, width, lengths, shown: Shown::default() }
-    }
-
-    /// `[B, T, D]`, or `[B, T, V]` for logits; T is the longest row.
-    pub fn shape(&self) -> [usize; 3] {
-        [self.lengths.len(), self.tokens, self.width]
-    }
-
-    /// Tokens of each row.
-    pub fn lengths(&self) -> &[usize] {
-        &self.lengths
-    }
-
-    /// The numbers of token `t` of row `b`; `None` beyond the row's length.
-    pub fn at(&self, b: usize, t: usize) -> Option<&[f32]> {
-        if t >= *self.lengths.get(b)? {
-            return None;
-        }
-        let start = (b * self.tokens + t) * self.width;
-        Some(&self.values[start..start + self.width])
-    }
-
-    /// The numbers of the last token of row `b`; `None` for a row that is empty or not there.
-    pub fn last(&self, b: usize) -> Option<&[f32]> {
-        self.at(b, self.lengths.get(b)?.checked_sub(1)?)
-    }
-
-    /// All numbers, row-major. Those of padding, beyond a row's length, are zeros.
-    pub fn as_slice(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// The hidden states after `layer` blocks, if [`ForwardOptions::hidden_states`] asked for them.
-    pub fn hidden_states(&self, layer: usize) -> Option<&Output> {
-        let found = self.shown.states.iter().find(|(own, _)| *own == layer);
-        found.map(|(_, states)| states)
-    }
-
-    /// The attention weights of a layer, if [`ForwardOptions::attentions`] asked for them.
-    pub fn attentions(&self, layer: usize) -> Option<&AttentionMaps> {
-        self.shown.maps.iter().find(|(own, _)| *own == layer).map(|(_, maps)| maps)
-    }
-
-    /// Takes out what [`hidden_states`](Self::hidden_states) shows.
-    pub fn take_hidden_states(&mut self, layer: usize) -> Option<Output> {
-        let states = &mut self.shown.states;
-        let place = states.iter().position(|(own, _)| *own == layer)?;
-        Some(states.swap_remove(place).1)
-    }
-
-    /// Takes out what [`attentions`](Self::attentions) shows.
-    pub fn take_attentions(&mut self, layer: usize) -> Option<AttentionMaps> {
-        let maps = &mut self.shown.maps;
-        let place = maps.iter().position(|(own, _)| *own == layer)?;
-        Some(maps.swap_remove(place).1)
-    }
-
-    /// All numbers, row-major, without a copy.
-    pub fn into_vec(self) -> Vec<f32> {
-        self.values
-    }
-}
-
-/// Rows of ids of any lengths as one padded batch.
-pub(crate) struct Batch {
-    ids: Tensor<2, Int>,
-    types: Option<Tensor<2, Int>>,
-    /// `true` for real tokens; `None` when all are.
-    pub kept: Option<Tensor<2, Bool>>,
-    /// Tokens of each row that `kept` keeps.
-    real: Vec<usize>,
-    /// Tokens of the longest row (T).
-    pub tokens: usize,
-    /// Lengths of the sequences in the one row; see [`Run::packed`].
-    packed: Option<Vec<usize>>,
-    /// Tokens of each row, those included that other batches bring.
-    pub lengths: Vec<usize>,
-    /// See [`Run::beyond`].
-    beyond: bool,
-}
-
-impl Batch {
-    /// # Shapes
-    /// B rows -> `[B, T]`, T the longest; padding stands on the right.
-    pub(crate) fn new(
-        rows: &[&[u32]],
-        types: Option<&[&[u32]]>,
-        device: &burn::tensor::Device,
-    ) -> Batch {
-        let (b, tokens) = (rows.len(), rows.iter().map(|row| row.len()).max().unwrap_or(0));
-        let pad = |rows: &[&[u32]]| {
-            let mut values = Vec::with_capacity(b * tokens);
-            for row in rows {
-                values.extend(row.iter().map(|id| *id as i32));
-                values.resize(values.len() + tokens - row.len(), 0);
-            }
-            Tensor::<2, Int>::from_data(TensorData::new(values, [b, tokens]), device)
-        };
-        let kept = rows.iter().any(|row| row.len() < tokens).then(|| {
-            let mut values = Vec::with_capacity(b * tokens);
-            for row in rows {
-                values.extend((0..tokens).map(|t| t < row.len()));
-            }
-            Tensor::from_data(TensorData::new(values, [b, tokens]), device)
-        });
-        let types = types.filter(|types| types.iter().any(|row| row.iter().any(|kind| *kind != 0)));
-        let (ids, types) = (pad(rows), types.map(pad));
-        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-        let real = lengths.clone();
-        Batch { ids, types, kept, real, tokens, packed: None, lengths, beyond: false }
-    }
-
-    /// Lets all tokens of a row see its first `seen` alone, and keeps the states of the others.
-    pub(crate) fn see(&mut self, seen: &[usize], device: &burn::tensor::Device) {
-        if seen.iter().all(|seen| *seen == self.tokens) {
-            return;
-        }
-        let values: Vec<bool> =
-            seen.iter().flat_map(|seen| (0..self.tokens).map(move |t| t < *seen)).collect();
-        self.kept =
-            Some(Tensor::from_data(TensorData::new(values, [seen.len(), self.tokens]), device));
-        self.real = seen.to_vec();
-        self.beyond = true;
-    }
-}
 
 impl Model {
     /// Opens a model on the best device that there is; see [`OpenOptions::open`].
@@ -604,7 +423,7 @@ impl Model {
             return self.guarded(|| {
                 let lengths = ids.iter().map(|ids| ids.len()).collect();
                 let (ids, types) = (ids.concat(), types.concat());
-                let mut batch = Batch::new(&[&ids], Some(&[&types]), &self.inner.device);
+                let mut batch = Padded::new(&[&ids], Some(&[&types]), &self.inner.device);
                 batch.packed = Some(lengths);
                 let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
                 let embeddings = self.inner.embedder.finish_packed(&hidden, &rows, options);
@@ -614,7 +433,7 @@ impl Model {
             });
         }
         self.guarded(|| {
-            let batch = Batch::new(&ids, Some(&types), &self.inner.device);
+            let batch = Padded::new(&ids, Some(&types), &self.inner.device);
             let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
             let embeddings = self.inner.embedder.finish(hidden, &rows, options);
             Later::of(embeddings, &self.inner.info)
@@ -721,7 +540,7 @@ impl Model {
                 let part: Vec<&[u32]> = batch.iter().map(|row| sources[*row]).collect();
                 let memory = self.read_sources(net, &part, cancel)?;
                 let part: Vec<&[u32]> = batch.iter().map(|row| &targets[*row][..]).collect();
-                let target = Batch::new(&part, None, &self.inner.device);
+                let target = Padded::new(&part, None, &self.inner.device);
                 let mut go_on =
                     |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
                 let run = Run { across: Some(&memory), ..Run::default() };
@@ -755,7 +574,7 @@ impl Model {
         rows: &[&[u32]],
         cancel: Option<&CancelToken>,
     ) -> Result<crate::nn::Memory> {
-        let batch = Batch::new(rows, None, &self.inner.device);
+        let batch = Padded::new(rows, None, &self.inner.device);
         let kept = batch.kept.clone();
         let hidden = self.hidden(batch, None, cancel)?;
         Ok(net.memory(hidden, kept))
@@ -812,13 +631,13 @@ impl Model {
             true => FORWARD_TOKENS,
             false => longest.max(1),
         };
-        let mut cache = (longest > chunk).then(|| cache(self));
+        let mut cache = (longest > chunk).then(|| Cache::new(self.spec()));
         for start in (0..longest).step_by(chunk) {
             let part = |row: &&[u32]| start.min(row.len())..(start + chunk).min(row.len());
             let parts: Vec<&[u32]> = rows.iter().map(|row| &row[part(row)]).collect();
-            let batch = Batch {
+            let batch = Padded {
                 lengths: rows.iter().map(|row| row.len()).collect(),
-                ..Batch::new(&parts, None, &self.inner.device)
+                ..Padded::new(&parts, None, &self.inner.device)
             };
             let mut see = inside.ask();
             let hidden = self.hidden_with(batch, cache.as_mut(), cancel, &mut see)?; // [B, T, D]
@@ -885,11 +704,11 @@ impl Model {
                 // Each row alone: padding would be counted too.
                 let decoder = self.decoder().is_some();
                 let chunk = if decoder { FORWARD_TOKENS } else { row.len().max(1) };
-                let mut cache = (row.len() > chunk).then(|| cache(self));
+                let mut cache = (row.len() > chunk).then(|| Cache::new(self.spec()));
                 for part in row.chunks(chunk) {
-                    let batch = Batch {
+                    let batch = Padded {
                         lengths: vec![row.len()],
-                        ..Batch::new(&[part], None, &self.inner.device)
+                        ..Padded::new(&[part], None, &self.inner.device)
                     };
                     let run = Run {
                         cache: cache.as_mut(),
@@ -911,7 +730,7 @@ impl Model {
     /// Hidden states after the last norm; the cache, where there is one, takes the tokens in.
     pub(crate) fn hidden(
         &self,
-        batch: Batch,
+        batch: Padded,
         cache: Option<&mut Cache>,
         cancel: Option<&CancelToken>,
     ) -> Result<Tensor<3>> {
@@ -921,7 +740,7 @@ impl Model {
     /// As [`hidden`](Self::hidden), keeping what `see` asks for.
     fn hidden_with(
         &self,
-        batch: Batch,
+        batch: Padded,
         cache: Option<&mut Cache>,
         cancel: Option<&CancelToken>,
         see: &mut See,
@@ -1429,47 +1248,6 @@ impl TensorInfo {
     }
 }
 
-/// The numbers of a tensor, which come from a GPU while more is computed.
-#[derive(Debug)]
-pub(crate) enum Later {
-    Here(Vec<f32>),
-    Coming(Reading),
-}
-
-impl Later {
-    pub(crate) fn of<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Later> {
-        match Reading::begin(&values) {
-            Some(reading) => Ok(Later::Coming(reading)),
-            None => Ok(Later::Here(read(values, info)?)),
-        }
-    }
-
-    /// Waits for them.
-    pub(crate) fn read(self, info: &DeviceInfo) -> Result<Vec<f32>> {
-        match self {
-            Later::Here(values) => Ok(values),
-            Later::Coming(reading) => {
-                reading.floats().map_err(|problem| Error::Device { device: info.id(), problem })
-            }
-        }
-    }
-}
-
-/// The numbers of a tensor, brought from its device.
-pub(crate) fn read<const N: usize>(values: Tensor<N>, info: &DeviceInfo) -> Result<Vec<f32>> {
-    let failed = |problem: String| Error::Device { device: info.id(), problem };
-    let data = values.try_into_data().map_err(|error| failed(error.to_string()))?;
-    data.try_into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))
-}
-
-/// Refuses numbers that are not finite.
-pub(crate) fn finite(what: &'static str, values: Vec<f32>) -> Result<Vec<f32>> {
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(Error::NotFinite { what }),
-    }
-}
-
 /// `bert "all-MiniLM-L6-v2": 6 layers, width 384, 22.7M parameters, F32 on cpu`
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -1505,9 +1283,4 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Model({self})")
     }
-}
-
-/// Room for the keys and values of one sequence of this model.
-pub(crate) fn cache(model: &Model) -> Cache {
-    Cache::new(&model.inner.spec)
 }

@@ -11,34 +11,11 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::family::Family;
-use crate::family::revert::Found;
 use crate::load::file::open_regular;
 use crate::load::{Dtype, Stored, Tensors, safetensors};
 use crate::model::{Model, Net};
 use crate::quant::Format;
-
-/// A parameter of an open model: where its numbers are, and what they are.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    /// Tensors that hold it, row after row, with the bytes of each that count.
-    pub parts: Vec<(ParamId, usize)>,
-    pub format: Format,
-    pub shape: Vec<usize>,
-}
-
-/// What saving needs to know of the files that a model was opened from.
-pub(crate) struct Origin {
-    pub family: &'static Family,
-    /// Where the transformer's own files stand; `None` for a GGUF file.
-    pub home: Option<PathBuf>,
-    /// Parameters under our names.
-    pub params: BTreeMap<String, Kept>,
-    /// Shapes under our names before fix-ups.
-    pub found: Found,
-    /// The checkpoint's names of those.
-    pub theirs: BTreeMap<String, String>,
-}
+use crate::weights::Kept;
 
 /// Endings of files that are copied beside the weights.
 const COPIED: [&str; 4] = ["json", "txt", "model", "jinja"];

@@ -5,8 +5,9 @@ use std::fmt;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use crate::model::{Model, read};
+use crate::model::Model;
 use crate::nn::Run;
+use crate::output::read;
 
 /// A device compared with the CPU on the same model and tokens.
 #[derive(Clone, Debug, PartialEq)]

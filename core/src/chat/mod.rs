@@ -14,10 +14,9 @@ pub use message::{Message, Role};
 pub(crate) use prompt::Prompter;
 pub use prompt::Variable;
 
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::generate::{
-    CancelToken, FinishReason, GenerateOptions, Generation, Piece, Session, Stats,
-};
+use crate::generate::{FinishReason, GenerateOptions, Generation, Piece, Session, Stats};
 use crate::model::Model;
 
 /// A conversation with a model: its messages, and the session that has read them.

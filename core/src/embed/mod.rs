@@ -5,6 +5,7 @@
 //!       -> pool [B, D] -> dense, normalize -> rows in the order of the texts
 //! ```
 
+mod late;
 mod pooling;
 mod recipe;
 mod vectors;
@@ -14,15 +15,16 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, activation};
 
+pub(crate) use late::Late;
 pub use pooling::Pooling;
 pub(crate) use pooling::Row;
-use recipe::{DenseActivation, DenseFile, Step};
-pub(crate) use recipe::{Recipe, count, flag};
+pub(crate) use recipe::Recipe;
+use recipe::{DenseActivation, DenseFile, Splade, Step};
 pub use vectors::Embeddings;
 
+use crate::cancel::CancelToken;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::generate::CancelToken;
 use crate::load::aligned_copy;
 use crate::model::Model;
 use crate::nn::gpu;
@@ -30,7 +32,6 @@ use crate::nn::source::frozen;
 use crate::nn::{Proj, Weight};
 use crate::quant::weights::Packed;
 use crate::reserve::reserved;
-use crate::task::{Late, Splade};
 use crate::text::{Encoding, Tokenizer};
 
 /// What a caller chooses about embedding. The default is what the model's folder says.
@@ -187,22 +188,6 @@ fn runs<'a>(mut texts: &'a [&'a str], extra: usize) -> impl Iterator<Item = &'a 
         texts = rest;
         (count > 0).then_some(run)
     })
-}
-
-/// Rows of like length together, each batch within `bound` tokens with its padding; a longer row is
-/// a batch by itself, and one without tokens is in none. Lists of indices, the longest rows first.
-pub(crate) fn by_length(lengths: &[usize], bound: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).filter(|i| lengths[*i] > 0).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(lengths[*i]));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    for i in order {
-        match batches.last_mut() {
-            // The first of a batch is its longest.
-            Some(batch) if (batch.len() + 1) * lengths[batch[0]] <= bound => batch.push(i),
-            _ => batches.push(vec![i]),
-        }
-    }
-    batches
 }
 
 /// Added to the length that vectors are divided by, as PyTorch's `normalize` bounds it.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::Pooling;
+use super::late::Late;
+use super::pooling::Pooling;
 use crate::error::{Error, Result};
-use crate::load::{Stored, json, json_value, safetensors};
+use crate::load::{Stored, count, flag, json, json_value, safetensors};
 use crate::nn::Spec;
-use crate::task::{Late, Splade};
 
 /// A dense layer after pooling, as stored.
 #[derive(Clone, Debug)]
@@ -43,6 +43,15 @@ pub(crate) enum Step {
     Dense(Box<DenseFile>),
     /// To length 1.
     Normalize,
+}
+
+/// How the logits of a text's tokens become one vector, as `SpladePooling` of a folder says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Splade {
+    /// The sum over tokens; else the largest.
+    pub sum: bool,
+    /// The logarithm is taken twice.
+    pub twice: bool,
 }
 
 /// All that a folder says about embedding.
@@ -266,26 +275,6 @@ fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
     plain && parts.next().is_none() && !name.contains(['\\', ':', '\0'])
-}
-
-/// The whole number from 1 under `key`.
-pub(crate) fn count(values: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
-    match values.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
-            Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(Error::config(key, format!("is `{value}`, not a whole number from 1"))),
-        },
-    }
-}
-
-/// The truth value under `key`.
-pub(crate) fn flag(values: &Map<String, Value>, key: &str) -> Result<Option<bool>> {
-    match values.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(value) => Err(Error::config(key, format!("is `{value}`, not true or false"))),
-    }
 }
 
 /// The poolings of a `1_Pooling/config.json`, old (a flag each) or new (names).

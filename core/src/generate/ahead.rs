@@ -14,10 +14,12 @@ use std::sync::OnceLock;
 use burn::tensor::{Int, Tensor};
 
 use super::sampler::{Choice, Sampler};
-use super::session::{CancelToken, Session, states, tensor};
+use super::session::{Session, states, tensor};
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::model::{Model, read};
+use crate::model::Model;
 use crate::nn::{Cache, Chosen, Found, Run};
+use crate::output::read;
 
 /// Logits after the last token: in this program's memory, or still on their device.
 #[derive(Debug, Default)]

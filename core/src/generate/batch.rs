@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::ahead::Logits;
 use super::options::GenerateOptions;
-use super::session::{CancelToken, Generation, Piece, Session, Stats, join};
+use super::session::{Generation, Piece, Session, Stats, join};
 use super::stop::FinishReason;
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::pool;
 use crate::model::Model;

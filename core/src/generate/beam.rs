@@ -13,7 +13,8 @@ use std::str::FromStr;
 
 use super::options::Resolved;
 use super::sampler::Sampler;
-use super::session::{CancelToken, Session, pass};
+use super::session::{Session, pass};
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::reserve::reserved;
 

@@ -19,5 +19,5 @@ pub use batch::Batch;
 pub use beam::{Beam, BeamOptions, EarlyStopping};
 pub use options::GenerateOptions;
 pub(crate) use options::{Defaults, PREFILL_CHUNK};
-pub use session::{CancelToken, Generation, Piece, Session, Stats, Stream, Token};
+pub use session::{Generation, Piece, Session, Stats, Stream, Token};
 pub use stop::FinishReason;

@@ -1,7 +1,5 @@
 //! What changes while text is made: the cache, the tokens so far, and the stream of pieces.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -11,53 +9,13 @@ use super::beam::{self, Beam, BeamOptions};
 use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
 use super::sampler::{Choice, Sampler};
 use super::stop::{FinishReason, Stop, StopStrings};
+use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::model::{Later, Model, Output, cache, read};
+use crate::model::Model;
 use crate::nn::{self, Cache, GptDecoder, Memory, Run};
+use crate::output::{Later, Output, read};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
-
-/// Stops work from another thread. Clones stop the same work, and only they are equal.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken {
-    own: Arc<AtomicBool>,
-    /// What stops this work among others.
-    all: Option<Arc<AtomicBool>>,
-}
-
-impl PartialEq for CancelToken {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.own, &other.own)
-    }
-}
-
-impl CancelToken {
-    /// A token that nothing has been asked of.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks the work to stop: a forward pass stops before its next block.
-    pub fn cancel(&self) {
-        self.own.store(true, Ordering::Relaxed);
-    }
-
-    /// Forgets that it was asked, for the next work that listens to the same token.
-    pub(crate) fn rearm(&self) {
-        self.own.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked.
-    pub fn is_cancelled(&self) -> bool {
-        let asked = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
-        asked(&self.own) || self.all.as_ref().is_some_and(asked)
-    }
-
-    /// A token of its own for a part of the work that this one stops.
-    pub(super) fn part(&self) -> CancelToken {
-        CancelToken { own: Arc::default(), all: Some(self.own.clone()) }
-    }
-}
 
 /// One sequence of tokens with its cache.
 ///
@@ -80,7 +38,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(model: Model) -> Session {
-        let cache = cache(&model);
+        let cache = Cache::new(model.spec());
         let cancel = CancelToken::default();
         let (memory, ids, logits) = (None, vec![], Logits::default());
         Session { model, cache, memory, ids, rotated: 0, logits, ahead: None, cancel }
@@ -110,7 +68,7 @@ impl Session {
 
     /// Forgets all tokens but a source.
     pub(super) fn clear(&mut self) {
-        self.cache = cache(&self.model);
+        self.cache = Cache::new(self.model.spec());
         self.ids.clear();
         self.logits = Logits::default();
         self.ahead = None;
@@ -227,7 +185,7 @@ impl Session {
         let total = self.ids.len() + more;
         if !self.ids.is_empty() && self.model.spec().turns(self.rotated, total) {
             let ids = std::mem::take(&mut self.ids);
-            self.cache = cache(&self.model);
+            self.cache = Cache::new(self.model.spec());
             self.take_in(&ids, PREFILL_CHUNK, total)?;
         }
         self.rotated = total;

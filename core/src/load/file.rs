@@ -3,6 +3,7 @@
 //! The formats beside this file ([`super::gguf`], [`super::safetensors`]) turn a [`Mapped`] file
 //! into named [`Stored`] tensors without copying a weight.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, FileType, Metadata};
 use std::io::Read;
@@ -136,6 +137,32 @@ pub struct Stored {
     pub bytes: Bytes,
 }
 
+impl Stored {
+    /// The numbers as 32-bit floats, for small tensors; `None` for block formats and for what is
+    /// no weight.
+    pub(crate) fn floats(&self) -> Option<Vec<f32>> {
+        let pairs = || self.bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match self.dtype {
+            Dtype::Weight(Format::F32) => Some(
+                self.bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+            ),
+            Dtype::Weight(Format::F16) => {
+                Some(pairs().map(|pair| half::f16::from_le_bytes(pair).to_f32()).collect())
+            }
+            Dtype::Weight(Format::BF16) => {
+                Some(pairs().map(|pair| half::bf16::from_le_bytes(pair).to_f32()).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Tensors under our names.
+pub(crate) type Tensors = BTreeMap<String, Stored>;
+
 /// How the numbers of a [`Stored`] tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
@@ -153,6 +180,20 @@ impl fmt::Display for Dtype {
             Dtype::Other(name) => f.write_str(name),
         }
     }
+}
+
+/// The same bytes where any number may begin.
+pub(crate) fn aligned_copy(bytes: &[u8]) -> Bytes {
+    /// A buffer of 32-bit words seen as bytes.
+    struct Words(Vec<u32>, usize);
+    impl AsRef<[u8]> for Words {
+        fn as_ref(&self) -> &[u8] {
+            &bytemuck::cast_slice(&self.0)[..self.1]
+        }
+    }
+    let mut words = vec![0u32; bytes.len().div_ceil(4)];
+    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    Bytes::from_owner(Words(words, bytes.len()))
 }
 
 #[cfg(test)]

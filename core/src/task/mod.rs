@@ -20,18 +20,17 @@ pub use answer::{Answer, AnswerOptions};
 pub use classify::{Class, Classes, ClassifyOptions, Ranked, Scoring, ZeroShotOptions};
 pub(crate) use files::Labels;
 pub use fill::{Fill, FillOptions};
-pub(crate) use late::Late;
 pub use late::{TextRole, TokenVectors};
 pub use sparse::Sparse;
-pub(crate) use sparse::Splade;
 pub use tokens::{Aggregation, Entity, TokenOptions};
 
-use crate::embed::{Progress, by_length};
+use crate::cancel::CancelToken;
+use crate::embed::Progress;
 use crate::error::{Error, Result};
-use crate::generate::CancelToken;
-use crate::model::{Batch, Model, finite, read};
+use crate::model::Model;
 use crate::nn::spec::TaskKind;
-use crate::nn::{BertEncoder, TaskHead};
+use crate::nn::{BertEncoder, Padded, TaskHead, by_length};
+use crate::output::{finite, read};
 use crate::text::Encoding;
 
 /// How a task is run, whatever it is.
@@ -170,9 +169,9 @@ impl Model {
     }
 
     /// Rows of ids with their segment types, where the model and its tokenizer agree on those.
-    fn task_batch(&self, ids: &[&[u32]], types: &[&[u32]]) -> Batch {
+    fn task_batch(&self, ids: &[&[u32]], types: &[&[u32]]) -> Padded {
         let typed = self.spec().embed.types > 1 && !self.labels().untyped;
-        Batch::new(ids, typed.then_some(types), self.tensor_device())
+        Padded::new(ids, typed.then_some(types), self.tensor_device())
     }
 
     fn head_batch(

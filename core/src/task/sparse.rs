@@ -4,11 +4,11 @@
 use burn::tensor::{Tensor, activation};
 
 use super::RunOptions;
-use crate::embed::by_length;
 use crate::error::Result;
-use crate::model::{Model, finite, read};
+use crate::model::Model;
 use crate::nn::spec::TaskKind;
-use crate::nn::{BertEncoder, TaskHead};
+use crate::nn::{BertEncoder, TaskHead, by_length};
+use crate::output::{finite, read};
 use crate::text::Encoding;
 
 /// A vector over the vocabulary that is zero nearly everywhere.
@@ -37,15 +37,6 @@ impl Sparse {
         }
         sum
     }
-}
-
-/// How the logits of a text's tokens become one vector, as `SpladePooling` of a folder says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Splade {
-    /// The sum over tokens; else the largest.
-    pub sum: bool,
-    /// The logarithm is taken twice.
-    pub twice: bool,
 }
 
 /// Logits that are held at once.

@@ -11,9 +11,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::table::{Number, Table};
-use crate::embed::{Recipe, count, flag};
+use crate::embed::Recipe;
 use crate::error::{Error, Result};
-use crate::load::{self, Dtype, Stored, file, safetensors};
+use crate::load::{self, Dtype, Stored, count, file, flag, safetensors};
 use crate::quant::Format;
 use crate::quote::quote;
 use crate::text::{MAX_FILE, Tokenizer};

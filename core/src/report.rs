@@ -28,7 +28,7 @@ impl LoadReport {
 }
 
 /// Entries of each kind that a message shows; the fields hold all.
-pub(super) const SHOWN: usize = 8;
+pub(crate) const SHOWN: usize = 8;
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

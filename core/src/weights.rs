@@ -1,26 +1,51 @@
 //! A checkpoint's tensors as the [`Source`] of a module's parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::backend::{AllocationProperty, Bytes as Storage};
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use bytes::Bytes;
 
-use super::{Checkpoint, Dtype, LoadReport, Stored};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::family::names;
-use crate::model::Precision;
+use crate::family::revert::Found;
+use crate::family::{Family, names};
+use crate::load::{Dtype, Stored, aligned_copy};
 use crate::nn::host::is_host;
 use crate::nn::source::{Source, Start, frozen};
 use crate::nn::spec::Head;
 use crate::nn::{Full, Weight};
+use crate::precision::Precision;
 use crate::quant::Format;
 use crate::quant::ggml;
 use crate::quant::turned::Turned;
 use crate::quant::weights::{Packed, part_limit};
-use crate::save::Kept;
+use crate::report::{LoadReport, SHOWN};
+
+/// A parameter of an open model: where its numbers are, and what they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// Tensors that hold it, row after row, with the bytes of each that count.
+    pub parts: Vec<(ParamId, usize)>,
+    pub format: Format,
+    pub shape: Vec<usize>,
+}
+
+/// What saving needs to know of the files that a model was opened from.
+pub(crate) struct Origin {
+    pub family: &'static Family,
+    /// Where the transformer's own files stand; `None` for a GGUF file.
+    pub home: Option<PathBuf>,
+    /// Parameters under our names.
+    pub params: BTreeMap<String, Kept>,
+    /// Shapes under our names before fix-ups.
+    pub found: Found,
+    /// The checkpoint's names of those.
+    pub theirs: BTreeMap<String, String>,
+}
 
 /// Missing tensors after which no more are looked for.
 const MISSING: usize = 4096;
@@ -96,7 +121,7 @@ impl<'a> Weights<'a> {
         unused.dedup();
         for (i, (name, near)) in report.missing.iter_mut().enumerate() {
             *name = checkpoint.original(name);
-            if i < super::report::SHOWN {
+            if i < SHOWN {
                 *near = names::nearest(name, unused.iter().map(String::as_str)).map(str::to_string);
             }
         }
@@ -192,7 +217,7 @@ impl Weights<'_> {
 /// A matrix of 32-bit floats: the mapping itself on the CPU where it is aligned.
 fn full(stored: &Stored, shape: [usize; 2], device: &Device) -> Tensor<2> {
     let aligned = (stored.bytes.as_ptr() as usize).is_multiple_of(align_of::<f32>());
-    let bytes = if aligned { stored.bytes.clone() } else { super::aligned_copy(&stored.bytes) };
+    let bytes = if aligned { stored.bytes.clone() } else { aligned_copy(&stored.bytes) };
     let data = TensorData::from_bytes(
         Storage::from_shared(bytes, AllocationProperty::File),
         shape,
