@@ -36,6 +36,7 @@ mod device;
 mod embed;
 mod error;
 mod family;
+mod forward;
 mod generate;
 mod inside;
 #[doc(hidden)]
@@ -55,6 +56,7 @@ mod scratch;
 mod task;
 mod text;
 mod verify;
+mod warmup;
 mod weights;
 mod words;
 
@@ -63,11 +65,12 @@ pub use chat::{Chat, ChatStream, Message, Role, Variable};
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
 pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
 pub use error::{Code, Error, Result};
+pub use forward::ForwardOptions;
 pub use generate::{
     Batch, Beam, BeamOptions, EarlyStopping, FinishReason, GenerateOptions, Generation, Piece,
     Session, Stats, Stream, Token,
 };
-pub use model::{ForwardOptions, Memory, Model, OpenOptions, TensorInfo};
+pub use model::{Memory, Model, OpenOptions, TensorInfo};
 pub use output::{AttentionMaps, Output};
 pub use precision::Precision;
 pub use report::LoadReport;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::Run;
@@ -75,8 +76,20 @@ impl fmt::Display for Verification {
     }
 }
 
+impl Model {
+    /// Compares this model on its device with the same files on the CPU, on a few tokens: the
+    /// largest difference, and after which step it arose.
+    ///
+    /// # Errors
+    /// As opening the files on the CPU, and [`Error::Device`].
+    pub fn verify(&self) -> Result<Verification> {
+        let cpu = Model::options().device(Device::Cpu).open(self.path())?;
+        compare(self, &cpu)
+    }
+}
+
 /// Runs the same tokens through both models.
-pub(crate) fn compare(model: &Model, cpu: &Model) -> Result<Verification> {
+fn compare(model: &Model, cpu: &Model) -> Result<Verification> {
     // Spread over the vocabulary, so that every part of a split table is looked at.
     let spec = model.spec();
     let reader = spec.encoder.as_deref().unwrap_or(spec);

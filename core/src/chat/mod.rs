@@ -16,7 +16,7 @@ pub use prompt::Variable;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::generate::{FinishReason, GenerateOptions, Generation, Piece, Session, Stats};
+use crate::generate::{FinishReason, GenerateOptions, Generation, Piece, Session, Stats, Stream};
 use crate::model::Model;
 
 /// A conversation with a model: its messages, and the session that has read them.
@@ -50,7 +50,7 @@ pub struct Chat {
 }
 
 impl Chat {
-    pub(crate) fn new(model: &Model) -> Result<Chat> {
+    fn new(model: &Model) -> Result<Chat> {
         model.need_decoder("chat")?;
         model.need_tokenizer("chat")?;
         // A template that is missing or broken is told here rather than at the first message.
@@ -216,6 +216,99 @@ impl Chat {
             self.turn += 1;
             self.messages.push(Message::assistant(reply));
         }
+    }
+}
+
+impl Model {
+    /// The text that the model's chat template makes of messages, up to where the model answers.
+    ///
+    /// It holds its special tokens as text: encode it without further ones.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a template, [`Error::Argument`] for messages that the template
+    /// refuses, [`Error::Format`] and [`Error::Unsupported`] when it is not what it should be.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
+        self.chat_prompt_with(messages, &[])
+    }
+
+    /// As [`chat_prompt`](Self::chat_prompt), with variables of the template by name, such as
+    /// `enable_thinking`. Which there are, the template says: see
+    /// [`chat_template`](Self::chat_template).
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt).
+    pub fn chat_prompt_with(
+        &self,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+    ) -> Result<String> {
+        self.render_prompt("chat_prompt", messages, variables)
+    }
+
+    /// Answers messages: a stream of pieces, made as they are asked for.
+    ///
+    /// For a conversation of several turns, [`chat`](Self::chat) keeps what was read.
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt) and [`generate`](Self::generate).
+    pub fn generate_chat(
+        &self,
+        messages: &[Message],
+        options: &GenerateOptions,
+    ) -> Result<Stream<'static>> {
+        self.generate_chat_with(messages, &[], options)
+    }
+
+    /// As [`generate_chat`](Self::generate_chat), with variables of the template by name.
+    ///
+    /// # Errors
+    /// As [`generate_chat`](Self::generate_chat).
+    pub fn generate_chat_with(
+        &self,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+        options: &GenerateOptions,
+    ) -> Result<Stream<'static>> {
+        let prompt = self.render_prompt("generate_chat", messages, variables)?;
+        let ids = self.need_tokenizer("generate_chat")?.encode(&prompt, false)?.ids;
+        self.check_room(&ids)?;
+        self.session()?.into_stream(ids, options)
+    }
+
+    /// A conversation: messages and a session of its own.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an encoder, or without a tokenizer or a chat template.
+    pub fn chat(&self) -> Result<Chat> {
+        Chat::new(self)
+    }
+
+    /// The chat template of the files, as they have it.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.prompter().source()
+    }
+
+    /// Messages as the prompt that the chat template makes of them.
+    fn render_prompt(
+        &self,
+        call: &'static str,
+        messages: &[Message],
+        variables: &[(String, Variable)],
+    ) -> Result<String> {
+        self.prompter().render(call, messages, variables)
+    }
+
+    /// Refuses a model without a chat template, or with one that cannot be read.
+    fn check_template(&self, call: &'static str) -> Result<()> {
+        self.prompter().template(call).map(|_| ())
+    }
+
+    /// Refuses a prompt that leaves no room for an answer.
+    fn check_room(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::argument("messages", "make a prompt without a token"));
+        }
+        self.check_length(ids.len() + 1)
     }
 }
 

@@ -5,142 +5,162 @@
 //!       -> pool [B, D] -> dense, normalize -> rows in the order of the texts
 //! ```
 
+mod embedder;
 mod late;
+mod options;
 mod pooling;
 mod recipe;
 mod vectors;
 
-use std::sync::Arc;
-
-use burn::module::Module;
-use burn::tensor::{Tensor, TensorData, activation};
-
+pub(crate) use embedder::{Embedder, Prepared};
 pub(crate) use late::Late;
+pub use options::{EmbedOptions, Progress};
 pub use pooling::Pooling;
 pub(crate) use pooling::Row;
 pub(crate) use recipe::Recipe;
-use recipe::{DenseActivation, DenseFile, Splade, Step};
 pub use vectors::Embeddings;
 
-use crate::cancel::CancelToken;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::load::aligned_copy;
 use crate::model::Model;
-use crate::nn::gpu;
-use crate::nn::source::frozen;
-use crate::nn::{Proj, Weight};
-use crate::quant::weights::Packed;
-use crate::reserve::reserved;
-use crate::text::{Encoding, Tokenizer};
+use crate::nn::spec::Factor;
+use crate::nn::{Padded, by_length};
+use crate::output::{Later, finite};
+use crate::reserve::zeros;
 
-/// What a caller chooses about embedding. The default is what the model's folder says.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct EmbedOptions {
-    /// Whether vectors have length 1. Default: as the folder says.
-    pub normalize: Option<bool>,
-    /// Text put before each text. Default: that of `prompt_name`.
-    pub prompt: Option<String>,
-    /// Name of one of the folder's prompts. Default: the folder's default, if it has one.
-    pub prompt_name: Option<String>,
-    /// How tokens become a vector. Default: as the folder says; else the mean for an encoder and
-    /// the last token for a decoder.
-    pub pooling: Option<Pooling>,
-    /// Most tokens of a text, special ones included; the rest is cut. Default: as
-    /// sentence-transformers would.
-    pub max_tokens: Option<usize>,
-    /// Keep the first numbers of a vector only (Matryoshka, arXiv:2205.13147). Default: all.
-    pub dimensions: Option<usize>,
-    /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 512 on a CPU; 2048 on a GPU, on one with memory of its own up to 16384, fewer the
-    /// wider the model is.
-    pub batch_tokens: Option<usize>,
-    /// Stops the work from another thread.
-    pub cancel: Option<CancelToken>,
-    /// Told how many texts are done, and of how many, after each batch.
-    pub progress: Option<Progress>,
-}
+/// Tokens of a batch on a GPU, by default.
+const LEAST_TOKENS: usize = 2048;
 
-/// A call that hears of progress: parts done, and parts in all.
-#[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
+/// Tokens of a batch on a GPU of a kind that is fast, by default.
+const MOST_TOKENS: usize = 16_384;
 
-impl Progress {
-    /// Wraps the call.
-    pub fn new(call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        Progress(Arc::new(call))
-    }
-
-    /// Tells that `done` parts of `all` are done.
-    pub(crate) fn tell(&self, done: usize, all: usize) {
-        (self.0)(done, all);
-    }
-}
-
-impl std::fmt::Debug for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Progress")
-    }
-}
-
-impl EmbedOptions {
-    /// Sets [`normalize`](Self::normalize).
-    pub fn normalize(mut self, normalize: bool) -> Self {
-        self.normalize = Some(normalize);
-        self
-    }
-
-    /// Sets [`prompt`](Self::prompt).
-    pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
-        self.prompt = Some(prompt.into());
-        self
-    }
-
-    /// Sets [`prompt_name`](Self::prompt_name).
-    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
-        self.prompt_name = Some(name.into());
-        self
-    }
-
-    /// Sets [`pooling`](Self::pooling).
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.pooling = Some(pooling);
-        self
-    }
-
-    /// Sets [`max_tokens`](Self::max_tokens).
-    pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`dimensions`](Self::dimensions).
-    pub fn dimensions(mut self, dimensions: usize) -> Self {
-        self.dimensions = Some(dimensions);
-        self
-    }
-
-    /// Sets [`batch_tokens`](Self::batch_tokens).
-    pub fn batch_tokens(mut self, tokens: usize) -> Self {
-        self.batch_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`cancel`](Self#structfield.cancel).
-    pub fn cancel(mut self, token: CancelToken) -> Self {
-        self.cancel = Some(token);
-        self
-    }
-
-    /// Sets [`progress`](Self#structfield.progress).
-    pub fn progress(mut self, call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Progress::new(call));
-        self
-    }
-}
+/// Bytes of the largest buffer between two products of a batch: what every graphics API binds as one.
+const HELD: usize = 96 << 20;
 
 impl Model {
+    /// Embeds texts as the model's folder says.
+    ///
+    /// The result has one row a text, in their order. No text gives no rows; a text without a
+    /// token, as an empty one can be, gives zeros.
+    ///
+    /// # Errors
+    /// As [`embed_with`](Self::embed_with).
+    pub fn embed(&self, texts: &[&str]) -> Result<Embeddings> {
+        self.embed_with(texts, &EmbedOptions::default())
+    }
+
+    /// Embeds texts as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a tokenizer, [`Error::Argument`] for an option out of range,
+    /// [`Error::Memory`] when there is no room for the result, [`Error::Cancelled`] when asked to
+    /// stop, [`Error::Device`] when the device fails, [`Error::NotFinite`] when the model's numbers
+    /// are broken.
+    pub fn embed_with(&self, texts: &[&str], options: &EmbedOptions) -> Result<Embeddings> {
+        let tokenizer = self.need_tokenizer("embed")?;
+        if let Some(Factor::Tokens { .. }) = self.spec().embed.factor {
+            return Err(Error::Unsupported {
+                what: "an embedding by states that are projected back to the size of a token's"
+                    .to_string(),
+                known: "models whose hidden states come out as they are".to_string(),
+            });
+        }
+        let embedder = self.embedder();
+        let width = self.embedding_width(options)?;
+        let bound = self.batch_tokens(options.batch_tokens)?;
+        let mut values = zeros("embeddings", &[texts.len(), width])?;
+        let prepared = embedder.prepare(tokenizer, texts, options, self.reader().window)?;
+        for text in &prepared {
+            self.check_read(&text.encoding.ids)?;
+            self.check_types(&text.encoding.type_ids)?;
+        }
+        let mut done = prepared.iter().filter(|text| text.row.tokens == 0).count();
+        let lengths: Vec<usize> = prepared.iter().map(|text| text.row.tokens).collect();
+        let mut take = |(batch, rows): (Vec<usize>, Later)| {
+            let rows = self.guarded(|| finite("embeddings", rows.read(self.device())?))?;
+            if rows.len() != batch.len() * width {
+                let problem = format!("gives {} numbers for {} texts", rows.len(), batch.len());
+                return Err(Error::argument("pooling", problem));
+            }
+            for (i, row) in batch.iter().zip(rows.chunks_exact(width)) {
+                values[i * width..(i + 1) * width].copy_from_slice(row);
+            }
+            done += batch.len();
+            if let Some(progress) = &options.progress {
+                progress.tell(done, texts.len());
+            }
+            Ok(())
+        };
+        // On a GPU a batch is ordered before the last one is waited for.
+        let mut last = None;
+        for batch in by_length(&lengths, bound) {
+            let rows = self.embed_batch(&prepared, &batch, options)?;
+            let here = matches!(rows, Later::Here(_));
+            let before = last.replace((batch, rows));
+            before.into_iter().chain(last.take_if(|_| here)).try_for_each(&mut take)?;
+        }
+        last.into_iter().try_for_each(&mut take)?;
+        let cut = prepared.iter().map(|text| text.encoding.cut).collect();
+        Ok(Embeddings::new(values, width, cut))
+    }
+
+    pub(crate) fn embed_batch(
+        &self,
+        prepared: &[Prepared],
+        batch: &[usize],
+        options: &EmbedOptions,
+    ) -> Result<Later> {
+        let ids: Vec<&[u32]> = batch.iter().map(|i| &prepared[*i].encoding.ids[..]).collect();
+        let types: Vec<&[u32]> =
+            batch.iter().map(|i| &prepared[*i].encoding.type_ids[..]).collect();
+        let rows: Vec<_> = batch.iter().map(|i| prepared[*i].row).collect();
+        let device = self.tensor_device();
+        if self.transformer().packs(device) && self.embedder().packs(device, options) {
+            return self.guarded(|| {
+                let lengths = ids.iter().map(|ids| ids.len()).collect();
+                let (ids, types) = (ids.concat(), types.concat());
+                let mut batch = Padded::new(&[&ids], Some(&[&types]), self.tensor_device());
+                batch.packed = Some(lengths);
+                let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
+                let embeddings = self.embedder().finish_packed(&hidden, &rows, options);
+                let embeddings =
+                    embeddings.unwrap_or_else(|| unreachable!("`packs` said that it is known"));
+                Later::of(embeddings, self.device())
+            });
+        }
+        self.guarded(|| {
+            let batch = Padded::new(&ids, Some(&types), self.tensor_device());
+            let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
+            let embeddings = self.embedder().finish(hidden, &rows, options);
+            Later::of(embeddings, self.device())
+        })
+    }
+
+    /// The prompts that the folder has for embedding: (name, text).
+    pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.embedder().prompts()
+    }
+
+    /// Size of an embedding.
+    pub fn width(&self) -> usize {
+        self.embedder().width
+    }
+
+    /// Size of an embedding with these options, some of which make it less than
+    /// [`width`](Self::width).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for dimensions that the model has not, or a pooling that cannot be chosen.
+    pub fn embedding_width(&self, options: &EmbedOptions) -> Result<usize> {
+        self.embedder().check(options)?;
+        Ok(self.embedder().width_with(options))
+    }
+
+    /// The most tokens of a text that [`embed`](Self::embed) keeps.
+    pub fn max_tokens(&self) -> usize {
+        self.embedder().max_tokens()
+    }
+
     /// Most tokens of a batch, as asked or by default: enough for full speed; on a CPU, few enough for
     /// what lies between two products to stay in its caches; on a GPU with memory of its own, so many
     /// that its launches are few and large, while no buffer between two products passes [`HELD`].
@@ -160,325 +180,4 @@ impl Model {
             }
         }
     }
-}
-
-/// Tokens of a batch on a GPU, by default.
-const LEAST_TOKENS: usize = 2048;
-
-/// Tokens of a batch on a GPU of a kind that is fast, by default.
-const MOST_TOKENS: usize = 16_384;
-
-/// Bytes of the largest buffer between two products of a batch: what every graphics API binds as one.
-const HELD: usize = 96 << 20;
-
-/// Bytes of text that are tokenized between two looks at the cancel token: some milliseconds.
-const RUN_BYTES: usize = 256 << 10;
-
-/// Texts in runs of about `RUN_BYTES`, with `extra` bytes more for each.
-fn runs<'a>(mut texts: &'a [&'a str], extra: usize) -> impl Iterator<Item = &'a [&'a str]> {
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |text: &&&str| {
-            let fits = bytes < RUN_BYTES;
-            bytes += text.len() + extra;
-            fits
-        };
-        let count = texts.iter().take_while(fits).count();
-        let (run, rest) = texts.split_at(count);
-        texts = rest;
-        (count > 0).then_some(run)
-    })
-}
-
-/// Added to the length that vectors are divided by, as PyTorch's `normalize` bounds it.
-const TINY: f32 = 1e-12;
-
-/// A [`Recipe`] with its weights on a device.
-#[derive(Debug)]
-pub(crate) struct Embedder {
-    recipe: Recipe,
-    steps: Vec<Layer>,
-    /// Size of an embedding.
-    pub width: usize,
-}
-
-/// A step after pooling, on a device.
-#[derive(Module, Debug)]
-struct Dense {
-    proj: Proj,
-    #[module(skip)]
-    activation: DenseActivation,
-}
-
-#[derive(Debug)]
-enum Layer {
-    Dense(Dense),
-    Normalize,
-}
-
-/// A text ready for the network.
-pub(crate) struct Prepared {
-    pub encoding: Encoding,
-    pub row: Row,
-}
-
-impl Embedder {
-    /// Puts the dense layers on the device; `width` is the size of a hidden state.
-    pub(crate) fn new(recipe: Recipe, width: usize, device: &burn::tensor::Device) -> Result<Self> {
-        let mut size = width * recipe.pooling.len();
-        let mut steps = Vec::new();
-        for step in &recipe.steps {
-            steps.push(match step {
-                Step::Normalize => Layer::Normalize,
-                Step::Dense(file) => {
-                    if file.inputs != size {
-                        let problem = format!("takes {} numbers where {size} come", file.inputs);
-                        return Err(Error::format(&file.path, "a Dense module", problem));
-                    }
-                    size = file.outputs;
-                    Layer::Dense(Dense { proj: dense(file, device)?, activation: file.activation })
-                }
-            });
-        }
-        Ok(Embedder { recipe, steps, width: size })
-    }
-
-    /// The prompts of the folder.
-    pub(crate) fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.recipe.prompts.iter().map(|(name, prompt)| (name.as_str(), prompt.as_str()))
-    }
-
-    /// How a vector a token is made.
-    pub(crate) fn late(&self) -> Option<&Late> {
-        self.recipe.late.as_ref()
-    }
-
-    /// A text in the case that the model takes.
-    pub(crate) fn case(&self, text: &str) -> String {
-        match self.recipe.lowercase {
-            true => text.to_lowercase(),
-            false => text.to_string(),
-        }
-    }
-
-    /// How sparse vectors are made.
-    pub(crate) fn splade(&self) -> Splade {
-        self.recipe.splade
-    }
-
-    /// The most tokens of a text unless the caller says otherwise.
-    pub(crate) fn max_tokens(&self) -> usize {
-        self.recipe.max_tokens.unwrap_or(usize::MAX)
-    }
-
-    /// Tokens of all texts, prompts put before them, cut at the limit.
-    pub(crate) fn prepare(
-        &self,
-        tokenizer: &Tokenizer,
-        texts: &[&str],
-        options: &EmbedOptions,
-        window: usize,
-    ) -> Result<Vec<Prepared>> {
-        let limit = match options.max_tokens {
-            Some(0) => return Err(Error::argument("max_tokens", "is 0; a text needs at least 1")),
-            Some(limit) if limit > window => {
-                let problem = format!("is {limit}; the model holds {window}");
-                return Err(Error::argument("max_tokens", problem));
-            }
-            Some(limit) => limit,
-            None => self.max_tokens().min(window),
-        };
-        let prompt = self.prompt(options)?;
-        let case = |text: &str| self.case(text);
-        let skipped = if prompt.is_empty() || self.recipe.include_prompt {
-            0
-        } else {
-            // The closing special token stands after the text, not after the prompt.
-            let alone = tokenizer.encode(&case(&prompt), true)?;
-            alone.ids.len() - usize::from(alone.special.last() == Some(&true))
-        };
-        let mut prepared = reserved("texts", &[texts.len()])?;
-        for run in runs(texts, prompt.len()) {
-            if options.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
-                return Err(Error::Cancelled);
-            }
-            let changed: Vec<String>;
-            let encodings = if self.recipe.lowercase || !prompt.is_empty() {
-                changed = run.iter().map(|text| case(&format!("{prompt}{text}"))).collect();
-                let run: Vec<&str> = changed.iter().map(String::as_str).collect();
-                tokenizer.encode_batch(&run, true, Some(limit))?
-            } else {
-                tokenizer.encode_batch(run, true, Some(limit))?
-            };
-            prepared.extend(encodings.into_iter().map(|encoding| {
-                let row = Row { tokens: encoding.ids.len(), skipped };
-                Prepared { encoding, row }
-            }));
-        }
-        Ok(prepared)
-    }
-
-    /// The text to put before each text.
-    fn prompt(&self, options: &EmbedOptions) -> Result<String> {
-        if let Some(prompt) = &options.prompt {
-            return Ok(prompt.clone());
-        }
-        let Some(name) = options.prompt_name.as_ref().or(self.recipe.default_prompt.as_ref())
-        else {
-            return Ok(String::new());
-        };
-        self.recipe.prompts.get(name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = self.recipe.prompts.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
-            Error::argument("prompt_name", format!("is `{name}`, not one of this model's: {known}"))
-        })
-    }
-
-    /// Hidden states of a batch to embeddings.
-    ///
-    /// # Shapes
-    /// `hidden: [B, T, D]`, B rows -> `[B, width]`
-    pub(crate) fn finish(
-        &self,
-        hidden: Tensor<3>,
-        rows: &[Row],
-        options: &EmbedOptions,
-    ) -> Tensor<2> {
-        let pooled: Vec<Tensor<2>> = self
-            .poolings(options)
-            .iter()
-            .map(|pooling| pooling.forward(hidden.clone(), rows))
-            .collect();
-        self.after_pooling(Tensor::cat(pooled, 1), options)
-    }
-
-    /// How tokens become a vector.
-    fn poolings<'a>(&'a self, options: &'a EmbedOptions) -> &'a [Pooling] {
-        match &options.pooling {
-            Some(pooling) => std::slice::from_ref(pooling),
-            None => &self.recipe.pooling,
-        }
-    }
-
-    /// Whether [`finish_packed`](Self::finish_packed) knows this device.
-    pub(crate) fn packs(&self, device: &burn::tensor::Device, options: &EmbedOptions) -> bool {
-        self.poolings(options).iter().all(|pooling| pooling.packs(device))
-    }
-
-    /// As [`finish`](Self::finish), of sequences that stand one after another.
-    ///
-    /// # Shapes
-    /// `hidden: [1, N, D]`, the tokens of B rows -> `[B, width]`
-    pub(crate) fn finish_packed(
-        &self,
-        hidden: &Tensor<3>,
-        rows: &[Row],
-        options: &EmbedOptions,
-    ) -> Option<Tensor<2>> {
-        let pooled = self.poolings(options).iter().map(|pooling| pooling.packed(hidden, rows));
-        let mut pooled = pooled.collect::<Option<Vec<_>>>()?;
-        // One alone would be copied.
-        let pooled = match pooled.len() {
-            1 => pooled.swap_remove(0),
-            _ => Tensor::cat(pooled, 1),
-        };
-        Some(self.after_pooling(pooled, options))
-    }
-
-    /// The dense layers and norms: `[B, D]` -> `[B, width]`
-    pub(crate) fn after_pooling(&self, mut x: Tensor<2>, options: &EmbedOptions) -> Tensor<2> {
-        for step in &self.steps {
-            x = match step {
-                Layer::Normalize if options.normalize == Some(false) => x,
-                Layer::Normalize => normalize(x),
-                Layer::Dense(dense) => {
-                    let [b, d] = x.dims();
-                    let y = dense.proj.forward(x.reshape([b, 1, d]));
-                    let [_, _, d] = y.dims();
-                    activate(dense.activation, y.reshape([b, d]))
-                }
-            };
-        }
-        let cut = options.dimensions.is_some_and(|dimensions| dimensions < self.width);
-        if let (true, Some(dimensions)) = (cut, options.dimensions) {
-            x = x.narrow(1, 0, dimensions);
-        }
-        match options.normalize {
-            Some(true) => normalize(x),
-            _ => x,
-        }
-    }
-
-    /// Refuses options that do not fit this model.
-    pub(crate) fn check(&self, options: &EmbedOptions) -> Result<()> {
-        if options.dimensions.is_some_and(|dimensions| dimensions == 0 || dimensions > self.width) {
-            let problem = format!("is {:?}, not from 1 to {}", options.dimensions, self.width);
-            return Err(Error::argument("dimensions", problem));
-        }
-        let dense = self.steps.iter().any(|step| matches!(step, Layer::Dense(_)));
-        if dense && options.pooling.is_some() && self.recipe.pooling.len() != 1 {
-            let problem =
-                "cannot be chosen: a dense layer takes the folder's poolings side by side";
-            return Err(Error::argument("pooling", problem));
-        }
-        Ok(())
-    }
-
-    /// Size of an embedding with these options.
-    pub(crate) fn width_with(&self, options: &EmbedOptions) -> usize {
-        let dense = self.steps.iter().any(|step| matches!(step, Layer::Dense(_)));
-        let full = match options.pooling {
-            Some(_) if !dense => self.width / self.recipe.pooling.len().max(1),
-            _ => self.width,
-        };
-        options.dimensions.map_or(full, |dimensions| dimensions.min(full))
-    }
-}
-
-fn dense(file: &DenseFile, device: &burn::tensor::Device) -> Result<Proj> {
-    let format = match file.weight.dtype {
-        crate::load::Dtype::Weight(format) => format,
-        crate::load::Dtype::Other(name) => {
-            let problem = format!("`linear.weight` is stored as {name}");
-            return Err(Error::format(&file.path, "a Dense module", problem));
-        }
-    };
-    let bytes = aligned_copy(&file.weight.bytes);
-    let weight = match file.weight.floats() {
-        Some(values) => {
-            let data = TensorData::new(values, [file.outputs, file.inputs]);
-            Weight::Full(frozen(Tensor::from_data(data, device)).into())
-        }
-        None => Weight::Packed(Packed::new(bytes, format, file.outputs, file.inputs, device)?),
-    };
-    let bias = match &file.bias {
-        None => None,
-        Some(stored) => {
-            let values = stored.floats().ok_or_else(|| {
-                let problem = format!("`linear.bias` is stored as {}", stored.dtype);
-                Error::format(&file.path, "a Dense module", problem)
-            })?;
-            Some(frozen(Tensor::from_data(TensorData::new(values, [file.outputs]), device)))
-        }
-    };
-    Ok(Proj { weight, bias })
-}
-
-fn activate(kind: DenseActivation, x: Tensor<2>) -> Tensor<2> {
-    match kind {
-        DenseActivation::Identity => x,
-        DenseActivation::Tanh => activation::tanh(x),
-        DenseActivation::Relu => activation::relu(x),
-        DenseActivation::Gelu => activation::gelu(x),
-        DenseActivation::Sigmoid => activation::sigmoid(x),
-        DenseActivation::Silu => activation::silu(x),
-    }
-}
-
-fn normalize(x: Tensor<2>) -> Tensor<2> {
-    if let Some(y) = gpu::unit(&x, TINY) {
-        return y;
-    }
-    let length = x.clone().square().sum_dim(1).sqrt().clamp_min(TINY); // [B, 1]
-    x / length
 }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::ahead::Logits;
+use super::logits::Logits;
 use super::options::GenerateOptions;
-use super::session::{Generation, Piece, Session, Stats, join};
+use super::pass::join;
+use super::session::{Generation, Piece, Session, Stats};
 use super::stop::FinishReason;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};

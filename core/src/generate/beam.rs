@@ -9,115 +9,13 @@
 //! Source: arXiv:1211.3711 for the search; the lengths, ends and order of transformers'
 //! `_beam_search`, which its users compare with.
 
-use std::str::FromStr;
-
-use super::options::Resolved;
+use super::beam_options::{BeamOptions, EarlyStopping, Search};
+use super::options::{GenerateOptions, Resolved};
+use super::pass::pass;
 use super::sampler::Sampler;
-use super::session::{Session, pass};
-use crate::cancel::CancelToken;
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::reserve::reserved;
-
-/// When a search ends before the length does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EarlyStopping {
-    /// As soon as there are as many ended rows as beams.
-    Full,
-    /// When the best row that goes on, at its present length, is worse than all ended ones.
-    #[default]
-    Likely,
-    /// When it would be worse at any length: the exact search, where a length penalty above 0
-    /// favours long rows.
-    Never,
-}
-
-impl FromStr for EarlyStopping {
-    type Err = Error;
-
-    /// Reads `full`, `likely` and `never`.
-    fn from_str(name: &str) -> Result<Self> {
-        Ok(match name {
-            "full" => EarlyStopping::Full,
-            "likely" => EarlyStopping::Likely,
-            "never" => EarlyStopping::Never,
-            _ => {
-                let problem = format!("is `{name}`, not one of full, likely, never");
-                return Err(Error::argument("early_stopping", problem));
-            }
-        })
-    }
-}
-
-/// What a caller chooses for a beam search. What is not set comes from the model's files, then from
-/// the library.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct BeamOptions {
-    /// Rows that are followed at once, 1 to 1024; 1 always takes the likeliest token. Default: the
-    /// file's `num_beams`, else 4.
-    pub beams: Option<usize>,
-    /// Power of a row's length that the sum of its log-probabilities is divided by, finite: above 0
-    /// favours long rows, below 0 short ones. Default: the file's, else 1.
-    pub length_penalty: Option<f32>,
-    /// When to stop. Default: the file's, else [`EarlyStopping::Likely`].
-    pub early_stopping: Option<EarlyStopping>,
-    /// Rows that are given back, 1 to `beams`. Default: 1.
-    pub sequences: Option<usize>,
-    /// Stops the work from another thread, in place of the session's own token.
-    pub cancel: Option<CancelToken>,
-}
-
-impl BeamOptions {
-    /// Sets [`beams`](Self#structfield.beams).
-    pub fn beams(mut self, beams: usize) -> Self {
-        self.beams = Some(beams);
-        self
-    }
-
-    /// Sets [`length_penalty`](Self#structfield.length_penalty).
-    pub fn length_penalty(mut self, power: f32) -> Self {
-        self.length_penalty = Some(power);
-        self
-    }
-
-    /// Sets [`early_stopping`](Self#structfield.early_stopping).
-    pub fn early_stopping(mut self, when: EarlyStopping) -> Self {
-        self.early_stopping = Some(when);
-        self
-    }
-
-    /// Sets [`sequences`](Self#structfield.sequences).
-    pub fn sequences(mut self, rows: usize) -> Self {
-        self.sequences = Some(rows);
-        self
-    }
-
-    /// Sets [`cancel`](Self#structfield.cancel).
-    pub fn cancel(mut self, token: CancelToken) -> Self {
-        self.cancel = Some(token);
-        self
-    }
-
-    /// Fills in what is not set.
-    pub(super) fn resolve(&self, file: &BeamOptions) -> Result<Search> {
-        let beams = self.beams.or(file.beams).unwrap_or(4);
-        if !(1..=1024).contains(&beams) {
-            return Err(Error::argument("beams", format!("is {beams}, not from 1 to 1024")));
-        }
-        let sequences = self.sequences.unwrap_or(1);
-        if !(1..=beams).contains(&sequences) {
-            let problem = format!("is {sequences}, not from 1 to the {beams} beams");
-            return Err(Error::argument("sequences", problem));
-        }
-        let power = self.length_penalty.or(file.length_penalty).unwrap_or(1.0);
-        if !power.is_finite() {
-            return Err(Error::argument("length_penalty", format!("is {power}, not a number")));
-        }
-        let early = self.early_stopping.or(file.early_stopping).unwrap_or_default();
-        Ok(Search { beams, sequences, power, early })
-    }
-}
 
 /// A row that beam search found.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,15 +28,6 @@ pub struct Beam {
     /// The sum of the tokens' log-probabilities, divided by their number to the power of the length
     /// penalty.
     pub score: f32,
-}
-
-/// What holds for one search.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Search {
-    beams: usize,
-    sequences: usize,
-    power: f32,
-    early: EarlyStopping,
 }
 
 /// Far below every sum of log-probabilities, and still a number.
@@ -159,8 +48,38 @@ struct Step {
     id: u32,
 }
 
+impl Session {
+    /// The likeliest continuations from where the sequence stands, which is left there, best first.
+    ///
+    /// A model that samples by its files does not here. When blocks with a sliding window have let
+    /// go of what they held, the session is empty after.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an option out of range, for a temperature above 0 or stop strings,
+    /// which a search has not, or before any token was fed; as [`feed`](Self::feed) for what goes
+    /// wrong on the way, after which the session is empty.
+    pub fn beams(&mut self, options: &GenerateOptions, beams: &BeamOptions) -> Result<Vec<Beam>> {
+        if options.temperature.is_some_and(|temperature| temperature > 0.0) {
+            return Err(Error::argument("temperature", "is above 0; beam search draws nothing"));
+        }
+        if !options.stop.is_empty() {
+            return Err(Error::argument("stop", "ends no beam; use `stop_ids`"));
+        }
+        self.check_started()?;
+        let how = beams.resolve(&self.model.defaults().beams)?;
+        let resolved = self.resolve(options)?;
+        self.withdraw();
+        let own = beams.cancel.clone().map(|token| self.listen_to(token));
+        let found = search(self, &resolved, how);
+        if let Some(own) = own {
+            self.listen_to(own);
+        }
+        found
+    }
+}
+
 /// Searches from where the session stands, and leaves it there.
-pub(super) fn search(session: &mut Session, options: &Resolved, how: Search) -> Result<Vec<Beam>> {
+fn search(session: &mut Session, options: &Resolved, how: Search) -> Result<Vec<Beam>> {
     let given = session.ids.len();
     let room = session.model.spec().window.saturating_sub(given).max(1);
     let most = options.max_tokens.unwrap_or(room).min(room);

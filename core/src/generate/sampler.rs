@@ -489,7 +489,8 @@ fn logit(rank: u64) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::{Defaults, GenerateOptions};
+    use super::super::defaults::Defaults;
+    use super::super::options::GenerateOptions;
     use super::*;
 
     /// Numbers for tests: the upper half of a linear congruence.

@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Int, Tensor, TensorData};
-
-use super::ahead::{Ahead, Logits};
-use super::beam::{self, Beam, BeamOptions};
+use super::logits::{Ahead, Logits};
 use super::options::{GenerateOptions, PREFILL_CHUNK, Resolved};
+use super::pass::{pass, states, tensor};
 use super::sampler::{Choice, Sampler};
 use super::stop::{FinishReason, Stop, StopStrings};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{self, Cache, GptDecoder, Memory, Run};
-use crate::output::{Later, Output, read};
+use crate::nn::{self, Cache, Memory, Run};
+use crate::output::{Later, Output};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
 
@@ -222,34 +220,6 @@ impl Session {
         Ok(Stream { session: Handle::Borrowed(self), generation })
     }
 
-    /// The likeliest continuations from where the sequence stands, which is left there, best first.
-    ///
-    /// A model that samples by its files does not here. When blocks with a sliding window have let
-    /// go of what they held, the session is empty after.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for an option out of range, for a temperature above 0 or stop strings,
-    /// which a search has not, or before any token was fed; as [`feed`](Self::feed) for what goes
-    /// wrong on the way, after which the session is empty.
-    pub fn beams(&mut self, options: &GenerateOptions, beams: &BeamOptions) -> Result<Vec<Beam>> {
-        if options.temperature.is_some_and(|temperature| temperature > 0.0) {
-            return Err(Error::argument("temperature", "is above 0; beam search draws nothing"));
-        }
-        if !options.stop.is_empty() {
-            return Err(Error::argument("stop", "ends no beam; use `stop_ids`"));
-        }
-        self.check_started()?;
-        let how = beams.resolve(&self.model.defaults().beams)?;
-        let resolved = self.resolve(options)?;
-        self.withdraw();
-        let own = beams.cancel.clone().map(|token| self.listen_to(token));
-        let found = beam::search(self, &resolved, how);
-        if let Some(own) = own {
-            self.listen_to(own);
-        }
-        found
-    }
-
     /// Lets another token stop the work; gives the one that did.
     pub(crate) fn listen_to(&mut self, token: CancelToken) -> CancelToken {
         std::mem::replace(&mut self.cancel, token)
@@ -267,7 +237,7 @@ impl Session {
         Ok(Generation::new(self, vec![], resolved, true))
     }
 
-    fn check_started(&self) -> Result<()> {
+    pub(super) fn check_started(&self) -> Result<()> {
         if self.logits.is_empty() {
             let problem = "has nothing to go on from; feed it a token first";
             return Err(Error::argument("session", problem));
@@ -315,7 +285,7 @@ impl Session {
         self.model.seq2seq().is_none() && nn::is_gpu(self.model.tensor_device())
     }
 
-    fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
+    pub(super) fn resolve(&self, options: &GenerateOptions) -> Result<Resolved> {
         options.resolve(self.model.defaults(), self.model.spec().vocab)
     }
 
@@ -347,73 +317,6 @@ impl Session {
         }
         pass
     }
-}
-
-/// One forward pass of the next tokens of `rows` sequences that are equally long, one sequence
-/// after another; the logits after the last token of each, or after every one. `total` is the
-/// length of a sequence once all that is being read is in.
-pub(super) fn pass(
-    model: &Model,
-    cache: &mut Cache,
-    memory: Option<&Memory>,
-    cancel: &CancelToken,
-    (ids, rows): (&[u32], usize),
-    all: bool,
-    total: usize,
-) -> Result<Vec<f32>> {
-    let t = ids.len() / rows.max(1);
-    let lengths = vec![total; rows];
-    let run = Run { cache: Some(cache), across: memory, lengths, ..Run::default() };
-    logits(model, cancel, (ids, [rows, t]), run, all)
-}
-
-/// One forward pass of the next token of each of several sequences; the logits after each.
-///
-/// [`Transformer::joins`](crate::nn::Transformer::joins) must know the caches. `totals` are the
-/// lengths of the sequences with the token.
-pub(super) fn join(
-    model: &Model,
-    caches: Vec<&mut Cache>,
-    cancel: &CancelToken,
-    ids: &[u32],
-    totals: Vec<usize>,
-) -> Result<Vec<f32>> {
-    let run = Run { each: caches, lengths: totals, ..Run::default() };
-    logits(model, cancel, (ids, [1, ids.len()]), run, true)
-}
-
-/// The logits after every token of `[B, T]`, or after the last of each row.
-fn logits(
-    model: &Model,
-    cancel: &CancelToken,
-    (ids, [b, t]): (&[u32], [usize; 2]),
-    run: Run<'_>,
-    all: bool,
-) -> Result<Vec<f32>> {
-    let decoder = model.need_decoder("feed")?;
-    model.guarded(|| {
-        let hidden = states(decoder, cancel, tensor(model, ids, [b, t]), run)?;
-        // The head is the largest matrix of all: only the tokens that are asked for.
-        let hidden = if all { hidden } else { hidden.narrow(1, t - 1, 1) };
-        read(decoder.logits(hidden), model.device())
-    })
-}
-
-/// Tokens on the model's device.
-pub(super) fn tensor(model: &Model, ids: &[u32], shape: [usize; 2]) -> Tensor<2, Int> {
-    let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-    Tensor::from_data(TensorData::new(values, shape), model.tensor_device())
-}
-
-/// The states of a pass.
-pub(super) fn states(
-    decoder: &GptDecoder,
-    cancel: &CancelToken,
-    ids: Tensor<2, Int>,
-    run: Run<'_>,
-) -> Result<Tensor<3>> {
-    let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
-    decoder.transformer.run(ids, run, &mut go_on).ok_or(Error::Cancelled)
 }
 
 /// A token as it was chosen.
