@@ -42,6 +42,7 @@ mod inside;
 #[doc(hidden)]
 pub mod kernels;
 mod load;
+mod memory;
 mod model;
 pub mod nn;
 mod output;
@@ -70,7 +71,8 @@ pub use generate::{
     Batch, Beam, BeamOptions, EarlyStopping, FinishReason, GenerateOptions, Generation, Piece,
     Session, Stats, Stream, Token,
 };
-pub use model::{Memory, Model, OpenOptions, TensorInfo};
+pub use memory::{Memory, TensorInfo};
+pub use model::{Model, OpenOptions};
 pub use output::{AttentionMaps, Output};
 pub use precision::Precision;
 pub use report::LoadReport;

@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::generate::Defaults;
 use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
-use crate::load::Stored;
-use crate::nn::spec::{Head, Span};
+use crate::memory::{Memory, TensorInfo};
+use crate::nn::spec::Head;
 use crate::nn::{BertEncoder, GptDecoder, Seq2Seq, Spec, Transformer};
 use crate::precision::Precision;
 use crate::task::Labels;
@@ -61,82 +61,6 @@ pub(crate) enum Net {
     Encoder(BertEncoder),
     Decoder(GptDecoder),
     Seq2Seq(Seq2Seq),
-}
-
-/// A tensor of the model's files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TensorInfo {
-    /// Its name in this crate, which is where it stands in the module.
-    pub name: String,
-    /// Its shape, output size first.
-    pub shape: Vec<usize>,
-    /// How its numbers are stored.
-    pub format: String,
-    /// Bytes that it takes.
-    pub bytes: usize,
-}
-
-/// What a model takes of memory, and what a session of it will.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Memory {
-    /// Bytes of the weights, as they are stored.
-    pub weights: usize,
-    /// Whether the weights are pages of the files, which other processes share and which are read
-    /// when they are used: so it is on the CPU.
-    pub mapped: bool,
-    /// Most tokens that a session can hold.
-    pub window: usize,
-    /// Bytes of a token in each layer that sees all tokens.
-    token: usize,
-    /// Of each layer: the most tokens that it holds, if it sees a sliding window.
-    layers: Vec<Option<usize>>,
-    /// Whether there are sessions: an encoder has none.
-    sessions: bool,
-}
-
-impl Memory {
-    fn new(spec: &Spec, tensors: &[TensorInfo], cpu: bool) -> Memory {
-        let layers = spec.layers.iter().map(|layer| match layer.span {
-            Span::Sliding { window } => Some(window),
-            Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => None,
-        });
-        Memory {
-            weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
-            mapped: cpu,
-            window: spec.window,
-            // Keys and values in 32-bit floats.
-            token: 4
-                * spec.attention.kv_heads
-                * (spec.attention.head_dim + spec.attention.value_dim()),
-            layers: layers.collect(),
-            sessions: spec.has_logits(),
-        }
-    }
-
-    /// Bytes that the keys and values of a session with so many tokens take; 0 for an encoder.
-    pub fn cache(&self, tokens: usize) -> usize {
-        let held = |window: &Option<usize>| window.map_or(tokens, |window| window.min(tokens));
-        match self.sessions {
-            true => self.layers.iter().map(held).sum::<usize>().saturating_mul(self.token),
-            false => 0,
-        }
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mb = |bytes: usize| bytes as f64 / 1e6;
-        let how = if self.mapped { "mapped from the files" } else { "on the device" };
-        write!(f, "weights {:.1} MB, {how}", mb(self.weights))?;
-        if self.sessions {
-            let some = 512.min(self.window);
-            write!(f, "; a session of {some} tokens {:.1} MB", mb(self.cache(some)))?;
-            write!(f, ", of {} tokens {:.1} MB", self.window, mb(self.cache(self.window)))?;
-        }
-        Ok(())
-    }
 }
 
 /// What a caller chooses when opening a model.
@@ -468,17 +392,6 @@ impl Model {
                 self.inner.lost.store(true, Ordering::Release);
             }
         })
-    }
-}
-
-impl TensorInfo {
-    fn new(name: &str, stored: &Stored) -> Self {
-        TensorInfo {
-            name: name.to_string(),
-            shape: stored.shape.clone(),
-            format: stored.dtype.to_string(),
-            bytes: stored.bytes.len(),
-        }
     }
 }
 
