@@ -10,8 +10,8 @@
 
 use bytes::Bytes;
 
-use super::file::{Header, Parsed};
 use super::list::WordList;
+use super::parsed::{Header, Parsed};
 use super::table::Table;
 use crate::load::file::MAX_NAME;
 use crate::quote::quote;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 
 use super::list::WordList;
+use super::parsed::{Header, Parsed, fill};
 use super::subwords::{self, Subwords};
 use super::table::Table;
 use super::{binary, text};
@@ -18,8 +19,6 @@ use crate::load::file::{Mapped, open_regular};
 use crate::quote::quote;
 
 const FORMAT: &str = "word vectors";
-/// Bytes that are looked at in one go, and the longest line of a text.
-pub(super) const BLOCK: usize = 1 << 20;
 /// Most numbers of a vector.
 const MAX_WIDTH: usize = 65_536;
 /// How often its own size a compressed file may come to. Vectors come to less than 4 times.
@@ -27,33 +26,12 @@ const MAX_RATIO: u64 = 100;
 /// Up to so many bytes the ratio does not matter.
 const ANY_RATIO: u64 = 16 << 20;
 
-/// What the bytes hold, or the sentence that says why they hold nothing.
-pub(super) type Parsed<T> = std::result::Result<T, String>;
-
-/// The first line of a file, or what stands for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    /// How many words the file says it has, if it does.
-    pub words: Option<u64>,
-    /// Numbers of a vector.
-    pub width: usize,
-    /// Lines that it takes.
-    pub lines: u64,
-}
-
 /// What a file holds.
 pub(super) struct Opened {
     pub format: &'static str,
     pub list: WordList,
     pub table: Table,
     pub subwords: Option<Subwords>,
-}
-
-/// Fills `block` up to [`BLOCK`] bytes; whether the file ended.
-pub(super) fn fill(block: &mut Vec<u8>, file: &mut dyn Read) -> Parsed<bool> {
-    let missing = BLOCK.saturating_sub(block.len()) as u64;
-    let read = file.take(missing).read_to_end(block).map_err(|error| error.to_string())?;
-    Ok((read as u64) < missing)
 }
 
 /// Counts the bytes that come out of a file.

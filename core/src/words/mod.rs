@@ -10,6 +10,7 @@
 mod binary;
 mod file;
 mod list;
+mod parsed;
 mod subwords;
 mod table;
 mod text;

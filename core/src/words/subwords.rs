@@ -12,8 +12,8 @@
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::file::Parsed;
 use super::list::WordList;
+use super::parsed::Parsed;
 use super::table::{Number, Table};
 use crate::error::Result;
 use crate::load::file::MAX_NAME;

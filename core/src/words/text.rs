@@ -14,8 +14,8 @@ use std::io::Read;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::file::{BLOCK, Header, Parsed, fill};
 use super::list::WordList;
+use super::parsed::{BLOCK, Header, Parsed, fill};
 use super::table::{Number, Table};
 use crate::quote::quote;
 

@@ -19,7 +19,7 @@ use super::cubes;
 use super::decode::{
     bias, block_at, halves, has_offset, is_plain, k_scale, pair, run_bits, scales,
 };
-use super::gemv::{Rms, Words, gather, planes, sum4};
+use super::words::{Rms, Words, gather, planes, sum4};
 use crate::kernels::cpu::Activation;
 use crate::quant::Format;
 

@@ -9,11 +9,12 @@
 //! second vector after it, or the gate of an MLP.
 
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use super::between::{activated, number};
 use super::decode::{block_at, has_offset, k_scale, levels, lifted, plain_wide, run_bits, scales};
+pub(crate) use super::words::{Rms, Words};
+use super::words::{gather, planes, sum4};
 use super::{cubes, dots, empty};
 use crate::kernels::cpu::Activation;
 use crate::quant::Format;
@@ -26,27 +27,6 @@ const SHARE: u32 = 4;
 
 /// Units in flight that keep a large GPU's memory busy.
 const BUSY: usize = 1 << 17;
-
-/// Packed rows on a GPU.
-#[derive(Clone, Debug)]
-pub(crate) struct Words {
-    /// The rows, one after another.
-    pub words: CubeTensor,
-    /// How they are packed.
-    pub format: Format,
-    /// How many there are.
-    pub rows: usize,
-    /// Weights of a row.
-    pub width: usize,
-}
-
-/// The root-mean-square norm that stands before a product.
-pub(crate) struct Rms<'a> {
-    /// Scale, `[width]`.
-    pub gamma: &'a CubeTensor,
-    /// Added to the mean square.
-    pub eps: f32,
-}
 
 /// Whether a row of `x` of this width may meet rows of this format here.
 pub(crate) fn fits(format: Format, width: usize) -> bool {
@@ -100,14 +80,6 @@ const RESERVED: usize = 4096;
 /// more, so that units find theirs in different banks.
 fn staged(lanes: u32, format: Format) -> u32 {
     lanes * (columns(format) + 4)
-}
-
-/// Whether sums over 32 neighbours need no shared memory.
-pub(super) fn planes(like: &CubeTensor) -> bool {
-    let device = like.client.properties();
-    let hardware = &device.hardware;
-    device.features.plane.contains(Plane::Ops)
-        && (hardware.plane_size_min, hardware.plane_size_max) == (32, 32)
 }
 
 /// The rows of up to three matrices of one width times `x [width]`, one after another: `[1, rows]`;
@@ -387,79 +359,6 @@ fn meet_staged<W: Size>(
         let (scale, scale_high) = (scale * 16.0f32, scale_high * 16.0f32);
         sums[r as usize] += (scale * sum4(sum) - (scale + least) * low)
             + (scale_high * sum4(sum_high) - (scale_high + least_high) * high);
-    }
-}
-
-/// The sum of four.
-#[cube]
-pub(super) fn sum4(of: Vector<f32, Const<4>>) -> f32 {
-    (of.extract(0usize) + of.extract(1usize)) + (of.extract(2usize) + of.extract(3usize))
-}
-
-/// The sums of each of `count` numbers over the lanes of a group, for all of them; all units of the cube
-/// come here.
-#[cube]
-pub(super) fn gather(
-    values: &mut Array<f32>,
-    #[comptime] count: u32,
-    #[comptime] lanes: u32,
-    #[comptime] units: u32,
-    #[comptime] plane: bool,
-) {
-    // What is left to be added in shared memory: a number of each unit, or of each plane.
-    let mut slot = UNIT_POS_X;
-    let mut writes = true;
-    if comptime!(plane) {
-        #[unroll]
-        for i in 0..count {
-            values[i as usize] = plane_sum(values[i as usize]);
-        }
-        slot = UNIT_POS_X / 32u32;
-        writes = UNIT_POS_X.is_multiple_of(32u32);
-    }
-    let size = comptime!(if plane { units / 32 } else { units });
-    let reach = comptime!(if plane { lanes / 32 } else { lanes });
-    if comptime!(reach > 1) {
-        let mut shared = Shared::<[f32]>::new_slice(comptime!((size * count) as usize));
-        // The last call's sums have been read.
-        sync_cube();
-        if writes {
-            #[unroll]
-            for i in 0..count {
-                shared[(slot + comptime!(i * size)) as usize] = values[i as usize];
-            }
-        }
-        sync_cube();
-        // The first of each group's slots.
-        let base = slot / reach * reach;
-        if comptime!(plane) {
-            #[unroll]
-            for i in 0..count {
-                let mut sum = 0.0f32;
-                #[unroll]
-                for other in 0..reach {
-                    sum += shared[(base + comptime!(i * size + other)) as usize];
-                }
-                values[i as usize] = sum;
-            }
-        } else {
-            #[unroll]
-            for level in 0..comptime!(reach.ilog2()) {
-                let half = comptime!(reach >> (level + 1));
-                if slot - base < half {
-                    #[unroll]
-                    for i in 0..count {
-                        let at = slot + comptime!(i * size);
-                        shared[at as usize] += shared[(at + half) as usize];
-                    }
-                }
-                sync_cube();
-            }
-            #[unroll]
-            for i in 0..count {
-                values[i as usize] = shared[(base + comptime!(i * size)) as usize];
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::decode::weights;
-use super::gemv::Words;
+use super::words::Words;
 use super::{cubes, tiles};
 use crate::quant::Format;
 

@@ -15,27 +15,26 @@ pub(crate) mod decode;
 mod dots;
 pub(crate) mod gemv;
 pub(crate) mod half;
+mod launch;
 mod matmul;
 pub(crate) mod newest;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tiles;
+mod words;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{DType, Shape, TensorMetadata};
+use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{cast, into_contiguous};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
-use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use self::gemv::Words;
+use self::launch::cubes;
+pub(crate) use self::launch::{empty, empty_of};
+use self::words::Words;
 use super::PackedOps;
 use crate::quant::Format;
-
-/// The most cubes along one axis of a dispatch, in every graphics API.
-const AXIS: u32 = 65_535;
 
 /// Up to this many rows of `x`, reading the weights is the cost.
 pub(crate) const FEW: usize = 8;
@@ -156,22 +155,4 @@ impl PackedOps for CubeBackend {
 /// Floats that a unit reads at once: 4 where rows are a multiple of it.
 fn lanes(width: usize) -> usize {
     if width.is_multiple_of(4) { 4 } else { 1 }
-}
-
-/// `count` cubes over two axes, `deep` along the third.
-fn cubes(count: usize, deep: usize) -> CubeCount {
-    let count = count as u32;
-    let high = count.div_ceil(AXIS);
-    CubeCount::Static(count.div_ceil(high), high, deep as u32)
-}
-
-/// An uninitialized tensor of floats beside `like`.
-pub(crate) fn empty(like: &CubeTensor, shape: [usize; 2]) -> CubeTensor {
-    empty_of(like, shape, DType::F32)
-}
-
-/// An uninitialized tensor beside `like`.
-pub(crate) fn empty_of(like: &CubeTensor, shape: [usize; 2], dtype: DType) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, Shape::from(shape), dtype)
 }

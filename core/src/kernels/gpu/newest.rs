@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 use super::attend::{Attend, Found, HIDDEN, join_parts};
 use super::between::{Spot, paired, tanh};
 use super::empty;
-use super::gemv::{planes, sum4};
+use super::words::{planes, sum4};
 
 /// Units of a cube, and the most keys of a chunk.
 const UNITS: u32 = 256;
