@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use super::features::Neon;
 use super::simd::{Kernel, Simd, first, transpose};
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
@@ -14,17 +15,9 @@ macro_rules! intrinsics {
     };
 }
 
-/// Proof that the processor has NEON.
-#[derive(Clone, Copy)]
-pub(super) struct Neon(());
-
 type Floats = float32x4_t;
 
 impl Neon {
-    pub(super) fn detect() -> Option<Neon> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
-    }
-
     /// 16 unsigned bytes times the scale, plus the offset.
     #[inline(always)]
     fn affine(self, q: uint8x16_t, scale: Floats, offset: Floats) -> [Floats; 4] {

@@ -12,9 +12,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::between::{exp, tanh};
+use super::level::Level;
 use super::pool;
-use super::product::{Ahead, MOST, PANEL_ROWS, tile};
-use super::simd::{Kernel, Level, Simd};
+use super::product::tile;
+use super::simd::{Ahead, Kernel, MOST, PANEL_ROWS, Simd};
 
 /// Keys of a block: a whole number of panels everywhere.
 const KEYS: usize = 64;
@@ -136,7 +137,7 @@ fn attend_with(level: Level, all: Attend<'_>, out: &mut [f32]) {
         row.for_each(|head| head.fill(0.0));
     }
     let count = tasks.len();
-    let tasks = super::Shares::new(tasks.into_iter());
+    let tasks = pool::Shares::new(tasks.into_iter());
     let work = |_: usize| {
         if let Some(task) = tasks.next() {
             run_task(level, all, task);

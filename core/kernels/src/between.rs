@@ -3,7 +3,9 @@
 //! Plain loops over arrays of lanes, compiled once for each instruction set, so that they become
 //! vectors; rows are shared out to the threads.
 
-use super::simd::{Kernel, Level, Simd};
+use super::level::Level;
+use super::rounding::ROUND;
+use super::simd::{Kernel, Simd};
 use super::{Activation, pool};
 
 /// Floats of a norm that are worth another thread.
@@ -81,7 +83,7 @@ pub enum Pairs {
 fn in_parts(x: &mut [f32], width: usize, small: usize, work: &(dyn Fn(&mut [f32]) + Sync)) {
     let Some(share) = share(x.len(), width, small) else { return work(x) };
     let count = x.len().div_ceil(share);
-    let parts = super::Shares::new(x.chunks_mut(share));
+    let parts = pool::Shares::new(x.chunks_mut(share));
     pool::current().run(count, &|_| {
         if let Some(part) = parts.next() {
             work(part);
@@ -99,7 +101,7 @@ fn in_pairs(
 ) {
     let Some(share) = share(x.len(), width, small) else { return work(x, y) };
     let count = x.len().div_ceil(share);
-    let parts = super::Shares::new(x.chunks_mut(share).zip(y.chunks(share)));
+    let parts = pool::Shares::new(x.chunks_mut(share).zip(y.chunks(share)));
     pool::current().run(count, &|_| {
         if let Some((x, y)) = parts.next() {
             work(x, y);
@@ -272,9 +274,6 @@ fn sigmoid(x: f32) -> f32 {
 pub(super) fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (1.0 + exp(2.0 * x))
 }
-
-/// Added to a float below 2^22 in size, it leaves the nearest integer in the lowest bits.
-pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// `e^x` to within two units in the last place; beyond the range of floats, its ends.
 ///

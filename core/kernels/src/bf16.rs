@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use half::bf16;
 
-use super::product::Line;
+use super::sums::Line;
 use super::tiles::{Config, Tiles};
 
 /// Rows of `w` in a panel, and rows of `x` in a block, which AMX takes at once.

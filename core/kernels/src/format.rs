@@ -136,3 +136,15 @@ impl std::fmt::Display for Format {
         f.write_str(self.name())
     }
 }
+
+/// The bytes of a row; asserts that `w` holds `n` of them.
+pub(super) fn row_bytes(format: Format, w: &[u8], k: usize, n: usize) -> usize {
+    let bytes = format.row_bytes(k);
+    let all = bytes.and_then(|bytes| bytes.checked_mul(n));
+    assert!(
+        all.is_some_and(|all| all <= w.len()),
+        "{n} rows of {k} weights in {format} do not fit {} bytes",
+        w.len()
+    );
+    bytes.unwrap_or(0)
+}

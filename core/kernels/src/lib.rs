@@ -5,8 +5,9 @@
 //! matmul, rows (this file: checks, shares for the threads, choice of format and processor)
 //!   format.rs     the formats, ggml.rs: their blocks in plain loops, the reference of all
 //!   pool.rs       the threads
-//!   quantized.rs  activations in 16 bits
-//!   product.rs    the loops, once for all formats and processors, wide.rs: that of floats in AVX-512
+//!   quantized.rs  activations in 16 bits, rounding.rs: a group of them
+//!   product.rs    the loops, once for all formats and processors, wide.rs: that of floats in AVX-512,
+//!                 sums.rs: where their sums go
 //!   packed.rs     what the bytes of a block mean
 //!   panels.rs     matrices turned once, bf16.rs: products in bfloat16
 //!   vnni.rs       few rows in bytes, tile_bytes.rs: by tiles
@@ -14,6 +15,7 @@
 //!   attention.rs  attention, between.rs: norms, activations, rotations
 //!   logits.rs     what choosing a token asks of them
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
+//!   level.rs      which of them are taken, features.rs: proofs that the processor has them
 //! ```
 //!
 //! Sums are f32: the result is that of the weights of [`crate::ggml::dequantize`] but for
@@ -25,17 +27,19 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 mod activation;
+mod arithmetic;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 pub mod attention;
 pub mod between;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+mod features;
 mod format;
 pub mod ggml;
+mod level;
 pub mod logits;
 mod packed;
 mod panels;
@@ -43,7 +47,9 @@ pub mod pool;
 #[allow(clippy::needless_range_loop, reason = "closures would lose the target features")]
 mod product;
 mod quantized;
+mod rounding;
 mod simd;
+mod sums;
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::needless_range_loop, reason = "closures would lose the target features")]
 mod tile_bytes;
@@ -58,15 +64,19 @@ mod wide;
 mod x86;
 
 pub use activation::Activation;
+pub use arithmetic::Arithmetic;
 pub use format::Format;
 pub use panels::Panels;
 
+use format::row_bytes;
+use level::Level;
 use packed::{Packed, Quants};
 use panels::Kind;
-use pool::Pool;
-use product::{IntProduct, Line, PANEL_ROWS, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
+use pool::{Pool, Shares};
+use product::{IntProduct, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
 use quantized::{FEW_INTS, Quantized};
-use simd::Level;
+use simd::PANEL_ROWS;
+use sums::Line;
 use tiles::{Pieces, Tiles};
 
 /// Bytes of packed weights that a thread takes at a time for few rows of `x`: some 5 us of work.
@@ -74,18 +84,6 @@ const SHARE: usize = 128 << 10;
 
 /// Multiplications under which a product is not worth another thread.
 const SMALL: usize = 32 << 10;
-
-/// How products are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// Activations stay floats.
-    Floats,
-    /// Activations are rounded to 16 bits, 32 to a scale, where weights are small integers; the
-    /// formats F32, F16 and BF16 are multiplied in floats all the same. Where a processor has AMX,
-    /// many rows are met in two pieces of bfloat16 of each activation and each weight: 16 bits too.
-    #[default]
-    Integers,
-}
 
 /// Runs `$call::<P>($($arg),*)` with the [`Packed`] type `P` of `$format`.
 macro_rules! with_format {
@@ -184,18 +182,6 @@ pub fn matmuls(matrices: &[Matrix<'_>], x: &[f32], [m, k]: [usize; 2], out: &mut
 /// As in [`matmul`], lengths and ids are the caller's to have checked, and are asserted.
 pub fn rows(format: Format, w: &[u8], ids: &[u32], k: usize, out: &mut [f32]) {
     rows_with(Level::best(), format, w, ids, k, out);
-}
-
-/// The bytes of a row; asserts that `w` holds `n` of them.
-fn row_bytes(format: Format, w: &[u8], k: usize, n: usize) -> usize {
-    let bytes = format.row_bytes(k);
-    let all = bytes.and_then(|bytes| bytes.checked_mul(n));
-    assert!(
-        all.is_some_and(|all| all <= w.len()),
-        "{n} rows of {k} weights in {format} do not fit {} bytes",
-        w.len()
-    );
-    bytes.unwrap_or(0)
 }
 
 /// With what, by whom and how.
@@ -566,19 +552,6 @@ fn by_tiles<P: Packed>(share: Share<'_>, x: Pieces<'_>, out: &mut [&mut [f32]]) 
 fn integers<P: Quants>(share: Share<'_>, x: Quantized<'_>, out: &mut [&mut [f32]]) {
     let level = share.how.level;
     rows_of::<P>(share, out, &|rows| level.run(IntProduct::<P> { rows, x }));
-}
-
-/// Work that threads take piece by piece, in order.
-struct Shares<I>(Mutex<I>);
-
-impl<I: Iterator> Shares<I> {
-    fn new(pieces: I) -> Self {
-        Shares(Mutex::new(pieces))
-    }
-
-    fn next(&self) -> Option<I::Item> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
-    }
 }
 
 /// Calls `part` with a share of rows, in whole blocks.

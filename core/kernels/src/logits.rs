@@ -3,7 +3,8 @@
 //! Plain loops in lanes, compiled once for each instruction set. Their number is fixed and nothing is
 //! fused, so that the order of additions, and with it the result, is the same everywhere.
 
-use super::simd::{Kernel, Level, Simd};
+use super::level::Level;
+use super::simd::{Kernel, Simd};
 
 /// Logits per block: a block's maximum tells whether to look inside.
 pub const BLOCK: usize = 1024;

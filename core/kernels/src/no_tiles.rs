@@ -1,6 +1,7 @@
 //! [`tiles`](super::tiles) where the processor has none.
 
 use super::packed::Packed;
+use super::pool::Pool;
 
 /// None.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl Buffer {
     pub(super) fn fill(
         &mut self,
         tiles: Tiles,
-        _: &super::Pool,
+        _: &Pool,
         _: &[f32],
         _: usize,
         _: bool,

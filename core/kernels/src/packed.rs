@@ -4,11 +4,14 @@
 //! Integers with a bias (`q - 8`) are unpacked as unsigned ones; the bias goes into the offset,
 //! which is exact since biases are powers of two.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m512i;
+
 use bytemuck::Pod;
 
-use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
-use super::vnni::Pairs;
+use super::features::Avx512;
+use super::simd::Simd;
 use crate::ggml::{q3_scales, q4_scales};
 
 /// A block format, known when compiled.
@@ -32,6 +35,20 @@ pub(super) trait Packed {
         r: usize,
         g: usize,
     ) -> S::Group;
+}
+
+/// How two groups of a format become unsigned bytes.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait Pairs: Packed {
+    /// What integers are more than they stand for, where that is the same for all. Signed bytes are
+    /// taken as unsigned ones, 128 more.
+    const BIAS: u8 = 0;
+
+    /// Where in a block its integers lie, if they are 32 signed bytes.
+    const SIGNED: Option<usize> = None;
+
+    /// The integers of groups `2 * pair` and `2 * pair + 1` of some blocks, with their bias.
+    fn pair(s: Avx512, blocks: &[&Self::Block; 4], pair: usize) -> __m512i;
 }
 
 /// What formats know of bytes, where nothing multiplies them.

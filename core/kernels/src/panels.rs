@@ -7,9 +7,11 @@ use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
 use super::bf16::{self as rounded, Bf16};
-use super::product::{self, Line, PANEL_ROWS};
-use super::simd::Level;
-use super::{Format, packed, pool, row_bytes};
+use super::format::{Format, row_bytes};
+use super::level::Level;
+use super::simd::PANEL_ROWS;
+use super::sums::Line;
+use super::{packed, pool, product};
 
 /// A matrix of floats, turned once for products with many rows of `x`, again and again.
 ///
@@ -96,7 +98,7 @@ impl Panels {
         let panel = rounded::panel(k);
         let mut lines = vec![Line::ZERO; n.div_ceil(rounded::ROWS) * panel / 16];
         let numbers: &mut [bf16] = bytemuck::cast_slice_mut(&mut lines);
-        let panels = super::Shares::new(numbers.chunks_exact_mut(2 * panel).enumerate());
+        let panels = pool::Shares::new(numbers.chunks_exact_mut(2 * panel).enumerate());
         pool::current().run(n.div_ceil(rounded::ROWS), &|_| {
             let Some((first, panel)) = panels.next() else { return };
             let (mut floats, mut row) = (vec![0.0; k], vec![bf16::ZERO; k]);

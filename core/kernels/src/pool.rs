@@ -15,6 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::arithmetic::Arithmetic;
+
 /// How long a thread looks for the next work before it sleeps.
 const AWAKE: Duration = Duration::from_micros(60);
 
@@ -92,7 +94,7 @@ unsafe impl Send for Shared {}
 pub struct Pool {
     shared: Arc<Shared>,
     threads: usize,
-    arithmetic: super::Arithmetic,
+    arithmetic: Arithmetic,
     workers: Vec<thread::JoinHandle<()>>,
 }
 
@@ -144,7 +146,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A panic of `work` comes out here, once all threads have left it.
 pub fn each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
     let count = items.len();
-    let items = super::Shares::new(items.iter_mut());
+    let items = Shares::new(items.iter_mut());
     current().run(count, &|_| {
         if let Some(item) = items.next() {
             work(item);
@@ -180,13 +182,13 @@ impl Pool {
     }
 
     /// The same with products computed otherwise.
-    pub fn computing(mut self, arithmetic: super::Arithmetic) -> Pool {
+    pub fn computing(mut self, arithmetic: Arithmetic) -> Pool {
         self.arithmetic = arithmetic;
         self
     }
 
     /// How products are computed.
-    pub(super) fn arithmetic(&self) -> super::Arithmetic {
+    pub(super) fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
     }
 
@@ -334,6 +336,19 @@ fn wait(shared: &Shared, seen: u64) -> Option<u64> {
             .unwrap_or_else(PoisonError::into_inner);
         shared.asleep.fetch_sub(1, Ordering::SeqCst);
         drop(guard);
+    }
+}
+
+/// Work that threads take piece by piece, in order.
+pub(super) struct Shares<I>(Mutex<I>);
+
+impl<I: Iterator> Shares<I> {
+    pub(super) fn new(pieces: I) -> Self {
+        Shares(Mutex::new(pieces))
+    }
+
+    pub(super) fn next(&self) -> Option<I::Item> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 }
 

@@ -21,18 +21,13 @@ use std::marker::PhantomData;
 
 use super::packed::{Packed, Quants};
 use super::quantized::{Beside, FEW_INTS, Quantized, beside};
-use super::simd::{Kernel, Simd};
+use super::simd::{Ahead, Kernel, MOST, PANEL_ROWS, Simd};
+use super::sums::{AHEAD, Base, DEPTH, Line, add, put, stretch};
 #[cfg(target_arch = "x86_64")]
 use super::{tile_bytes, vnni};
 
-/// The longest stretch of a row that is summed in one go.
-const DEPTH: usize = 1024;
-
 /// 32-bit numbers of a panel: half of a small second cache.
 const PANEL: usize = 96 * DEPTH;
-
-/// Rows of `w` in the widest panel.
-pub(super) const PANEL_ROWS: usize = 32;
 
 /// Rows of `x` that the few-rows loops take, in floats. Where unpacking is but a load, they are
 /// quicker than panels until making a panel is little beside what it is used for.
@@ -40,29 +35,12 @@ pub(super) const fn few_floats(plain: bool) -> usize {
     if plain { 40 } else { 4 }
 }
 
-/// How far ahead a token asks for weights: processors look ahead by themselves, but not past a page.
-pub(super) const AHEAD: usize = 4096;
-
 /// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
 /// cache.
 pub(super) const STRIP: usize = 8;
 
-/// Sixteen 32-bit numbers of a thread's scratch memory: aligned to the widest vectors.
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub(super) struct Line([i32; 16]);
-
-impl Line {
-    pub(super) const ZERO: Line = Line([0; 16]);
-}
-
 /// Lines of scratch that a product of many rows may use.
 pub(super) const SCRATCH: usize = PANEL / 16;
-
-/// Stretches of a row of `k`: as even as multiples of the largest block allow.
-pub(super) fn stretch(k: usize) -> usize {
-    k.div_ceil(k.div_ceil(DEPTH).max(1)).next_multiple_of(256)
-}
 
 /// Packed rows and where their products go.
 pub(super) struct Rows<'a, 'out, P> {
@@ -150,21 +128,6 @@ impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
     }
 }
 
-/// What sums of a stretch are added to.
-#[derive(Clone, Copy)]
-pub(super) enum Base<'a> {
-    /// The first stretch: to the bias of the columns, if there is one.
-    Bias(Option<&'a [f32]>),
-    /// To the sums so far.
-    Sums,
-}
-
-impl<'a> Base<'a> {
-    pub(super) fn new(bias: Option<&'a [f32]>, stretch: usize) -> Base<'a> {
-        if stretch == 0 { Base::Bias(bias) } else { Base::Sums }
-    }
-}
-
 #[inline(always)]
 fn add_bias(out: &mut [&mut [f32]], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
@@ -212,14 +175,6 @@ fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4]
     let last = (w.len() / row_bytes).saturating_sub(1);
     [first, first + 1, first + 2, first + 3]
         .map(|row| bytemuck::cast_slice(&w[row.min(last) * row_bytes..][..row_bytes]))
-}
-
-/// Writes the sums of four rows of `w` from row `first` on.
-#[inline(always)]
-pub(super) fn put(out: &mut [f32], first: usize, sums: [f32; 4]) {
-    for (out, sum) in out[first..].iter_mut().zip(sums) {
-        *out = sum;
-    }
 }
 
 /// `M` rows of `x` times the rows of `w`, four at a time, to `out` from column `to` on; gives `M`.
@@ -657,9 +612,6 @@ struct Tiles<'a, 'out> {
     ahead: bool,
 }
 
-/// The most of [`Simd::TILE`].
-pub(super) const MOST: usize = 12;
-
 /// Rows of `x` that meet panel after panel: a stretch of them stays in the second cache.
 const NEAR: usize = 96;
 
@@ -729,73 +681,6 @@ fn some<S: Simd, const M: usize>(
         add(s, sums, base, out, first);
     }
     count
-}
-
-/// Memory that is asked for while a panel is used.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    from: *const u8,
-    /// Lines of 64 bytes for each group of the panel.
-    lines: usize,
-}
-
-impl Ahead {
-    /// Nothing.
-    pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
-
-    /// Where it begins, and whole lines of it, in bytes, for each turn of a loop that takes four numbers
-    /// of a row: a group has eight turns.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn a_turn(self) -> (*const u8, usize) {
-        (self.from, (self.lines * 64 / 8).next_multiple_of(64))
-    }
-
-    /// The `turn`th of so many parts of what comes after a panel, as long as it is.
-    #[inline(always)]
-    fn part(panel: &[f32], groups: usize, [turn, turns]: [usize; 2]) -> Ahead {
-        let bytes = size_of_val(panel);
-        let lines = (bytes / groups.max(1) / 64).div_ceil(turns);
-        let from = panel.as_ptr().cast::<u8>().wrapping_add(bytes + turn * groups * lines * 64);
-        Ahead { from, lines }
-    }
-}
-
-/// Writes two vectors, on top of their base, to columns of `out` from `first` on, as many as there
-/// are.
-#[inline(always)]
-pub(super) fn add<S: Simd>(
-    s: S,
-    sums: [S::Floats; 2],
-    base: Base<'_>,
-    out: &mut [f32],
-    first: usize,
-) {
-    let one = s.splat(1.0);
-    let out = &mut out[first..];
-    if out.len() >= 2 * S::LANES {
-        for v in 0..2 {
-            let out = &mut out[v * S::LANES..];
-            let sum = match base {
-                Base::Bias(None) => sums[v],
-                Base::Bias(Some(bias)) => {
-                    s.mul_add(sums[v], one, s.load_floats(&bias[first + v * S::LANES..]))
-                }
-                Base::Sums => s.mul_add(sums[v], one, s.load_floats(out)),
-            };
-            s.store_floats(sum, out);
-        }
-    } else {
-        let mut all = [0.0; PANEL_ROWS];
-        for v in 0..2 {
-            s.store_floats(sums[v], &mut all[v * S::LANES..]);
-        }
-        for (i, (out, sum)) in out.iter_mut().zip(all).enumerate() {
-            *out = match base {
-                Base::Bias(bias) => sum + bias.map_or(0.0, |bias| bias[first + i]),
-                Base::Sums => sum + *out,
-            };
-        }
-    }
 }
 
 /// The sums of `M` rows of `x` with a panel of whole groups.

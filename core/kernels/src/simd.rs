@@ -1,28 +1,58 @@
 //! The SIMD vocabulary that the products of this folder are written in, once for all processors.
 //!
 //! A value of a type that implements [`Simd`] is a proof that the processor has its features: it
-//! is made by detection alone ([`Level::detect`]). So the methods are safe to call; they read and
-//! write through references to arrays, and only the intrinsics inside are `unsafe`.
+//! is made by detection alone ([`features`](super::features)). So the methods are safe to call; they
+//! read and write through references to arrays, and only the intrinsics inside are `unsafe`.
 //!
 //! A *group* is 32 consecutive weights of a row as floats. A *vector* is [`Simd::LANES`] floats.
 //! Weights are made by `scale * integer + offset` with one rounding, fused or not: the product
 //! of an f16 scale, a scale of at most 8 bits and an integer of at most 8 bits is exact in f32 for
 //! every format, so all levels give the weights of [`crate::ggml::dequantize`].
 
-use std::sync::OnceLock;
-
-#[cfg(target_arch = "aarch64")]
-use super::arm::Neon;
-use super::product::{Ahead, PANEL_ROWS};
-use super::quantized::quantize;
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512};
+use super::features::Avx512;
+use super::rounding::quantize;
+
+/// Rows of `w` in the widest panel.
+pub(super) const PANEL_ROWS: usize = 32;
+
+/// The most of [`Simd::TILE`].
+pub(super) const MOST: usize = 12;
+
+/// Memory that is asked for while a panel is used.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) from: *const u8,
+    /// Lines of 64 bytes for each group of the panel.
+    pub(super) lines: usize,
+}
+
+impl Ahead {
+    /// Nothing.
+    pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
+
+    /// Where it begins, and whole lines of it, in bytes, for each turn of a loop that takes four numbers
+    /// of a row: a group has eight turns.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn a_turn(self) -> (*const u8, usize) {
+        (self.from, (self.lines * 64 / 8).next_multiple_of(64))
+    }
+
+    /// The `turn`th of so many parts of what comes after a panel, as long as it is.
+    #[inline(always)]
+    pub(super) fn part(panel: &[f32], groups: usize, [turn, turns]: [usize; 2]) -> Ahead {
+        let bytes = size_of_val(panel);
+        let lines = (bytes / groups.max(1) / 64).div_ceil(turns);
+        let from = panel.as_ptr().cast::<u8>().wrapping_add(bytes + turn * groups * lines * 64);
+        Ahead { from, lines }
+    }
+}
 
 /// The operations of one instruction set.
 pub(super) trait Simd: Copy {
     /// Floats in a vector: divides 16.
     const LANES: usize;
-    /// Rows of `x` in a tile of sums of floats ([`super::product`]), at most [`super::product::MOST`].
+    /// Rows of `x` in a tile of sums of floats ([`super::product`]), at most [`MOST`].
     const TILE: usize;
     /// The same where the sums of a tile are integers that become floats.
     const INT_TILE: usize;
@@ -195,63 +225,6 @@ pub(super) trait Simd: Copy {
 /// features of the caller.
 pub(super) trait Kernel {
     fn run<S: Simd>(self, simd: S);
-}
-
-/// An instruction set that this processor has.
-#[derive(Clone, Copy)]
-pub(super) enum Level {
-    #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
-    #[cfg(target_arch = "aarch64")]
-    Neon(Neon),
-    Portable,
-}
-
-impl Level {
-    /// The best level, looked for once.
-    pub(super) fn best() -> Level {
-        static BEST: OnceLock<Level> = OnceLock::new();
-        *BEST.get_or_init(|| Level::detect().next().unwrap_or(Level::Portable))
-    }
-
-    /// All levels that this processor has, best first.
-    pub(super) fn detect() -> impl Iterator<Item = Level> {
-        #[cfg(target_arch = "x86_64")]
-        let special = [Avx512::detect().map(Level::Avx512), Avx2::detect().map(Level::Avx2)];
-        #[cfg(target_arch = "aarch64")]
-        let special = [Neon::detect().map(Level::Neon)];
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let special = [None];
-        special.into_iter().flatten().chain([Level::Portable])
-    }
-
-    /// Floats in a vector.
-    pub(super) fn lanes(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512(_) => Avx512::LANES,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2(_) => Avx2::LANES,
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon(_) => Neon::LANES,
-            Level::Portable => Portable::LANES,
-        }
-    }
-
-    /// Runs `kernel` with this instruction set.
-    pub(super) fn run<K: Kernel>(self, kernel: K) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512(simd) => simd.run(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2(simd) => simd.run(kernel),
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon(simd) => simd.run(kernel),
-            Level::Portable => Portable.run(kernel),
-        }
-    }
 }
 
 /// Plain loops over arrays, which compilers turn into whatever vectors the target has.

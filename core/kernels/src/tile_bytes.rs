@@ -20,13 +20,12 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::packed::Quants;
-use super::product::Line;
-use super::quantized;
+use super::features::Avx512;
+use super::packed::{Pairs, Quants};
+use super::rounding;
 use super::simd::{Simd, first};
+use super::sums::Line;
 use super::tiles::{Config, Tiles};
-use super::vnni::Pairs;
-use super::x86::Avx512;
 
 /// Rows of a tile.
 const TILE: usize = 16;
@@ -76,7 +75,7 @@ impl Group {
                 [to[g].scales[row], to[g].scales[row + COLUMNS]] = [scale * 256.0, scale];
                 [to[g].halves[0][row], to[g].halves[1][row]] = [low, high];
                 to[g].sums[row] = low + high;
-                let [highs, lows] = quantized::bytes(words);
+                let [highs, lows] = rounding::bytes(words);
                 bytes[row][g * 32..][..32].copy_from_slice(&highs);
                 bytes[row + COLUMNS][g * 32..][..32].copy_from_slice(&lows);
             }

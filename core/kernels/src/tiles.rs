@@ -27,10 +27,11 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
+use super::features::Avx512;
 use super::packed::Packed;
-use super::product::{AHEAD, Base, Line, add, stretch};
+use super::pool::{Pool, Shares};
 use super::simd::Simd;
-use super::x86::Avx512;
+use super::sums::{AHEAD, Base, Line, add, stretch};
 
 /// Proof that the processor has AMX for bfloat16 and for bytes, which the system has given this
 /// program leave to use.
@@ -157,7 +158,7 @@ impl Buffer {
     pub(super) fn fill(
         &mut self,
         tiles: Tiles,
-        pool: &super::Pool,
+        pool: &Pool,
         x: &[f32],
         k: usize,
         exact: bool,
@@ -167,7 +168,7 @@ impl Buffer {
         let block = steps * pieces * TILE;
         let all = rows.div_ceil(TILE) * block;
         self.0.resize(all.max(self.0.len()), Line::ZERO);
-        let parts = super::Shares::new(x.chunks(TILE * k).zip(self.0.chunks_mut(block)));
+        let parts = Shares::new(x.chunks(TILE * k).zip(self.0.chunks_mut(block)));
         pool.run(rows.div_ceil(TILE), &|_| {
             let Some((x, to)) = parts.next() else { return };
             // SAFETY: `tiles` proves the features.

@@ -9,11 +9,11 @@
 
 use std::arch::x86_64::*;
 
-use super::packed::{self, Packed, Quants};
-use super::product::{AHEAD, put};
-use super::quantized;
+use super::features::Avx512;
+use super::packed::{self, Pairs, Quants};
+use super::rounding;
 use super::simd::{Simd, first};
-use super::x86::Avx512;
+use super::sums::{AHEAD, put};
 
 /// Groups of `x` that stand together.
 pub(super) const GROUPS: usize = 8;
@@ -47,25 +47,12 @@ impl Eight {
             eight.sums[g] = low + high;
             [eight.halves[2 * g], eight.halves[2 * g + 1]] = [low, high];
             let at = g % 2 * 32;
-            for (to, bytes) in eight.bytes[g / 2].iter_mut().zip(quantized::bytes(words)) {
+            for (to, bytes) in eight.bytes[g / 2].iter_mut().zip(rounding::bytes(words)) {
                 to[at..at + 32].copy_from_slice(&bytes);
             }
         }
         eight
     }
-}
-
-/// How two groups of a format become unsigned bytes.
-pub(super) trait Pairs: Packed {
-    /// What integers are more than they stand for, where that is the same for all. Signed bytes are
-    /// taken as unsigned ones, 128 more.
-    const BIAS: u8 = 0;
-
-    /// Where in a block its integers lie, if they are 32 signed bytes.
-    const SIGNED: Option<usize> = None;
-
-    /// The integers of groups `2 * pair` and `2 * pair + 1` of some blocks, with their bias.
-    fn pair(s: Avx512, blocks: &[&Self::Block; 4], pair: usize) -> __m512i;
 }
 
 /// As in [`x86`](super::x86).

@@ -10,8 +10,8 @@
 
 use std::arch::asm;
 
-use super::product::{Ahead, MOST};
-use super::x86::Avx512;
+use super::features::Avx512;
+use super::simd::{Ahead, MOST};
 
 /// Rows of `w` in a panel.
 const PANEL: usize = 32;

@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::product::{Ahead, PANEL_ROWS};
-use super::quantized::scales;
-use super::simd::{Kernel, Simd, first};
+use super::features::{Avx2, Avx512};
+use super::rounding::scales;
+use super::simd::{Ahead, Kernel, PANEL_ROWS, Simd, first};
 use super::wide;
 
 /// Marks intrinsics, which need processor features and, for loads and stores, valid pointers.
@@ -17,22 +17,7 @@ macro_rules! intrinsics {
     };
 }
 
-/// Proof that the processor has AVX2, FMA and F16C.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Avx2(());
-
-/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI besides [`Avx2`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Avx512(Avx2);
-
 impl Avx2 {
-    pub(super) fn detect() -> Option<Avx2> {
-        let has = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        has.then_some(Avx2(()))
-    }
-
     /// The 16 bytes as low halves, then high halves.
     #[inline(always)]
     fn both_halves(self, from: &[u8; 16]) -> __m256i {
@@ -494,15 +479,6 @@ impl Simd for Avx2 {
 }
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Avx512> {
-        let has = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
-        Avx2::detect().filter(|_| has).map(Avx512)
-    }
-
     /// `scale * i + offset` for `i` in 0..16: a look-up takes the place of four operations.
     #[inline(always)]
     fn table(self, scale: __m512, offset: __m512) -> __m512 {
@@ -575,7 +551,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8, bytes: usize) {
-        self.0.prefetch(from, bytes);
+        self.avx2().prefetch(from, bytes);
     }
 
     #[inline(always)]
@@ -593,7 +569,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch_far(self, from: *const u8, bytes: usize) {
-        self.0.prefetch_far(from, bytes);
+        self.avx2().prefetch_far(from, bytes);
     }
 
     #[inline(always)]
@@ -652,7 +628,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn f16s(self, bits: [[u8; 2]; 4]) -> [f32; 4] {
-        self.0.f16s(bits)
+        self.avx2().f16s(bits)
     }
 
     #[inline(always)]
@@ -736,17 +712,17 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn bytes(self, from: &[u8; 32]) -> __m256i {
-        self.0.bytes(from)
+        self.avx2().bytes(from)
     }
 
     #[inline(always)]
     fn moved<const LEFT: i32>(self, bytes: __m256i, by: usize, mask: u8) -> __m256i {
-        self.0.moved::<LEFT>(bytes, by, mask)
+        self.avx2().moved::<LEFT>(bytes, by, mask)
     }
 
     #[inline(always)]
     fn or(self, a: __m256i, b: __m256i) -> __m256i {
-        self.0.or(a, b)
+        self.avx2().or(a, b)
     }
 
     #[inline(always)]
@@ -800,7 +776,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn halves(self, from: &[u8; 16]) -> __m256i {
-        self.0.both_halves(from)
+        self.avx2().both_halves(from)
     }
 
     #[inline(always)]
@@ -820,7 +796,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn quantize(self, x: &[f32; 32], words: &mut [i16; 32]) -> (f32, [f32; 2]) {
-        self.0.quantize(x, words)
+        self.avx2().quantize(x, words)
     }
 
     #[inline(always)]
