@@ -51,13 +51,15 @@ impl Output {
         &self.values
     }
 
-    /// The hidden states after `layer` blocks, if [`ForwardOptions::hidden_states`] asked for them.
+    /// The hidden states after `layer` blocks, if
+    /// [`ForwardOptions::hidden_states`](crate::ForwardOptions::hidden_states) asked for them.
     pub fn hidden_states(&self, layer: usize) -> Option<&Output> {
         let found = self.shown.states.iter().find(|(own, _)| *own == layer);
         found.map(|(_, states)| states)
     }
 
-    /// The attention weights of a layer, if [`ForwardOptions::attentions`] asked for them.
+    /// The attention weights of a layer, if
+    /// [`ForwardOptions::attentions`](crate::ForwardOptions::attentions) asked for them.
     pub fn attentions(&self, layer: usize) -> Option<&AttentionMaps> {
         self.shown.maps.iter().find(|(own, _)| *own == layer).map(|(_, maps)| maps)
     }
