@@ -363,7 +363,8 @@ ember_status ember_model_device(const struct ember_model *model,
                                 size_t info_size,
                                 ember_error *error);
 
-// What the network is made of, on one page. The text lives as long as `model`.
+// What the network is made of, on one page, and under it who computes each block on the model's
+// device, with a reason where it is tensor operations. The text lives as long as `model`.
 ember_status ember_model_spec(const struct ember_model *model,
                               ember_text *text_out,
                               ember_error *error);

@@ -1262,7 +1262,7 @@ class Model {
     }
     // One line: family, name, layers, width, parameters, format, device.
     std::string_view description() const { return detail::view(info().description); }
-    // The network on one page.
+    // The network on one page, and who computes each block.
     std::string_view spec() const { return lent(ember_model_spec); }
     // What the weights take of memory and what sessions will; its text lives as long as the model.
     ember_memory memory() const {

@@ -259,7 +259,8 @@ pub extern "C" fn ember_model_device(
     })
 }
 
-/// What the network is made of, on one page. The text lives as long as `model`.
+/// What the network is made of, on one page, and under it who computes each block on the model's
+/// device, with a reason where it is tensor operations. The text lives as long as `model`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ember_model_spec(
     model: *const ember_model,
@@ -268,7 +269,10 @@ pub extern "C" fn ember_model_spec(
 ) -> ember_status {
     handle::with(model, error, |opened: Arc<Opened>| {
         let out = raw::out("text_out", text_out)?;
-        let text = opened.spec.get_or_init(|| opened.model.spec().to_string());
+        let text = opened.spec.get_or_init(|| {
+            let ways = opened.model.ways().into_iter().map(|ways| format!("\n{ways}"));
+            format!("{}{}", opened.model.spec(), ways.collect::<String>())
+        });
         out.set(ember_text::of(text));
         Ok(())
     })

@@ -174,15 +174,25 @@ impl Memory {
     }
 }
 
-/// What a network is made of; `print` it for the whole network, expanded on one page.
+/// What a network is made of; `print` it for the whole network, expanded on one page, and who
+/// computes each block on the model's device.
 #[pyclass(frozen, module = "emberform")]
 pub struct Spec {
     inner: emberform::nn::Spec,
+    /// Who computes each block, as lines under it; empty where nobody asked.
+    ways: String,
 }
 
 impl From<&emberform::nn::Spec> for Spec {
     fn from(inner: &emberform::nn::Spec) -> Self {
-        Spec { inner: inner.clone() }
+        Spec { inner: inner.clone(), ways: String::new() }
+    }
+}
+
+impl From<&emberform::Model> for Spec {
+    fn from(model: &emberform::Model) -> Self {
+        let ways: Vec<String> = model.ways().iter().map(ToString::to_string).collect();
+        Spec { ways: ways.join("\n"), ..Spec::from(model.spec()) }
     }
 }
 
@@ -256,11 +266,14 @@ impl Spec {
     }
 
     fn __str__(&self) -> String {
-        self.inner.to_string()
+        match self.ways.as_str() {
+            "" => self.inner.to_string(),
+            ways => format!("{}\n{ways}", self.inner),
+        }
     }
 
     fn __repr__(&self) -> String {
-        let Spec { inner } = self;
+        let Spec { inner, .. } = self;
         let (layers, heads) = (inner.layers.len(), inner.attention.heads);
         format!(
             "<Spec {layers} layers, width {}, {heads} heads, vocabulary {}, window {}>",

@@ -439,10 +439,11 @@ impl Model {
         }
     }
 
-    /// What the network is made of; prints as one page.
+    /// What the network is made of, and who computes each block on the model's device; prints as one
+    /// page.
     #[getter]
     fn spec(&self, py: Python<'_>) -> PyResult<Spec> {
-        Ok(self.get(py)?.spec().into())
+        Ok(Spec::from(&self.get(py)?))
     }
 
     /// The family: `model_type` of Hugging Face configs.

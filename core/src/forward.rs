@@ -7,7 +7,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::inside::{Inside, See};
 use crate::model::{Model, Net};
-use crate::nn::{Cache, Load, Memory, Padded, Run, Seq2Seq, by_length};
+use crate::nn::{Cache, Hidden, Load, Memory, Padded, Run, Seq2Seq, States, by_length};
 use crate::output::{Output, read};
 use crate::reserve::{reserved, zeros};
 
@@ -125,7 +125,9 @@ impl Model {
             self.guarded(|| self.forward_batch(&rows, cancel, (&batch, &mut inside), &mut give))?;
         }
         let shown = inside.finish(&lengths);
-        Ok(Output { shown, ..Output::new(values, tokens, width, lengths) })
+        let mut output = Output::new(values, tokens, width, lengths);
+        output.shown = shown;
+        Ok(output)
     }
 
     /// Logits of an encoder-decoder at every token of the targets.
@@ -165,8 +167,8 @@ impl Model {
                 let part: Vec<&[u32]> = batch.iter().map(|row| &targets[*row][..]).collect();
                 let target = Padded::new(&part, None, self.tensor_device());
                 let mut go_on =
-                    |_: usize, _: &Tensor<3>| !cancel.is_some_and(CancelToken::is_cancelled);
-                let run = Run { across: Some(&memory), ..Run::default() };
+                    |_: usize, _: &Hidden| !cancel.is_some_and(CancelToken::is_cancelled);
+                let run = Run { across: Some(&memory), ..Run::of(target.rows) };
                 let hidden = net.decoder().transformer.run(target.ids, run, &mut go_on);
                 let hidden = hidden.ok_or(Error::Cancelled)?; // [B, T, D]
                 let [b, t, d] = hidden.dims();
@@ -241,11 +243,14 @@ impl Model {
         for start in (0..longest).step_by(chunk) {
             let part = |row: &&[u32]| start.min(row.len())..(start + chunk).min(row.len());
             let parts: Vec<&[u32]> = rows.iter().map(|row| &row[part(row)]).collect();
-            let batch = Padded {
-                lengths: rows.iter().map(|row| row.len()).collect(),
-                ..Padded::new(&parts, None, self.tensor_device())
-            };
+            let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+            let batch = Padded::new(&parts, None, self.tensor_device());
             let mut see = inside.ask();
+            let batch = match &cache {
+                Some(cache) => batch.after(cache.len()),
+                None => batch,
+            };
+            let batch = batch.of_lengths(&lengths);
             let hidden = self.hidden_with(batch, cache.as_mut(), cancel, &mut see)?; // [B, T, D]
             let taken = parts.iter().zip(places).map(|(part, row)| (*row, start, part.len()));
             inside.take(see, &taken.collect::<Vec<_>>(), self.device())?;
@@ -312,17 +317,12 @@ impl Model {
                 let chunk = if decoder { FORWARD_TOKENS } else { row.len().max(1) };
                 let mut cache = (row.len() > chunk).then(|| Cache::new(self.spec()));
                 for part in row.chunks(chunk) {
-                    let batch = Padded {
-                        lengths: vec![row.len()],
-                        ..Padded::new(&[part], None, self.tensor_device())
-                    };
-                    let run = Run {
-                        cache: cache.as_mut(),
-                        lengths: batch.lengths,
-                        load: Some(&load),
-                        ..Run::default()
-                    };
-                    let go_on = &mut |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+                    let batch = Padded::new(&[part], None, self.tensor_device());
+                    let batch = batch.after(cache.as_ref().map_or(0, Cache::len));
+                    let states = cache.as_mut().map_or(States::None, States::One);
+                    let rows = batch.rows.of_lengths(&[row.len()]);
+                    let run = Run { states, load: Some(&load), ..Run::of(rows) };
+                    let go_on = &mut |_: usize, _: &Hidden| !cancel.is_cancelled();
                     let hidden = self.transformer().run(batch.ids, run, go_on);
                     // What is read back tells of a device that failed.
                     read(hidden.ok_or(Error::Cancelled)?, self.device())?;
@@ -351,26 +351,25 @@ impl Model {
         cancel: Option<&CancelToken>,
         see: &mut See,
     ) -> Result<Tensor<3>> {
-        debug_assert!(batch.tokens > 0);
-        let mut keep = |layer: usize, x: &Tensor<3>| {
-            for (_, kept) in see.states.iter_mut().filter(|(own, _)| *own == layer) {
-                *kept = Some(x.clone());
+        debug_assert!(batch.tokens() > 0);
+        let See { states: wanted, maps } = see;
+        let mut go_on = |layer: usize, x: &Hidden| {
+            for (_, kept) in wanted.iter_mut().filter(|(own, _)| *own == layer) {
+                *kept = Some(x.tensor());
             }
-        };
-        let mut go_on = |layer: usize, x: &Tensor<3>| {
-            keep(layer, x);
             !cancel.is_some_and(CancelToken::is_cancelled)
         };
-        let (packed, maps) = (batch.packed.as_deref(), &mut see.maps[..]);
-        let (types, kept, beyond) = (batch.types, batch.kept, batch.beyond);
-        let (lengths, real) = (batch.lengths, Some(batch.real));
-        let run = Run { types, kept, real, packed, cache, maps, beyond, lengths, ..Run::default() };
+        let states = cache.map_or(States::None, States::One);
+        let run = Run { types: batch.types, states, maps, ..Run::of(batch.rows) };
         let hidden = match self.net() {
             Net::Seq2Seq(net) => net.encode_run(batch.ids, run, &mut go_on),
             Net::Encoder(_) | Net::Decoder(_) => self.transformer().run(batch.ids, run, &mut go_on),
         };
         let hidden = hidden.ok_or(Error::Cancelled)?;
-        keep(self.reader().layers.len(), &hidden);
+        let last = self.reader().layers.len();
+        for (_, kept) in wanted.iter_mut().filter(|(own, _)| *own == last) {
+            *kept = Some(hidden.clone());
+        }
         Ok(hidden)
     }
 }

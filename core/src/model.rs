@@ -18,7 +18,7 @@ use crate::kernels::cpu::Arithmetic;
 use crate::kernels::cpu::pool::{self, Pool};
 use crate::memory::{Memory, TensorInfo};
 use crate::nn::spec::Head;
-use crate::nn::{BertEncoder, GptDecoder, Seq2Seq, Spec, Transformer};
+use crate::nn::{BertEncoder, GptDecoder, Seq2Seq, Spec, Transformer, Ways};
 use crate::precision::Precision;
 use crate::task::Labels;
 use crate::text::Tokenizer;
@@ -48,6 +48,7 @@ struct Inner {
     origin: Origin,
     device: burn::tensor::Device,
     info: DeviceInfo,
+    precision: Precision,
     /// The threads of the CPU, and how they compute.
     pool: Arc<Pool>,
     /// Set when the device failed under a call: what it holds is not to be trusted after.
@@ -61,6 +62,17 @@ pub(crate) enum Net {
     Encoder(BertEncoder),
     Decoder(GptDecoder),
     Seq2Seq(Seq2Seq),
+}
+
+impl Net {
+    /// Decides who computes the blocks, once.
+    fn decide(&mut self, device: &burn::tensor::Device, name: &str) {
+        match self {
+            Net::Encoder(encoder) => encoder.transformer.decide(device, name),
+            Net::Decoder(decoder) => decoder.transformer.decide(device, name),
+            Net::Seq2Seq(net) => net.decide(device, name),
+        }
+    }
 }
 
 /// What a caller chooses when opening a model.
@@ -136,7 +148,7 @@ impl Model {
         info: DeviceInfo,
         options: &OpenOptions,
     ) -> Result<Model> {
-        let (net, params) = {
+        let (mut net, params) = {
             let mut weights = Weights::new(&checkpoint, &device, options.precision);
             let net = match checkpoint.spec.head {
                 _ if checkpoint.spec.encoder.is_some() => {
@@ -151,6 +163,7 @@ impl Model {
             };
             (net, weights.finish()?)
         };
+        net.decide(&device, &info.id());
         if let Some(tokenizer) = &checkpoint.tokenizer
             && tokenizer.len() > checkpoint.spec.vocab
         {
@@ -197,6 +210,7 @@ impl Model {
                 labels: checkpoint.labels,
                 device,
                 info,
+                precision: options.precision,
                 pool,
                 lost: AtomicBool::new(false),
             }),
@@ -211,6 +225,25 @@ impl Model {
     /// What the network is made of; prints as one page.
     pub fn spec(&self) -> &Spec {
         &self.inner.spec
+    }
+
+    /// Who computes each block on this device, and why where it is tensor operations: decided when the
+    /// model was opened. Of an encoder-decoder those of the encoder, then those of the decoder. Prints
+    /// as lines under the [`spec`](Self::spec).
+    pub fn ways(&self) -> Vec<&Ways> {
+        match &self.inner.net {
+            Net::Encoder(encoder) => encoder.transformer.ways().into_iter().collect(),
+            Net::Decoder(decoder) => decoder.transformer.ways().into_iter().collect(),
+            Net::Seq2Seq(net) => {
+                let stacks = [net.encoder(), &net.decoder().transformer];
+                stacks.into_iter().filter_map(Transformer::ways).collect()
+            }
+        }
+    }
+
+    /// How exactly it computes, as it was opened.
+    pub fn precision(&self) -> Precision {
+        self.inner.precision
     }
 
     /// The family: `model_type` of Hugging Face configs.

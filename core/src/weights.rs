@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::family::revert::Found;
 use crate::family::{Family, names};
 use crate::load::{Dtype, Stored, aligned_copy};
-use crate::nn::host::is_host;
+use crate::nn::is_host;
 use crate::nn::source::{Source, Start, frozen};
 use crate::nn::spec::Head;
 use crate::nn::{Full, Weight};

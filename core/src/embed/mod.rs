@@ -117,10 +117,7 @@ impl Model {
         let device = self.tensor_device();
         if self.transformer().packs(device) && self.embedder().packs(device, options) {
             return self.guarded(|| {
-                let lengths = ids.iter().map(|ids| ids.len()).collect();
-                let (ids, types) = (ids.concat(), types.concat());
-                let mut batch = Padded::new(&[&ids], Some(&[&types]), self.tensor_device());
-                batch.packed = Some(lengths);
+                let batch = Padded::packed(&ids, &types, self.tensor_device());
                 let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
                 let embeddings = self.embedder().finish_packed(&hidden, &rows, options);
                 let embeddings =

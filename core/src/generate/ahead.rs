@@ -33,8 +33,7 @@ fn order(
     number: usize,
 ) -> Result<(Tensor<3>, Option<Chosen>)> {
     let decoder = model.need_decoder("feed")?;
-    let lengths = vec![cache.len() + 1];
-    let run = Run { cache: Some(cache), lengths, ..Run::default() };
+    let run = Run::after(cache, [1, 1]);
     let logits = decoder.logits(states(decoder, cancel, ids, run)?);
     let chosen = Chosen::of(&logits, sampler.draw_ahead(number).as_ref());
     Ok((logits, chosen))

@@ -263,9 +263,9 @@ fn step_together(
         return;
     }
     let ids: Vec<u32> = fed.iter().map(|fed| fed.id).collect();
-    let totals = fed.iter().map(|fed| fed.total).collect();
+    let totals: Vec<usize> = fed.iter().map(|fed| fed.total).collect();
     let caches: Vec<&mut Cache> = fed.iter_mut().map(|fed| &mut fed.session.cache).collect();
-    let found = join(model, caches, cancel, &ids, totals);
+    let found = join(model, caches, cancel, &ids, &totals);
     let found = found.and_then(|mut logits| {
         let each = logits.len() / fed.len();
         for fed in &mut fed {

@@ -379,7 +379,6 @@ fn fresh_seed() -> u64 {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::beam_options::{BeamOptions, EarlyStopping};
     use super::*;
 
     fn options() -> GenerateOptions {

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{Cache, GptDecoder, Memory, Run};
+use crate::nn::{Cache, GptDecoder, Hidden, Memory, Rows, Run, States};
 use crate::output::read;
 
 /// One forward pass of the next tokens of `rows` sequences that are equally long, one sequence
@@ -21,8 +21,8 @@ pub(super) fn pass(
     total: usize,
 ) -> Result<Vec<f32>> {
     let t = ids.len() / rows.max(1);
-    let lengths = vec![total; rows];
-    let run = Run { cache: Some(cache), across: memory, lengths, ..Run::default() };
+    let tokens = Rows::full([rows, t], cache.len()).of_lengths(&[total]);
+    let run = Run { states: States::One(cache), across: memory, ..Run::of(tokens) };
     logits(model, cancel, (ids, [rows, t]), run, all)
 }
 
@@ -35,9 +35,11 @@ pub(super) fn join(
     caches: Vec<&mut Cache>,
     cancel: &CancelToken,
     ids: &[u32],
-    totals: Vec<usize>,
+    totals: &[usize],
 ) -> Result<Vec<f32>> {
-    let run = Run { each: caches, lengths: totals, ..Run::default() };
+    let before: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
+    let rows = Rows::joined(&before).of_lengths(totals);
+    let run = Run { states: States::Each(caches), ..Run::of(rows) };
     logits(model, cancel, (ids, [1, ids.len()]), run, true)
 }
 
@@ -71,6 +73,6 @@ pub(super) fn states(
     ids: Tensor<2, Int>,
     run: Run<'_>,
 ) -> Result<Tensor<3>> {
-    let mut go_on = |_: usize, _: &Tensor<3>| !cancel.is_cancelled();
+    let mut go_on = |_: usize, _: &Hidden| !cancel.is_cancelled();
     decoder.transformer.run(ids, run, &mut go_on).ok_or(Error::Cancelled)
 }

@@ -10,7 +10,7 @@ use super::stop::{FinishReason, Stop, StopStrings};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{self, Cache, Memory, Run};
+use crate::nn::{self, Cache, Memory, Rows, Run, States};
 use crate::output::{Later, Output};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
@@ -160,8 +160,9 @@ impl Session {
         let mut last = None;
         for part in ids.chunks(chunk) {
             let Session { model, cache, memory, cancel, .. } = self;
-            let (lengths, across) = (vec![total], memory.as_ref());
-            let run = Run { cache: Some(cache), across, lengths, ..Run::default() };
+            let rows = Rows::full([1, part.len()], cache.len()).of_lengths(&[total]);
+            let across = memory.as_ref();
+            let run = Run { states: States::One(cache), across, ..Run::of(rows) };
             let taken = model.guarded(|| {
                 let decoder = model.need_decoder("feed")?;
                 let states = states(decoder, cancel, tensor(model, part, [1, part.len()]), run)?;

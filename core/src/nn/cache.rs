@@ -2,9 +2,10 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::gpu;
+use super::host;
+use super::run::cube::Steps;
 use super::spec::{Span, Spec};
-use super::step::Steps;
-use super::{gpu, host};
 
 /// The cache of a sequence, or of some that are equally long: a part for each block.
 #[derive(Debug)]
@@ -67,6 +68,16 @@ impl Cache {
         true
     }
 
+    /// How one token more is computed, and what each layer holds on a GPU; `None` where one holds
+    /// tensors.
+    pub(crate) fn stepped(&mut self) -> Option<(&mut Steps, Vec<&mut gpu::Held>)> {
+        if !self.layers.iter().all(LayerCache::fits_gpu) {
+            return None;
+        }
+        let held = self.layers.iter_mut().map(LayerCache::device).collect::<Option<_>>()?;
+        Some((&mut self.steps, held))
+    }
+
     /// Whether steps of one token are launches of their own, which [`withdraw`](Self::withdraw) can
     /// take back.
     pub(crate) fn is_stepped(&self) -> bool {
@@ -112,7 +123,7 @@ pub(crate) enum LayerCache {
     Host(Vec<Held>),
     /// Rows of one sequence on a GPU.
     #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
-    Device(gpu::Rows),
+    Device(gpu::Held),
 }
 
 /// Keys and values of a sequence as rows `[S, K C]`, of all tokens or of the last ones.
@@ -259,12 +270,12 @@ impl LayerCache {
         }
     }
 
-    /// Whether [`host`](Self::host) gives the rows of one sequence.
-    pub(crate) fn fits_host(&self) -> bool {
+    /// Whether [`host`](Self::host) gives the rows of so many sequences.
+    pub(crate) fn fits_host(&self, rows: usize) -> bool {
         match self {
             LayerCache::Full(full) => full.len == 0,
             LayerCache::Rolling(ring) => ring.seen == 0,
-            LayerCache::Host(held) => held.len() == 1,
+            LayerCache::Host(held) => held.len() == rows,
             LayerCache::Device(_) => false,
         }
     }
@@ -280,26 +291,17 @@ impl LayerCache {
     }
 
     /// The rows on a GPU; `None` when there are tensors already.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(crate) fn device(&mut self) -> Option<&mut gpu::Rows> {
+    pub(crate) fn device(&mut self) -> Option<&mut gpu::Held> {
         let window = match self {
             LayerCache::Full(full) if full.len == 0 => None,
             LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
             LayerCache::Device(rows) => return Some(rows),
             _ => return None,
         };
-        *self = LayerCache::Device(gpu::Rows::new(window));
+        *self = LayerCache::Device(gpu::Held::new(window));
         match self {
             LayerCache::Device(rows) => Some(rows),
             _ => None,
-        }
-    }
-
-    /// Takes in a row that a kernel has written on a GPU.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(crate) fn push(&mut self) {
-        if let LayerCache::Device(rows) = self {
-            rows.push();
         }
     }
 
@@ -314,7 +316,7 @@ impl LayerCache {
     }
 
     /// The same rows as tensor operations hold them.
-    fn in_tensors(rows: &gpu::Rows) -> LayerCache {
+    fn in_tensors(rows: &gpu::Held) -> LayerCache {
         let (buffer, seen) = (rows.tensors(), rows.seen());
         match rows.window() {
             None => LayerCache::Full(Full { len: if buffer.is_some() { seen } else { 0 }, buffer }),

@@ -3,8 +3,9 @@
 
 use burn::tensor::{Bool, Tensor};
 
-use super::host;
-use super::mask;
+use super::host::{self, Floats};
+use super::rows::Rows;
+use super::run::mask;
 use crate::kernels::cpu::attention::Part;
 
 /// The keys and values that one block has of a source.
@@ -58,35 +59,30 @@ pub struct Memory {
     tokens: usize,
     /// Hides padding, `[B, 1, 1, S]`.
     hidden: Option<Tensor<4, Bool>>,
-}
-
-/// What one block sees of the sources.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Across<'a> {
-    /// Its keys and values.
-    pub seen: &'a Seen,
-    /// Hides padding.
-    pub hidden: Option<&'a Tensor<4, Bool>>,
-    /// The sources among the rows of keys, with the target's tokens that look at each.
-    pub parts: &'a [Part],
+    /// Whether padding, where there is some, stands after all real tokens of its source.
+    on_the_right: bool,
 }
 
 impl Memory {
     /// # Shapes
-    /// `kept: [B, S]`, `true` for real tokens, which stand before the padding
+    /// `kept: [B, S]`, `true` for real tokens
     pub(crate) fn new(
         blocks: Vec<Seen>,
         [b, tokens]: [usize; 2],
         kept: Option<Tensor<2, Bool>>,
     ) -> Memory {
-        let lengths = match &kept {
-            Some(kept) => {
-                let counts = kept.clone().int().sum_dim(1).into_data();
-                counts.iter::<i64>().map(|count| usize::try_from(count).unwrap_or(0)).collect()
-            }
-            None => vec![tokens; b],
+        let Some(kept) = kept else {
+            let lengths = vec![tokens; b];
+            return Memory { blocks, lengths, tokens, hidden: None, on_the_right: true };
         };
-        Memory { blocks, lengths, tokens, hidden: kept.map(mask::padding) }
+        let rows = Rows::masked([b, tokens], kept.clone());
+        Memory {
+            blocks,
+            lengths: rows.lengths().to_vec(),
+            tokens,
+            hidden: Some(mask::padding(kept)),
+            on_the_right: rows.is_on_the_right(),
+        }
     }
 
     /// Sources (B).
@@ -114,8 +110,26 @@ impl Memory {
         self.lengths.iter().enumerate().map(part).collect()
     }
 
-    /// What block `i` sees.
-    pub(crate) fn across<'a>(&'a self, i: usize, parts: &'a [Part]) -> Option<Across<'a>> {
-        Some(Across { seen: self.blocks.get(i)?, hidden: self.hidden.as_ref(), parts })
+    /// Whether padding stands after all real tokens of its source.
+    pub(crate) fn is_on_the_right(&self) -> bool {
+        self.on_the_right
+    }
+
+    /// Hides padding, `[B, 1, 1, S]`.
+    pub(crate) fn hidden(&self) -> Option<&Tensor<4, Bool>> {
+        self.hidden.as_ref()
+    }
+
+    /// Keys and values for block `i` in this program's memory, `[B, S, K C]` each.
+    pub(crate) fn rows_of(&self, i: usize) -> Option<[Floats; 2]> {
+        match self.blocks.get(i)? {
+            Seen::Rows(k, v) => Some([host::floats(k)?, host::floats(v)?]),
+            Seen::Heads(..) => None,
+        }
+    }
+
+    /// The same by head, `[B, K, S, C]` each.
+    pub(crate) fn heads(&self, i: usize, c: usize) -> Option<(Tensor<4>, Tensor<4>)> {
+        Some(self.blocks.get(i)?.heads(c))
     }
 }

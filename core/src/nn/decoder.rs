@@ -70,7 +70,7 @@ impl GptDecoder {
     ///
     /// # Shapes
     /// `ids: [B, T]`, `kept: [B, T]` (`true` for real tokens, all when absent) -> `[B, T, V]`.
-    /// Padding stands on the right: a token's place is its index.
+    /// A token's place is its index, wherever padding stands.
     pub fn forward(&self, ids: Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Tensor<3> {
         self.logits(self.transformer.forward(ids, kept))
     }
@@ -80,12 +80,8 @@ impl GptDecoder {
     /// # Shapes
     /// `ids: [B, T]` -> `[B, T, V]`; B is the same in all calls with one cache.
     pub fn step(&self, ids: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        let run = Run { cache: Some(cache), ..Run::default() };
-        let hidden = self
-            .transformer
-            .run(ids, run, &mut |_, _| true)
-            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"));
-        self.logits(hidden)
+        let run = Run::after(cache, ids.dims());
+        self.logits(self.transformer.run_through(ids, run))
     }
 
     /// Logits of hidden states.

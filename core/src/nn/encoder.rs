@@ -3,9 +3,9 @@
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
+use super::activate::activate;
 use super::heads::TaskHead;
 use super::linear::Proj;
-use super::mlp::activate;
 use super::source::{Random, Source};
 use super::spec::{Head, Read, Spec, TaskKind};
 use super::transformer::{Run, Transformer, alone};
@@ -62,9 +62,8 @@ impl BertEncoder {
         types: Option<Tensor<2, Int>>,
         kept: Option<Tensor<2, Bool>>,
     ) -> Tensor<3> {
-        self.transformer
-            .run(ids, Run { types, kept, ..Run::default() }, &mut |_, _| true)
-            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
+        let run = Run { types, ..Run::of(self.transformer.rows(&ids, kept)) };
+        self.transformer.run_through(ids, run)
     }
 
     /// BERT's pooled vector: a dense layer over the first token's state and its activation, `tanh`

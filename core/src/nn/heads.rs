@@ -3,11 +3,12 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::linear::{Proj, Weight};
-use super::mlp::activate;
+use super::activate::activate;
+use super::linear::Proj;
 use super::norm::Norm;
 use super::source::Source;
 use super::spec::{Spec, Task};
+use super::weight::Weight;
 use crate::error::Result;
 
 /// A head over hidden states.

@@ -23,52 +23,65 @@
 //! # Ok::<(), emberform::Error>(())
 //! ```
 
+mod activate;
 mod attention;
 mod block;
 mod cache;
-mod choice;
+mod count;
 mod cross;
 mod decoder;
 mod encoder;
+mod found;
 mod full;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) mod gpu;
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+#[path = "no_gpu.rs"]
 pub(crate) mod gpu;
 mod heads;
 pub(crate) mod host;
 mod linear;
-mod mask;
 mod mlp;
 mod moe;
 mod norm;
 mod padded;
+mod plan;
 mod position;
-mod reading;
+mod print;
 mod relative;
 mod rows;
+pub(crate) mod run;
 mod seq2seq;
 pub(crate) mod source;
 pub mod spec;
-mod step;
+mod states;
 mod transformer;
+mod weight;
 
 pub use attention::Attention;
 pub use block::Block;
 pub use cache::Cache;
-pub(crate) use choice::{Chosen, Found};
 pub use cross::Memory;
 pub use decoder::GptDecoder;
 pub use encoder::BertEncoder;
+pub(crate) use found::Found;
 pub use full::Full;
-pub(crate) use gpu::is_gpu;
+pub(crate) use gpu::{Chosen, Reading, is_gpu};
 pub use heads::TaskHead;
-pub use linear::{Proj, Weight};
+pub(crate) use host::is_host;
+pub use linear::Proj;
 pub use mlp::Mlp;
-pub(crate) use moe::Load;
 pub use moe::{Experts, FeedForward};
 pub use norm::Norm;
 pub(crate) use padded::{Padded, by_length};
-pub(crate) use reading::Reading;
 pub use relative::Distances;
+pub(crate) use rows::Rows;
+pub(crate) use run::Hidden;
+pub(crate) use run::params::Load;
+pub use run::{Way, Ways, Why};
 pub use seq2seq::Seq2Seq;
 pub use spec::Spec;
-pub(crate) use transformer::Run;
+pub(crate) use states::States;
 pub use transformer::Transformer;
+pub(crate) use transformer::{GoOn, Run};
+pub use weight::Weight;

@@ -7,19 +7,15 @@
 //! So the cost follows the experts that are used, and on the CPU the pages of mapped weights are
 //! read when a token is first sent there. The router's logits are read back for it.
 
-use std::cell::RefCell;
-
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 
 use super::linear::Proj;
 use super::mlp::Mlp;
+use super::run::params::Load;
 use super::source::Source;
 use super::spec::{self, Groups, Routing};
 use crate::error::Result;
-
-/// How often each expert of a block was chosen, `[E]`; empty before the first time.
-pub(crate) type Load = RefCell<Vec<usize>>;
 
 /// The feed-forward part of a block.
 #[derive(Module, Debug)]

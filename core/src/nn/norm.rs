@@ -44,7 +44,7 @@ impl Norm {
     /// # Shapes
     /// `x: [.., D]` -> `[.., D]`
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        if let Some(norm) = self.on_host(&[&x]) {
+        if let Some(norm) = self.on_host_with(&x) {
             return norm.of(x);
         }
         if let Some(y) = self.on_gpu(&x) {

@@ -1,7 +1,5 @@
 //! Places in the sequence as numbers: sinusoidal vectors, rotary angles, biases by distance.
 
-use std::ops::Range;
-
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::spec::{Pairing, Rope, Scaling, Temper};
@@ -49,26 +47,26 @@ fn slopes(heads: usize) -> Vec<f32> {
 pub(crate) fn alibi(
     heads: usize,
     scale: f64,
-    queries: Range<usize>,
+    queries: &[usize],
     keys: &[usize],
     device: &Device,
 ) -> Tensor<4> {
     let rates: Vec<f32> = slopes(heads).into_iter().map(|rate| rate * scale as f32).collect();
     let far = |query: usize| keys.iter().map(move |key| -(query.abs_diff(*key) as f32));
-    let far: Vec<f32> = queries.clone().flat_map(far).collect();
+    let far: Vec<f32> = queries.iter().copied().flat_map(far).collect();
     let far = TensorData::new(far, [1, 1, queries.len(), keys.len()]);
     let rates = TensorData::new(rates, [1, heads, 1, 1]);
     Tensor::from_data(far, device) * Tensor::from_data(rates, device)
 }
 
 /// What queries at these places are multiplied by, `[1, 1, T, 1]`.
-pub(crate) fn tempers(temper: Temper, places: Range<usize>, device: &Device) -> Tensor<4> {
+pub(crate) fn tempers(temper: Temper, places: &[usize], device: &Device) -> Tensor<4> {
     let t = places.len();
     let grown = |place: usize| {
         let steps = ((place as f64 + 1.0) / temper.floor).floor();
         (steps.ln_1p() * temper.scale + 1.0) as f32
     };
-    let values: Vec<f32> = places.map(grown).collect();
+    let values: Vec<f32> = places.iter().copied().map(grown).collect();
     Tensor::from_data(TensorData::new(values, [1, 1, t, 1]), device)
 }
 

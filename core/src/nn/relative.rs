@@ -1,15 +1,13 @@
 //! What the distance of two tokens adds to their score, where it is learned: a table of vectors or
 //! of numbers, made ready once for all blocks.
 
-use std::ops::Range;
-
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::linear::Weight;
 use super::norm::Norm;
 use super::source::Source;
 use super::spec::{Relative, Spec};
+use super::weight::Weight;
 use crate::error::Result;
 
 /// The table of distances that all blocks share.
@@ -54,7 +52,7 @@ impl Distances {
     pub(crate) fn bias(
         &self,
         (count, furthest, both): (usize, usize, bool),
-        queries: Range<usize>,
+        queries: &[usize],
         keys: &[usize],
         device: &Device,
     ) -> Tensor<4> {
@@ -71,7 +69,7 @@ impl Distances {
         &self,
         reach: usize,
         furthest: Option<usize>,
-        queries: Range<usize>,
+        queries: &[usize],
         keys: &[usize],
         device: &Device,
     ) -> Vectors {
@@ -91,10 +89,11 @@ impl Distances {
 }
 
 /// A number for each query and key, by the key's place minus the query's.
-fn pairs(queries: Range<usize>, keys: &[usize], number: impl Fn(i64) -> i64) -> Vec<i32> {
+fn pairs(queries: &[usize], keys: &[usize], number: impl Fn(i64) -> i64) -> Vec<i32> {
     let number = |query: usize, key: usize| number(key as i64 - query as i64) as i32;
     queries
-        .flat_map(|query| keys.iter().map(move |key| (query, *key)))
+        .iter()
+        .flat_map(|query| keys.iter().map(move |key| (*query, *key)))
         .map(|(q, k)| number(q, k))
         .collect()
 }

@@ -1,301 +1,284 @@
-//! The tokens of a pass through a block on a GPU, in few launches.
-//!
-//! As [`super::step`] does it for one token: what stands between two products is one launch, with the
-//! residual, the norm, biases that the product has not added, and the rounding for the next product
-//! where that is one in 16 bits. [`Block::forward`] computes the same by tensors.
+//! Which tokens a pass reads: one description for prompts, steps, padded batches, sequences without
+//! padding between them, sequences that are decoded together, and the targets of a source.
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod some {
-    use burn::backend::DType;
-    use burn::tensor::Tensor;
-    use burn_cubecl::tensor::CubeTensor;
+use std::ops::Range;
 
-    use crate::kernels::gpu::between::{self, Asked, Normed};
-    use crate::kernels::gpu::half;
-    use crate::nn::attention::{Keys, Places};
-    use crate::nn::block::Block;
-    use crate::nn::gpu::{NormParts, floats, is_plain, is_plain_norm, is_plain_proj, tensor};
-    use crate::nn::linear::Proj;
-    use crate::nn::mlp::Mlp;
-    use crate::nn::moe::FeedForward;
-    use crate::nn::norm::Norm;
-    use crate::nn::spec::Place;
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
-    /// Rows on their way to matrices, as these want them.
-    struct Operand {
-        floats: Option<CubeTensor>,
-        halves: Option<CubeTensor>,
-    }
+use crate::kernels::cpu::attention::Part;
 
-    /// What matrices want of so many rows.
-    #[derive(Clone, Copy)]
-    struct Wanted {
-        floats: bool,
-        halves: bool,
-    }
+/// One sequence among the rows of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    /// Its rows among `B T`: those that look.
+    pub rows: Range<usize>,
+    /// How many of them, from the first on, others may look at: the rest is padding.
+    pub real: usize,
+    /// Its tokens before these, which a cache holds.
+    pub before: usize,
+}
 
-    impl Wanted {
-        fn by(projs: &[&Proj], like: &CubeTensor, m: usize) -> Wanted {
-            let half = |proj: &&Proj| proj.weight.half_words(like, m).is_some();
-            let halves = projs.iter().filter(|proj| half(proj)).count();
-            Wanted { floats: halves < projs.len(), halves: halves > 0 }
-        }
+/// Which tokens of a batch are no padding.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// All.
+    All,
+    /// The first of each row, as many as [`Sequence::real`] says; the mask is made when it is asked
+    /// for.
+    First,
+    /// The first of each row, with the mask on the device.
+    FirstBy(Tensor<2, Bool>),
+    /// Those of a mask that the caller gave, which may have holes.
+    Exactly(Tensor<2, Bool>),
+}
 
-        /// How one operand for one product is made.
-        fn dtype(self) -> DType {
-            if self.halves { DType::F16 } else { DType::F32 }
-        }
-    }
+/// The tokens of a pass, `[B, T]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    shape: [usize; 2],
+    /// The place of each of the T tokens in its sequence, the same in each of the B rows.
+    places: Vec<usize>,
+    /// The sequences, in the order of their rows.
+    sequences: Vec<Sequence>,
+    kept: Kept,
+    /// Tokens of each sequence when all of it was read, for rotations that go by it: one number for
+    /// all, or one each.
+    lengths: Vec<usize>,
+    /// Whether several sequences stand in one row.
+    run_together: bool,
+}
 
-    impl Operand {
-        fn of(x: &CubeTensor, wanted: Wanted) -> Operand {
-            Operand {
-                floats: wanted.floats.then(|| x.clone()),
-                halves: wanted.halves.then(|| half::rounded(x.clone())),
-            }
-        }
+/// How many rows of the batch meet each matrix: what kernels tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// One token more of one sequence.
+    One,
+    /// Up to [`Class::FEW`].
+    Few,
+    /// More.
+    Many,
+}
 
-        /// Of one product alone.
-        fn one(x: CubeTensor, wanted: Wanted) -> Operand {
-            match wanted.halves {
-                true => Operand { floats: None, halves: Some(x) },
-                false => Operand { floats: Some(x), halves: None },
-            }
-        }
-    }
+impl Class {
+    /// Most rows of [`Class::Few`].
+    pub(crate) const FEW: usize = 8;
 
-    /// A product, and what is still to be added to each of its rows.
-    struct Sums {
-        y: CubeTensor,
-        bias: Option<CubeTensor>,
-    }
+    /// All of them.
+    pub(crate) const ALL: [Class; 3] = [Class::One, Class::Few, Class::Many];
 
-    impl Sums {
-        fn of(proj: &Proj, x: &Operand, m: usize) -> Option<Sums> {
-            let bias = match &proj.bias {
-                Some(bias) => Some(floats(&bias.val())?),
-                None => None,
-            };
-            if let Some(x) = &x.halves
-                && let Some(words) = proj.weight.half_words(x, m)
-            {
-                let y = half::product(x, &words, bias.as_ref())?;
-                return Some(Sums { y, bias: None });
-            }
-            let [_, width] = proj.weight.dims();
-            let x = tensor(x.floats.clone()?, [m, width]);
-            Some(Sums { y: floats(&proj.weight.matmul(x))?, bias })
-        }
-
-        /// With all added, where the next kernel does not.
-        fn whole(self, m: usize) -> Option<CubeTensor> {
-            let Some(bias) = self.bias else { return Some(self.y) };
-            let width = bias.meta.num_elements();
-            floats(&(tensor(self.y, [m, width]) + tensor(bias, [1, width])))
-        }
-    }
-
-    /// So many rows of such a width on their way through a block.
-    struct Way {
-        m: usize,
-        width: usize,
-    }
-
-    impl Way {
-        /// The norm of `x`, or of `x` and what a part adds to it, as it is asked for; the sum alone
-        /// where there is no norm.
-        fn normed(
-            &self,
-            norm: Option<&Norm>,
-            x: &CubeTensor,
-            y: Option<&Sums>,
-            asked: Asked,
-        ) -> Option<Normed> {
-            let Some(norm) = norm else {
-                let sum = match y {
-                    Some(y) => self.added(x, y)?,
-                    None => x.clone(),
-                };
-                let wanted = Wanted { floats: asked.floats, halves: asked.halves };
-                let Operand { floats, halves } = Operand::of(&sum, wanted);
-                return Some(Normed { sum: Some(sum), floats, halves });
-            };
-            let parts = NormParts::of(norm)?;
-            let (added, bias) = (y.map(|y| &y.y), y.and_then(|y| y.bias.as_ref()));
-            let sizes = [self.m, self.width];
-            Some(between::norm_of_sum(&parts.adding(None), x, added, bias, asked, sizes))
-        }
-
-        /// `x` and what a part adds to it.
-        fn added(&self, x: &CubeTensor, y: &Sums) -> Option<CubeTensor> {
-            let rows = |x: &CubeTensor| tensor(x.clone(), [self.m, self.width]);
-            let sum = rows(x) + rows(&y.y);
-            floats(&match &y.bias {
-                Some(bias) => sum + tensor(bias.clone(), [1, self.width]),
-                None => sum,
-            })
-        }
-
-        /// `x` and the norm of what a part adds to it.
-        fn around(&self, post: &Norm, x: &CubeTensor, y: Sums) -> Option<CubeTensor> {
-            let parts = NormParts::of(post)?;
-            let y = y.whole(self.m)?;
-            Some(between::norm(&parts.adding(Some(x)), &y, self.m, self.width))
-        }
-
-        fn mlp(&self, mlp: &Mlp, x: &Operand) -> Option<Sums> {
-            let up = Sums::of(&mlp.up, x, self.m)?;
-            let [inner, _] = mlp.up.weight.dims();
-            let wanted = Wanted::by(&[&mlp.down], &up.y, self.m);
-            let (kind, dtype, sizes) = (mlp.activation(), wanted.dtype(), [self.m, inner]);
-            let y = match &mlp.gate {
-                Some(gate) => {
-                    let gate = Sums::of(gate, x, self.m)?;
-                    let up = up.whole(self.m)?;
-                    let bias = gate.bias.as_ref();
-                    between::gate_rows(kind, &gate.y, Some(&up), bias, dtype, sizes)
-                }
-                None => between::gate_rows(kind, &up.y, None, up.bias.as_ref(), dtype, sizes),
-            };
-            Sums::of(&mlp.down, &Operand::one(y, wanted), self.m)
-        }
-    }
-
-    impl Block {
-        /// The MLP, if all of the block is known here.
-        fn known_rows(&self) -> Option<&Mlp> {
-            let FeedForward::Dense(mlp) = &self.mlp else { return None };
-            let projs = [Some(&self.attn.out), mlp.gate.as_ref(), Some(&mlp.up), Some(&mlp.down)];
-            let norms =
-                [&self.attn_norm, &self.attn_post_norm, &self.mlp_norm, &self.mlp_post_norm];
-            let known = matches!(self.place(), Place::Before | Place::Around | Place::After)
-                && self.is_bare()
-                && self.on_gpu()
-                && mlp.clamp().is_none()
-                && projs.into_iter().flatten().all(is_plain_proj)
-                && norms.into_iter().flatten().all(is_plain_norm);
-            known.then_some(mlp)
-        }
-
-        /// # Shapes
-        /// `x: [B, T, D]` -> `[B, T, D]`; `None`, with nothing changed, for what is not known here.
-        pub(crate) fn rows_on_gpu(
-            &self,
-            x: &Tensor<3>,
-            places: &Places<'_>,
-            keys: &mut Keys<'_>,
-        ) -> Option<Tensor<3>> {
-            let (Keys::Own(cache), Some(_)) = (keys, places.view?.memo) else { return None };
-            if places.load.is_some() || !self.attn.plain(places) || !is_plain(x) {
-                return None;
-            }
-            let mlp = self.known_rows()?;
-            let ([b, t, d], device) = (x.dims(), x.device());
-            let way = Way { m: b * t, width: d };
-            let m = way.m;
-            let x = floats(x)?;
-            let after = matches!(self.place(), Place::After);
-            let ask = |wanted: Wanted, sum| {
-                let Wanted { floats, halves } = wanted;
-                Asked { sum, floats, halves }
-            };
-
-            let attn = &self.attn;
-            let wanted = Wanted::by(&[&attn.q, &attn.k, &attn.v], &x, m);
-            let operand = match (&self.attn_norm, after) {
-                (Some(norm), false) => {
-                    let normed = way.normed(Some(norm), &x, None, ask(wanted, false))?;
-                    Operand { floats: normed.floats, halves: normed.halves }
-                }
-                _ => Operand::of(&x, wanted),
-            };
-            let [q, k, v] = [&attn.q, &attn.k, &attn.v]
-                .map(|proj| Sums::of(proj, &operand, m).and_then(|sums| sums.whole(m)));
-            let wanted = Wanted::by(&[&attn.out], &x, m);
-            let found = attn.see([q?, k?, v?], places, cache, wanted.dtype(), &device)?;
-            let y = Sums::of(&attn.out, &Operand::one(found, wanted), m)?;
-
-            let matrices: Vec<&Proj> = mlp.gate.iter().chain([&mlp.up]).collect();
-            let wanted = Wanted::by(&matrices, &x, m);
-            let (x, operand) = if after {
-                let asked = Asked { floats: true, ..ask(wanted, false) };
-                let normed = way.normed(self.attn_norm.as_ref(), &x, Some(&y), asked)?;
-                (normed.floats.clone()?, Operand { floats: normed.floats, halves: normed.halves })
-            } else {
-                let (x, y) = match &self.attn_post_norm {
-                    Some(post) => (way.around(post, &x, y)?, None),
-                    None => (x, Some(y)),
-                };
-                let asked = ask(wanted, y.is_some());
-                let normed = way.normed(self.mlp_norm.as_ref(), &x, y.as_ref(), asked)?;
-                let operand = Operand { floats: normed.floats, halves: normed.halves };
-                (normed.sum.unwrap_or(x), operand)
-            };
-            let y = way.mlp(mlp, &operand)?;
-            let out = match (after, &self.mlp_post_norm) {
-                (true, _) => {
-                    let asked = Asked { floats: true, ..Asked::default() };
-                    way.normed(self.mlp_norm.as_ref(), &x, Some(&y), asked)?.floats?
-                }
-                (false, Some(post)) => way.around(post, &x, y)?,
-                (false, None) => way.added(&x, &y)?,
-            };
-            Some(tensor(out, [b, t, d]))
+    /// That of so many rows.
+    pub(crate) fn of(rows: usize) -> Class {
+        match rows {
+            0 | 1 => Class::One,
+            2..=Class::FEW => Class::Few,
+            _ => Class::Many,
         }
     }
 }
 
-#[cfg(all(test, any(feature = "wgpu", feature = "cuda")))]
-mod tests {
-    use std::path::Path;
+impl Rows {
+    /// B rows of T tokens each, after `before` tokens that a cache holds.
+    pub(crate) fn full([b, t]: [usize; 2], before: usize) -> Rows {
+        let sequence = |row| Sequence { rows: row * t..(row + 1) * t, real: t, before };
+        Rows {
+            shape: [b, t],
+            places: (before..before + t).collect(),
+            sequences: (0..b).map(sequence).collect(),
+            kept: Kept::All,
+            lengths: vec![before + t],
+            run_together: false,
+        }
+    }
 
-    use crate::{Device, Model, Precision};
-
-    /// Blocks with norms after, before and around their parts, rounded between products to 16 bits:
-    /// near what they are in floats, and not the same. `families.rs` has those in floats.
-    #[test]
-    fn products_in_halves_get_what_is_between_them_in_halves() {
-        let Some(gpu) = Device::list().into_iter().find_map(|info| info.index) else {
-            println!("left out: this machine has no adapter");
-            return;
+    /// B rows of which the first `real` tokens each are no padding. With `beyond` the padding looks,
+    /// too, at what is none.
+    pub(crate) fn padded(
+        [b, t]: [usize; 2],
+        real: &[usize],
+        kept: Option<Tensor<2, Bool>>,
+        beyond: bool,
+    ) -> Rows {
+        debug_assert_eq!(real.len(), b);
+        let sequence = |(row, real): (usize, &usize)| Sequence {
+            rows: row * t..row * t + if beyond { t } else { *real },
+            real: *real,
+            before: 0,
         };
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
-        for name in ["bert-plain", "llama-q8_0.gguf", "gemma3-pattern", "gpt2-untied"] {
-            let open = |precision| {
-                let device = format!("gpu:{gpu}").parse().unwrap();
-                let options = Model::options().device(device).precision(precision);
-                options.open(golden.join(name)).unwrap()
-            };
-            let (exact, rounded) = (open(Precision::F32), open(Precision::F16));
-            let vocab = exact.spec().vocab as u32;
-            let ids: Vec<u32> = (0..24).map(|i| (i * 31 + 7) % vocab).collect();
-            let [wanted, found] =
-                [&exact, &rounded].map(|model| model.forward(&[&ids]).unwrap().as_slice().to_vec());
-            let most = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-            let pairs = wanted.iter().zip(&found);
-            let worst = pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) / most;
-            println!("{name}: {worst:.1e} of the largest");
-            assert!(worst > 1e-6 && worst < 1e-2, "{name}: {worst}");
+        Rows {
+            sequences: real.iter().enumerate().map(sequence).collect(),
+            kept: kept.map_or(Kept::First, Kept::FirstBy),
+            lengths: real.to_vec(),
+            ..Rows::full([b, t], 0)
+        }
+    }
+
+    /// B rows of which a mask says what is no padding, `[B, T]` with `true` for real tokens. The mask
+    /// is brought from its device, so that padding on the right is known as such.
+    pub(crate) fn masked(shape: [usize; 2], kept: Tensor<2, Bool>) -> Rows {
+        let [b, t] = shape;
+        let values: Vec<bool> = kept.clone().into_data().iter::<bool>().collect();
+        let rows = || values.chunks_exact(t.max(1));
+        let real: Vec<usize> = rows().map(|row| row.iter().filter(|kept| **kept).count()).collect();
+        let first = rows().zip(&real).all(|(row, real)| row[..*real].iter().all(|kept| *kept));
+        if first && real.len() == b {
+            return Rows::padded(shape, &real, Some(kept), false);
+        }
+        Rows { kept: Kept::Exactly(kept), lengths: real, ..Rows::full(shape, 0) }
+    }
+
+    /// Sequences of these lengths one after another in one row, none of which sees another.
+    pub(crate) fn packed(lengths: &[usize]) -> Rows {
+        let n = lengths.iter().sum();
+        let starts = lengths.iter().scan(0, |next, length| {
+            let start = *next;
+            *next += length;
+            Some(start)
+        });
+        let sequence = |(start, length): (usize, &usize)| Sequence {
+            rows: start..start + length,
+            real: *length,
+            before: 0,
+        };
+        Rows {
+            places: lengths.iter().flat_map(|length| 0..*length).collect(),
+            sequences: starts.zip(lengths).map(sequence).collect(),
+            lengths: lengths.to_vec(),
+            run_together: true,
+            ..Rows::full([1, n], 0)
+        }
+    }
+
+    /// One token more of each of several sequences, in one row, after as many as `before` says.
+    pub(crate) fn joined(before: &[usize]) -> Rows {
+        let sequence = |(row, before): (usize, &usize)| Sequence {
+            rows: row..row + 1,
+            real: 1,
+            before: *before,
+        };
+        Rows {
+            places: before.to_vec(),
+            sequences: before.iter().enumerate().map(sequence).collect(),
+            lengths: before.iter().map(|before| before + 1).collect(),
+            run_together: true,
+            ..Rows::full([1, before.len()], 0)
+        }
+    }
+
+    /// The same, as parts of sequences that have so many tokens when all was read: one number for
+    /// all, or one each. Nothing changes where it is neither.
+    pub(crate) fn of_lengths(self, lengths: &[usize]) -> Rows {
+        match lengths.len() {
+            n if n > 0 && (n == 1 || n == self.sequences.len()) => {
+                Rows { lengths: lengths.to_vec(), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// `[B, T]`
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// `B T`
+    pub(crate) fn count(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// How many rows meet each matrix.
+    pub(crate) fn class(&self) -> Class {
+        Class::of(self.count())
+    }
+
+    /// The place of each of the T tokens in its sequence.
+    pub(crate) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    /// The sequences.
+    pub(crate) fn sequences(&self) -> &[Sequence] {
+        &self.sequences
+    }
+
+    /// Tokens of each sequence when all was read: one number for all, or one each.
+    pub(crate) fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Whether several sequences stand in one row, so that angles and masks are by token.
+    pub(crate) fn run_together(&self) -> bool {
+        self.run_together
+    }
+
+    /// Whether padding, where there is some, stands after all real tokens of its row.
+    pub(crate) fn is_on_the_right(&self) -> bool {
+        !matches!(self.kept, Kept::Exactly(_))
+    }
+
+    /// Whether a token that is no key looks, which then may see none through a window.
+    pub(crate) fn looks_beyond(&self) -> bool {
+        self.sequences.iter().any(|own| own.rows.len() > own.real)
+    }
+
+    /// The sequences as kernels take them, where keys and values are those of the same rows.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let part = |own: &Sequence| Part {
+            queries: own.rows.clone(),
+            keys: own.rows.start..own.rows.start + own.real,
+            before: 0,
+        };
+        self.sequences.iter().map(part).collect()
+    }
+
+    /// `true` for what is no padding, `[B, T]`; `None` where nothing is.
+    pub(crate) fn kept(&self, device: &Device) -> Option<Tensor<2, Bool>> {
+        match &self.kept {
+            Kept::All => None,
+            Kept::FirstBy(kept) | Kept::Exactly(kept) => Some(kept.clone()),
+            Kept::First => {
+                let [b, t] = self.shape;
+                let row = |own: &Sequence| {
+                    let real = own.real;
+                    (0..t).map(move |token| token < real)
+                };
+                let kept: Vec<bool> = self.sequences.iter().flat_map(row).collect();
+                Some(Tensor::from_data(TensorData::new(kept, [b, t]), device))
+            }
         }
     }
 }
 
-/// A build without GPUs.
-#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-mod none {
-    use burn::tensor::Tensor;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use crate::nn::attention::{Keys, Places};
-    use crate::nn::block::Block;
+    fn mask(rows: &[[bool; 3]]) -> Tensor<2, Bool> {
+        let data = TensorData::new(rows.concat(), [rows.len(), 3]);
+        Tensor::from_data(data, &Device::flex())
+    }
 
-    impl Block {
-        pub(crate) fn rows_on_gpu(
-            &self,
-            _x: &Tensor<3>,
-            _places: &Places<'_>,
-            _keys: &mut Keys<'_>,
-        ) -> Option<Tensor<3>> {
-            None
+    #[test]
+    fn padding_is_known_as_such_only_on_the_right() {
+        let right = Rows::masked([2, 3], mask(&[[true, true, false], [true, false, false]]));
+        assert!(right.is_on_the_right());
+        let parts: Vec<_> =
+            right.parts().into_iter().map(|part| (part.queries, part.keys)).collect();
+        assert_eq!(parts, [(0..2, 0..2), (3..4, 3..4)]);
+        for rows in [[[false, true, true]], [[true, false, true]]] {
+            assert!(!Rows::masked([1, 3], mask(&rows)).is_on_the_right(), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn rows_say_where_each_sequence_stands() {
+        let packed = Rows::packed(&[2, 0, 3]);
+        assert_eq!(packed.places(), [0, 1, 0, 1, 2]);
+        assert_eq!(packed.parts()[2].keys, 2..5);
+        let joined = Rows::joined(&[7, 4]);
+        assert_eq!((joined.places(), joined.lengths()), (&[7, 4][..], &[8, 5][..]));
+        let beyond = Rows::padded([1, 4], &[2], None, true);
+        assert!(beyond.looks_beyond() && !packed.looks_beyond());
+        assert_eq!(Rows::full([2, 3], 5).places(), [5, 6, 7]);
+        assert_eq!(Rows::full([1, 3], 5).of_lengths(&[20]).lengths(), [20]);
     }
 }

@@ -13,10 +13,11 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use super::cache::Cache;
 use super::cross::Memory;
 use super::decoder::GptDecoder;
-use super::linear::Weight;
+use super::rows::Rows;
 use super::source::{Prefixed, Random, Source};
 use super::spec::Spec;
-use super::transformer::{Run, Transformer};
+use super::transformer::{GoOn, Run, Transformer};
+use super::weight::Weight;
 use crate::error::{Error, Result};
 
 /// Source and target in, logits of the target's next tokens out.
@@ -88,9 +89,8 @@ impl Seq2Seq {
         decoder_ids: Tensor<2, Int>,
     ) -> Tensor<3> {
         let memory = self.memory(self.encode(ids, kept.clone()), kept);
-        let run = Run { across: Some(&memory), ..Run::default() };
-        self.decode(decoder_ids, run, &mut |_, _| true)
-            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
+        let rows = Rows::full(decoder_ids.dims(), 0);
+        self.decode(decoder_ids, Run { across: Some(&memory), ..Run::of(rows) })
     }
 
     /// The encoder's hidden states of sources.
@@ -98,8 +98,8 @@ impl Seq2Seq {
     /// # Shapes
     /// `ids, kept: [B, S]` as in [`forward`](Self::forward) -> `[B, S, D]`
     pub fn encode(&self, ids: Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        self.encode_run(ids, Run { kept, ..Run::default() }, &mut |_, _| true)
-            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
+        let run = Run { tokens: self.shared(), ..Run::of(self.encoder.rows(&ids, kept)) };
+        self.encoder.run_through(ids, run)
     }
 
     /// What the decoder needs of the encoder's states, for [`step`](Self::step).
@@ -124,9 +124,8 @@ impl Seq2Seq {
         memory: &Memory,
         cache: &mut Cache,
     ) -> Tensor<3> {
-        let run = Run { cache: Some(cache), across: Some(memory), ..Run::default() };
-        self.decode(decoder_ids, run, &mut |_, _| true)
-            .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
+        let run = Run::after(cache, decoder_ids.dims());
+        self.decode(decoder_ids, Run { across: Some(memory), ..run })
     }
 
     /// The table of tokens where both have one.
@@ -139,19 +138,20 @@ impl Seq2Seq {
         &self,
         ids: Tensor<2, Int>,
         run: Run<'_>,
-        go_on: &mut dyn FnMut(usize, &Tensor<3>) -> bool,
+        go_on: GoOn<'_>,
     ) -> Option<Tensor<3>> {
         self.encoder.run(ids, Run { tokens: self.shared(), ..run }, go_on)
     }
 
-    /// The decoder with all that a run may be told, up to the logits.
-    fn decode(
-        &self,
-        ids: Tensor<2, Int>,
-        run: Run<'_>,
-        go_on: &mut dyn FnMut(usize, &Tensor<3>) -> bool,
-    ) -> Option<Tensor<3>> {
-        self.decoder.transformer.run(ids, run, go_on).map(|hidden| self.decoder.logits(hidden))
+    /// The decoder, up to the logits.
+    fn decode(&self, ids: Tensor<2, Int>, run: Run<'_>) -> Tensor<3> {
+        self.decoder.logits(self.decoder.transformer.run_through(ids, run))
+    }
+
+    /// Decides who computes the blocks of both stacks on a device, which prints as `name`.
+    pub(crate) fn decide(&mut self, device: &Device, name: &str) {
+        self.encoder.decide(device, name);
+        self.decoder.transformer.decide(device, name);
     }
 
     pub(crate) fn encoder(&self) -> &Transformer {

@@ -6,7 +6,7 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Distribution, Tensor};
 
-use super::linear::Weight;
+use super::weight::Weight;
 use crate::error::Result;
 
 /// What a vector of parameters starts as when it is not read from a file.

@@ -15,10 +15,6 @@ pub use experts::{Clamp, Experts, Groups, Routing, Shared};
 pub use relative::Relative;
 pub use task::{Dense, Read, Task, TaskKind};
 
-use burn::tensor::Device;
-
-use super::source::Count;
-use super::{BertEncoder, GptDecoder, Seq2Seq};
 use crate::error::{Error, Result};
 
 /// A whole model: embeddings, blocks, last norm and head.
@@ -479,6 +475,19 @@ impl Norm {
     }
 }
 
+impl Span {
+    /// Whether a token at one place sees one at another.
+    pub fn sees(self, query: usize, key: usize) -> bool {
+        match self {
+            Span::Bidirectional => true,
+            Span::Causal => key <= query,
+            Span::Sliding { window } => key <= query && query - key < window,
+            Span::Chunked { size } => key <= query && query / size == key / size,
+            Span::Local { reach } => query.abs_diff(key) <= reach,
+        }
+    }
+}
+
 impl QkNorm {
     /// The norm, whatever it spans.
     pub fn norm(self) -> Norm {
@@ -592,19 +601,10 @@ impl Spec {
         }
     }
 
-    /// How many numbers a model of this spec has: weights, biases and norms, each once.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the spec does not fit together.
-    pub fn parameters(&self) -> Result<u64> {
-        self.validate()?;
-        let mut count = Count { device: &Device::flex(), total: 0 };
-        match self.has_logits() {
-            _ if self.encoder.is_some() => Seq2Seq::build(&mut count, self).map(|_| ())?,
-            true => GptDecoder::build(&mut count, self).map(|_| ())?,
-            false => BertEncoder::build(&mut count, self).map(|_| ())?,
-        }
-        Ok(count.total)
+    /// The attention of block `i`.
+    pub fn attention_of(&self, i: usize) -> Attention {
+        let own = self.layers.get(i).and_then(|layer| layer.scale);
+        Attention { scale: own.unwrap_or(self.attention.scale), ..self.attention.clone() }
     }
 
     /// The rotation of block `i`, if queries and keys are rotated there.
@@ -1011,227 +1011,6 @@ impl fmt::Display for Span {
             Span::Sliding { window } => write!(f, "last {window} tokens"),
             Span::Chunked { size } => write!(f, "tokens before, in runs of {size}"),
             Span::Local { reach } => write!(f, "{reach} tokens on either side"),
-        }
-    }
-}
-
-/// The model on one page: each step with its shape.
-impl fmt::Display for Spec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (d, a) = (self.width, &self.attention);
-        if let Some(encoder) = &self.encoder {
-            writeln!(f, "encoder, of the source")?;
-            for line in encoder.to_string().lines() {
-                writeln!(f, "  {line}")?;
-            }
-            writeln!(f, "decoder, of the target")?;
-        }
-        let bias = |on: bool| if on { " + bias" } else { "" };
-        writeln!(
-            f,
-            "ids                                  [B, T], vocabulary {}, window {}",
-            self.vocab, self.window
-        )?;
-        let e = self.embed_width();
-        writeln!(f, "embed.tokens                         [B, T, {e}]")?;
-        if let Some(scale) = self.embed.scale {
-            writeln!(f, "  * {scale:.4}")?;
-        }
-        if let Some(Factor::Tokens { .. }) = self.embed.factor {
-            writeln!(f, "embed.proj                           [{d}, {e}]")?;
-        }
-        let e = self.sum_width();
-        match &self.position {
-            Position::Learned { count } => {
-                writeln!(f, "  + embed.positions                  [{count}, {e}]")?
-            }
-            Position::Sinusoidal { .. } => writeln!(f, "  + sines and cosines of the place")?,
-            Position::None | Position::Rope(_) | Position::Alibi { .. } => {}
-        }
-        if self.embed.types > 0 {
-            writeln!(f, "  + embed.types                      [{}, {e}]", self.embed.types)?;
-        }
-        if self.embed.norm {
-            writeln!(f, "  embed.norm                         {}", self.norm)?;
-        }
-        if let Some(Factor::Sum { .. }) = self.embed.factor {
-            writeln!(f, "embed.proj                           [{d}, {e}] + bias")?;
-        }
-        if let Some(relative) = &a.relative {
-            writeln!(f, "{:<37}{relative}", "relative")?;
-        }
-        let mut start = 0;
-        while start < self.layers.len() {
-            let layer = &self.layers[start];
-            let end =
-                start + self.layers[start..].iter().take_while(|other| *other == layer).count();
-            if end - start == 1 {
-                writeln!(f, "blocks.{start}")?;
-            } else {
-                writeln!(f, "blocks.{start} to {}", end - 1)?;
-            }
-            let norm =
-                |f: &mut fmt::Formatter<'_>, name: &str| writeln!(f, "  {name:<34} {}", self.norm);
-            let before =
-                matches!(self.place, Place::Before | Place::Around | Place::Parallel { .. });
-            let inside = matches!(self.place, Place::Around | Place::Inside);
-            let parallel = matches!(self.place, Place::Parallel { .. });
-            if let Some(block) = layer.weights {
-                writeln!(f, "  the weights of                     blocks.{block}")?;
-            }
-            if before && !layer.bare {
-                norm(f, "attn_norm")?;
-            }
-            if let Some(latent) = a.latent {
-                let from = latent.query_rank.map_or(d, |rank| rank);
-                writeln!(f, "  attn.q from {from:<25}last {} rotated", latent.rotated)?;
-                writeln!(
-                    f,
-                    "  attn.k, v from {:<22}{}, values of {}",
-                    latent.rank, latent.norm, latent.value_dim
-                )?;
-            }
-            writeln!(
-                f,
-                "  attn.q, k, v                       {} / {} / {} heads of {}{}",
-                a.heads,
-                a.kv_heads,
-                a.kv_heads,
-                a.head_dim,
-                bias(a.qkv_bias)
-            )?;
-            if let Some(kind) = a.qk_norm {
-                let over = match kind {
-                    QkNorm::Shared(_) => "each head",
-                    QkNorm::PerHead(_) => "each head with a scale of its own",
-                    QkNorm::Whole(_) => "all heads as one",
-                    QkNorm::Rotated { .. } => "each head after its rotation, without a scale",
-                };
-                writeln!(f, "  attn.q_norm, k_norm                {}, {over}", kind.norm())?;
-            }
-            if let Some(rope) = self.rope(start) {
-                writeln!(f, "  attn                               {rope}")?;
-            }
-            if let Position::Alibi { scale } = self.position {
-                writeln!(
-                    f,
-                    "  attn                               - distance by head (ALiBi) * {scale:.4}"
-                )?;
-            }
-            write!(
-                f,
-                "  attn                               sees {}, scale {:.4}",
-                layer.span,
-                layer.scale.unwrap_or(a.scale)
-            )?;
-            if let Some(Temper { floor, scale }) = layer.temper {
-                write!(f, ", queries growing by {scale} in steps of {floor}")?;
-            }
-            if a.sinks {
-                write!(f, ", a score of no token beside")?;
-            }
-            match a.softcap {
-                Some(cap) => writeln!(f, ", scores capped at {cap}")?,
-                None => writeln!(f)?,
-            }
-            writeln!(
-                f,
-                "  attn.out                           [{d}, {}]{}",
-                a.heads * a.value_dim(),
-                bias(a.out_bias)
-            )?;
-            if inside {
-                norm(f, "attn_post_norm")?;
-            }
-            let residual = |f: &mut fmt::Formatter<'_>| match self.scales.residual {
-                Some(scale) => writeln!(f, "  * {scale:.4} + residual"),
-                None => writeln!(f, "  + residual"),
-            };
-            if !parallel {
-                residual(f)?;
-            }
-            if self.encoder.is_some() {
-                if self.place == Place::After {
-                    norm(f, "attn_norm")?;
-                } else {
-                    norm(f, "cross_norm")?;
-                }
-                writeln!(
-                    f,
-                    "  cross.q, k, v, out                 k and v of the encoder's states"
-                )?;
-                residual(f)?;
-            }
-            match self.place {
-                Place::Before | Place::Around | Place::Parallel { shared: false } => {
-                    norm(f, "mlp_norm")?
-                }
-                Place::After if self.encoder.is_some() => norm(f, "cross_norm")?,
-                Place::After => norm(f, "attn_norm")?,
-                Place::Inside => {}
-                Place::Parallel { shared: true } => {
-                    writeln!(f, "  beside it, of the same norm")?;
-                }
-            }
-            match layer.mlp.as_ref().unwrap_or(&self.mlp) {
-                Mlp::Experts(experts) => {
-                    writeln!(f, "  mlp                                {experts}")?
-                }
-                Mlp::Plain { ffn, activation, bias: b } => {
-                    writeln!(
-                        f,
-                        "  mlp.down({activation}(mlp.up))           {d} -> {ffn} -> {d}{}",
-                        bias(*b)
-                    )?;
-                }
-                Mlp::Clamped { ffn, clamp, bias: b } => {
-                    writeln!(f, "  mlp.down({clamp})  {d} -> {ffn} -> {d}{}", bias(*b))?;
-                }
-                Mlp::Gated { ffn, activation, bias: b, down_bias } => {
-                    writeln!(
-                        f,
-                        "  mlp.down({activation}(mlp.gate) * mlp.up)  {d} -> {ffn} -> {d}{}",
-                        bias(*b || *down_bias)
-                    )?;
-                }
-            }
-            if inside {
-                norm(f, "mlp_post_norm")?;
-            }
-            residual(f)?;
-            if self.place == Place::After {
-                norm(f, "mlp_norm")?;
-            }
-            start = end;
-        }
-        if self.last_norm {
-            writeln!(f, "norm                                 {}", self.norm)?;
-        }
-        match &self.head {
-            Head::None => write!(f, "hidden states                        [B, T, {d}]"),
-            Head::Encoder { pooler, tasks } => {
-                write!(f, "hidden states                        [B, T, {d}]")?;
-                if let Some(activation) = pooler {
-                    write!(f, "\npooler                               {activation}, [B, {d}]")?;
-                }
-                for task in tasks {
-                    let name = format!("heads.{}", task.kind.name());
-                    write!(f, "\n{name:<37}{task}")?;
-                }
-                Ok(())
-            }
-            Head::Tied { softcap, .. } | Head::Own { softcap, .. } => {
-                let own = matches!(self.head, Head::Own { .. });
-                if let Some(Factor::Tokens { width }) = self.embed.factor {
-                    writeln!(f, "out_proj                             [{width}, {d}]")?;
-                }
-                let name = if own { "head" } else { "embed.tokens" };
-                write!(f, "logits by {name:<27}[B, T, {}]", self.vocab)?;
-                if let Some(scale) = self.scales.logits {
-                    write!(f, ", * {scale:.4}")?;
-                }
-                softcap.map_or(Ok(()), |cap| write!(f, ", capped at {cap}"))
-            }
         }
     }
 }

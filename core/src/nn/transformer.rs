@@ -1,28 +1,29 @@
 //! The Transformer of this crate: embeddings, blocks and last norm, for encoders and decoders.
 
 use std::cell::OnceCell;
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::attention::{Keys, Places};
 use super::block::Block;
-use super::cache::{Cache, LayerCache};
+use super::cache::Cache;
 use super::cross::Memory;
-use super::gpu;
-use super::host::{self, View};
-use super::linear::{Proj, Weight};
-use super::mask;
-use super::moe::Load;
+use super::gpu::is_gpu;
+use super::host::is_host;
+use super::linear::Proj;
 use super::norm::Norm;
-use super::position::{Angles, alibi, sinusoidal, tempers};
-use super::relative::{Distances, Vectors};
+use super::plan::{AttentionAt, Plan, Step};
+use super::position::sinusoidal;
+use super::relative::Distances;
+use super::rows::Rows;
+use super::run::params::{Load, Parameters};
+use super::run::{self, Decided, Hidden, Layer, Pass, Stack, Ways, knows};
 use super::source::{Random, Source};
-use super::spec::{Factor, Layer, Position, Relative, Rope, Span, Spec};
+use super::spec::{Factor, Position, Rope, Spec};
+use super::states::States;
+use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::attention::Part;
 
 /// Tokens in, hidden states out.
 ///
@@ -49,39 +50,58 @@ pub struct Transformer {
     pub norm: Option<Norm>,
     #[module(skip)]
     spec: Arc<Spec>,
+    /// What its blocks compute.
+    #[module(skip)]
+    plan: Arc<Plan>,
+    /// Who computes them, where it was decided.
+    ways: Decided,
 }
 
-/// What a forward pass may be told beside the tokens.
-#[derive(Debug, Default)]
+/// What a forward pass is told beside the tokens.
+#[derive(Debug)]
 pub(crate) struct Run<'a> {
+    /// Which tokens there are.
+    pub rows: Rows,
     /// Segment types, `[B, T]`.
     pub types: Option<Tensor<2, Int>>,
-    /// `true` for real tokens, `[B, T]`.
-    pub kept: Option<Tensor<2, Bool>>,
-    /// How many tokens of each row `kept` keeps, where that is known: else the device is asked.
-    pub real: Option<Vec<usize>>,
-    /// Keys and values of the tokens before.
-    pub cache: Option<&'a mut Cache>,
-    /// The same of sequences that each have one more token in the one row; where
-    /// [`Transformer::joins`] says so alone, with a length for each.
-    pub each: Vec<&'a mut Cache>,
-    /// Lengths of sequences that stand one after another in the one row, without padding and
-    /// without seeing each other; where [`Transformer::packs`] says so alone.
-    pub packed: Option<&'a [usize]>,
+    /// What is held of the tokens before.
+    pub states: States<'a>,
     /// Where the experts of each block are counted.
     pub load: Option<&'a [Load]>,
-    /// Tokens that each row will have when all of it was read, for rotations that go by it; what
-    /// `kept` and the cache say where this is empty.
-    pub lengths: Vec<usize>,
-    /// Layers whose attention weights are wanted, `[B, H, T, S]`; not with `packed`.
+    /// Layers whose attention weights are wanted, `[B, H, T, S]`; of rows that do not stand together.
     pub maps: &'a mut [(usize, Option<Tensor<4>>)],
-    /// Whether the states of tokens that `kept` hides are wanted as well: they see the others.
-    pub beyond: bool,
     /// What there is of a source, for a decoder with an encoder beside it.
     pub across: Option<&'a Memory>,
     /// The table of tokens, for a stack that shares another's.
     pub tokens: Option<&'a Weight>,
+    /// Whether tensor operations compute every step: what others are compared with.
+    pub reference: bool,
 }
+
+impl<'a> Run<'a> {
+    /// Of these rows, with nothing before them.
+    pub(crate) fn of(rows: Rows) -> Run<'a> {
+        Run {
+            rows,
+            types: None,
+            states: States::None,
+            load: None,
+            maps: &mut [],
+            across: None,
+            tokens: None,
+            reference: false,
+        }
+    }
+
+    /// Of B rows of T tokens that follow those of a cache.
+    pub(crate) fn after(cache: &'a mut Cache, shape: [usize; 2]) -> Run<'a> {
+        let rows = Rows::full(shape, cache.len());
+        Run { states: States::One(cache), ..Run::of(rows) }
+    }
+}
+
+/// Asked before each block, with its number and its input; `false` ends the pass.
+pub(crate) type GoOn<'a> = &'a mut dyn FnMut(usize, &Hidden) -> bool;
 
 impl Transformer {
     /// A new model with random weights, to be trained.
@@ -123,8 +143,14 @@ impl Transformer {
             Some(relative) => Some(Distances::build(source, relative, spec)?),
             None => None,
         };
-        let blocks =
-            (0..spec.blocks()).map(|i| Block::build(source, i, spec)).collect::<Result<_>>()?;
+        let plan = Plan::of(spec);
+        let block = |number: usize| {
+            let first = spec.layers.iter().enumerate();
+            let mut own = first.filter(|(i, layer)| layer.weights.unwrap_or(*i) == number);
+            let layer = own.next().map_or(number, |(i, _)| i);
+            Block::build(source, (number, layer), spec, &plan.layers[layer])
+        };
+        let blocks = (0..spec.blocks()).map(block).collect::<Result<_>>()?;
         Ok(Transformer {
             tokens: match spec.embed.shared {
                 true => None,
@@ -140,6 +166,8 @@ impl Transformer {
             blocks,
             norm: last_norm,
             spec: Arc::new(spec.clone()),
+            plan: Arc::new(plan),
+            ways: Decided::default(),
         })
     }
 
@@ -161,229 +189,136 @@ impl Transformer {
     ///
     /// # Shapes
     /// `ids: [B, T]`, `kept: [B, T]` with `true` for real tokens -> `[B, T, D]`. States of padding
-    /// are numbers without meaning.
+    /// are numbers without meaning. A token's place is its index, wherever padding stands.
     pub fn forward(&self, ids: Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        self.run(ids, Run { kept, ..Run::default() }, &mut |_, _| true)
+        let rows = self.rows(&ids, kept);
+        self.run_through(ids, Run::of(rows))
+    }
+
+    /// The rows of a batch, of which a mask may say what is no padding.
+    pub(crate) fn rows(&self, ids: &Tensor<2, Int>, kept: Option<Tensor<2, Bool>>) -> Rows {
+        match kept {
+            Some(kept) => Rows::masked(ids.dims(), kept),
+            None => Rows::full(ids.dims(), 0),
+        }
+    }
+
+    /// [`run`](Self::run) up to its end.
+    pub(crate) fn run_through(&self, ids: Tensor<2, Int>, run: Run<'_>) -> Tensor<3> {
+        self.run(ids, run, &mut |_, _| true)
             .unwrap_or_else(|| unreachable!("a run that is never told to stop ends"))
     }
 
-    /// As [`forward`](Self::forward), with all that a run may be told; `None` when `go_on`, asked
-    /// before each block with its number and its input, says no. The cache is then no longer fit
-    /// for use.
+    /// As [`forward`](Self::forward), with all that a run may be told; `None` when `go_on` says no.
+    /// The states are then no longer fit for use.
+    ///
+    /// # Shapes
+    /// `ids: [B, T]`, those of the run's rows -> `[B, T, D]`
     pub(crate) fn run(
         &self,
         ids: Tensor<2, Int>,
-        mut run: Run<'_>,
-        go_on: &mut dyn FnMut(usize, &Tensor<3>) -> bool,
+        run: Run<'_>,
+        go_on: GoOn<'_>,
     ) -> Option<Tensor<3>> {
-        let [b, t] = ids.dims();
+        let Run { rows, types, mut states, load, maps, across, tokens, reference } = run;
+        debug_assert_eq!(ids.dims(), rows.shape());
         let device = ids.device();
-        let start = run.cache.as_ref().map_or(0, |cache| cache.len());
-        let in_memory = host::is_host(&device);
-        let on_gpu = gpu::is_gpu(&device) && (run.cache.is_none() || b == 1);
-        let parts = match in_memory || on_gpu {
-            true => parts(&run, [b, t]),
-            false => vec![],
-        };
-        let each = !run.each.is_empty();
-        let at: Vec<usize> = match run.packed {
-            Some(lengths) => lengths.iter().flat_map(|length| 0..*length).collect(),
-            None if each => run.each.iter().map(|cache| cache.len()).collect(),
-            None => (start..start + t).collect(),
-        };
-        let lengths = self.lengths(&run, b, start + t);
-        let mut x = self.embed(ids, run.tokens, run.types, &at);
-        if on_gpu
-            && t == 1
-            && run.across.is_none()
-            && run.load.is_none()
-            && run.maps.is_empty()
-            && !run.beyond
-            && let Some(cache) = run.cache.as_deref_mut()
+        let x = self.embed(ids, tokens, types, rows.places());
+        let stack = self.stack();
+        let plain = across.is_none() && load.is_none() && maps.is_empty() && !reference;
+        if let (true, [1, 1], States::One(cache)) = (plain, rows.shape(), &mut states)
+            && is_gpu(&device)
         {
+            let x = Hidden::Tensor(x.clone());
             if !go_on(0, &x) {
                 return None;
             }
-            if let Some(y) = self.step(&x, cache, (start, lengths[0])) {
+            if let Some(y) = run::step(&stack, x.into_tensor(), cache, &rows) {
                 cache.advance(1);
-                return Some(match &self.norm {
-                    Some(norm) => norm.forward(y),
-                    None => y,
-                });
+                return Some(self.last(y));
             }
         }
-        // Rows that continue one source look at it together.
-        let sources = run.across.map_or(1, |memory| memory.rows().max(1));
-        let looks = run.across.map(|memory| memory.parts(b / sources * t)).unwrap_or_default();
-
-        let memo = gpu::Memo::default();
-        // Angles and masks are made once for all blocks that share them.
-        let mut ropes: Vec<(usize, Angles)> = Vec::new();
-        let mut masks: Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)> = Vec::new();
-        let mut biases: Vec<(Vec<usize>, Tensor<4>)> = Vec::new();
-        let mut vectors: Vec<(Vec<usize>, Vectors)> = Vec::new();
-        for (i, own) in self.spec.layers.iter().enumerate() {
-            let number = own.weights.unwrap_or(i);
-            let block = &self.blocks[number];
-            let across = run.across.and_then(|memory| memory.across(number, &looks));
+        let pass = Pass::new(&stack, &rows, device, across);
+        let mut x = Hidden::Tensor(x);
+        for (i, (own, steps)) in self.spec.layers.iter().zip(&self.plan.layers).enumerate() {
             if !go_on(i, &x) {
                 return None;
             }
-            let rope = self.spec.rope(i).map(|rope| {
-                let known = ropes.iter().position(|(j, _)| self.spec.rope(*j) == Some(rope));
-                known.unwrap_or_else(|| {
-                    let new = if each { Angles::each } else { Angles::new };
-                    ropes.push((i, new(rope, &at, &lengths, &device)));
-                    ropes.len() - 1
-                })
-            });
-            let layer = run.cache.as_deref_mut().map(|cache| &mut cache.layers[i]);
-            let angles = rope.map(|rope| &ropes[rope].1);
-            let span = own.span;
-            let load = run.load.and_then(|load| load.get(i));
-            let wanted = run.maps.iter().any(|(own, _)| *own == i);
-            // A token beyond the last key may see none of them through a window.
-            let blind = run.beyond && span != Span::Bidirectional;
-            let known = match on_gpu {
-                true => {
-                    gpu::is_plain(&x)
-                        && block.on_gpu()
-                        && layer.as_ref().is_none_or(|layer| layer.fits_gpu())
-                }
-                false => in_memory && block.on_host(),
+            let number = own.weights.unwrap_or(i);
+            let (map, wanted) = (OnceCell::new(), maps.iter_mut().find(|(own, _)| *own == i));
+            let layer = Layer {
+                pass: &pass,
+                owner: stack.blocks[number],
+                number,
+                ways: self.ways.get().and_then(|ways| ways.block(i)).filter(|_| plain),
+                reference,
+                load: load.and_then(|load| load.get(i)),
+                map: wanted.is_some().then_some(&map),
             };
-            if known && on_host(own) && !wanted && !blind {
-                let view = Some(View { span, parts: &parts, memo: on_gpu.then_some(&memo) });
-                let places = Places { angles, view, load, across, ..Places::default() };
-                let keys = match each {
-                    true => {
-                        let caches = run.each.iter_mut();
-                        Keys::Each(caches.map(|cache| &mut cache.layers[i]).collect())
-                    }
-                    false => Keys::Own(layer),
-                };
-                x = block.forward(x, places, keys);
-                continue;
-            }
-            debug_assert!(run.packed.is_none() && !each, "`packs` and `joins` said otherwise");
-            let keys = match &layer {
-                Some(layer) => layer.places(t),
-                None => (0..t).collect(),
-            };
-            let known = biases.iter().position(|(k, _)| *k == keys);
-            let bias = known.or_else(|| {
-                let bias = self.bias(start..start + t, &keys, &device)?;
-                biases.push((keys.clone(), bias));
-                Some(biases.len() - 1)
-            });
-            let known = vectors.iter().position(|(k, _)| *k == keys);
-            let vector = known.or_else(|| {
-                let new = self.vectors(start..start + t, &keys, &device)?;
-                vectors.push((keys.clone(), new));
-                Some(vectors.len() - 1)
-            });
-            let known = masks.iter().position(|(s, k, _)| *s == span && *k == keys);
-            let hidden = known.unwrap_or_else(|| {
-                let own = mask::span(span, start..start + t, &keys, &device);
-                let padding = run.kept.clone().map(mask::padding);
-                masks.push((span, keys, mask::either(own, padding)));
-                masks.len() - 1
-            });
-            let temper = own.temper.map(|temper| tempers(temper, start..start + t, &device));
-            let map = OnceCell::new();
-            let places = Places {
-                map: wanted.then_some(&map),
-                angles,
-                temper: temper.as_ref(),
-                bias: bias.map(|bias| &biases[bias].1),
-                vectors: vector.map(|vector| &vectors[vector].1),
-                hidden: masks[hidden].2.as_ref(),
-                view: None,
-                load,
-                across,
-            };
-            x = block.forward(x, places, Keys::Own(layer));
-            if let (Some(found), Some((_, place))) =
-                (map.into_inner(), run.maps.iter_mut().find(|(own, _)| *own == i))
-            {
-                *place = Some(found);
+            x = run::layer(steps, &layer, x, states.layer(i));
+            if let Some((_, place)) = wanted {
+                *place = map.into_inner();
             }
         }
-        if let Some(cache) = run.cache {
-            cache.advance(t);
-        }
-        for cache in run.each {
-            cache.advance(1);
-        }
-        debug_assert_eq!(x.dims()[..2], [b, t]);
-        Some(match &self.norm {
+        states.advance(rows.shape()[1]);
+        Some(self.last(x.into_tensor()))
+    }
+
+    /// The last norm.
+    fn last(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,
-        })
-    }
-
-    /// Tokens of the rows of a batch: one number for all, or one a row where rotations differ by it.
-    fn lengths(&self, run: &Run<'_>, b: usize, longest: usize) -> Vec<usize> {
-        let by_length = |i: usize| self.spec.rope(i).is_some_and(Rope::by_length);
-        if !(0..self.spec.layers.len()).any(by_length) {
-            return vec![longest];
-        }
-        match &run.kept {
-            _ if !run.each.is_empty() || run.lengths.len() == b => run.lengths.clone(),
-            Some(kept) => {
-                let counts = kept.clone().int().sum_dim(1).into_data();
-                counts.iter::<i64>().map(|count| count.max(0) as usize).collect()
-            }
-            None => vec![longest],
         }
     }
 
-    /// What distances add to scores alike in all blocks, `[1, H, T, S]`.
-    fn bias(&self, queries: Range<usize>, keys: &[usize], device: &Device) -> Option<Tensor<4>> {
-        if let Position::Alibi { scale } = self.spec.position {
-            let heads = self.spec.attention.heads;
-            return Some(alibi(heads, scale, queries, keys, device));
-        }
-        match (&self.relative, &self.spec.attention.relative) {
-            (Some(distances), Some(Relative::Buckets { count, furthest, both })) => {
-                Some(distances.bias((*count, *furthest, *both), queries, keys, device))
-            }
-            _ => None,
+    /// Decides who computes its blocks on a device, which prints as `name`.
+    pub(crate) fn decide(&mut self, device: &Device, name: &str) {
+        self.ways = Decided::of(Ways::of(&self.stack(), device, name));
+    }
+
+    /// Who computes its blocks, where it was decided: when a [`Model`](crate::Model) was opened. A
+    /// stack whose parameters changed or moved since has forgotten.
+    pub fn ways(&self) -> Option<&Ways> {
+        self.ways.get()
+    }
+
+    /// Its blocks, as executors take them.
+    fn stack(&self) -> Stack<'_> {
+        Stack {
+            spec: &self.spec,
+            plan: &self.plan,
+            relative: self.relative.as_ref(),
+            blocks: self.blocks.iter().map(|block| block as &dyn Parameters).collect(),
         }
     }
 
-    /// Distances as vectors, which each block projects by its own matrices.
-    fn vectors(&self, queries: Range<usize>, keys: &[usize], device: &Device) -> Option<Vectors> {
-        match (&self.relative, &self.spec.attention.relative) {
-            (Some(distances), Some(Relative::Disentangled { reach, furthest, .. })) => {
-                Some(distances.vectors(*reach, *furthest, queries, keys, device))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether [`Run::packed`] is understood on this device.
+    /// Whether [`Rows::packed`] is worth it on this device: where an attention is computed by tensors,
+    /// those of each sequence with all others are computed and thrown away.
     pub(crate) fn packs(&self, device: &Device) -> bool {
-        let known = match host::is_host(device) {
-            true => Block::on_host,
-            false if gpu::is_gpu(device) => Block::on_gpu,
+        let knows = match is_host(device) {
+            true => knows::slices,
+            false if is_gpu(device) => knows::cube,
             false => return false,
         };
-        !(0..self.spec.layers.len()).any(|i| self.spec.rope(i).is_some_and(Rope::by_length))
-            && self.blocks.iter().all(known)
-            && self.spec.layers.iter().all(on_host)
+        let unknown = |step: &Step| match step {
+            Step::Attend(attend) if attend.of == AttentionAt::Own => knows(step).is_err(),
+            _ => false,
+        };
+        !self.plan.ropes.iter().any(Rope::by_length) && !self.plan.any(unknown)
     }
 
-    /// Whether [`Run::each`] is understood on this device, for sequences with these caches.
+    /// Whether [`Rows::joined`] is worth it on this device, for sequences with these caches: where an
+    /// attention is computed by tensors, it is one product after another.
     pub(crate) fn joins<'a>(
         &self,
         device: &Device,
         mut caches: impl Iterator<Item = &'a Cache>,
     ) -> bool {
-        host::is_host(device)
-            && self.blocks.iter().all(Block::on_host)
-            && self.spec.layers.iter().all(on_host)
-            && caches.all(|cache| cache.layers.iter().all(LayerCache::fits_host))
+        let unknown = |step: &Step| matches!(step, Step::Attend(_)) && knows::slices(step).is_err();
+        is_host(device)
+            && !self.plan.any(unknown)
+            && caches.all(|cache| cache.layers.iter().all(|layer| layer.fits_host(1)))
     }
 
     /// Tokens at the places `at`: `[B, T]` -> `[B, T, D]`
@@ -433,45 +368,10 @@ impl Transformer {
     }
 }
 
-/// Whether a block of this kind may do without a mask in kernels of ours.
-pub(super) fn on_host(layer: &Layer) -> bool {
-    !matches!(layer.span, Span::Chunked { .. }) && layer.temper.is_none()
-}
-
 /// Refuses a decoder without its encoder.
 pub(crate) fn alone(spec: &Spec) -> Result<()> {
     match &spec.encoder {
         None if !spec.embed.shared => Ok(()),
         _ => Err(Error::config("is_encoder_decoder", "asks for two stacks, as `Seq2Seq` has them")),
     }
-}
-
-/// The sequences among the rows of a pass.
-fn parts(run: &Run<'_>, [b, t]: [usize; 2]) -> Vec<Part> {
-    let part = |start: usize, length: usize| {
-        let keys = start..start + length;
-        let queries = start..start + if run.beyond { t } else { length };
-        Part { queries, keys, before: 0 }
-    };
-    if !run.each.is_empty() {
-        return (0..t).map(|token| part(token, 1)).collect();
-    }
-    if let Some(lengths) = run.packed {
-        let starts = lengths.iter().scan(0, |next, length| {
-            let start = *next;
-            *next += length;
-            Some(start)
-        });
-        return starts.zip(lengths).map(|(start, length)| part(start, *length)).collect();
-    }
-    // Padding stands on the right.
-    let lengths: Vec<usize> = match (&run.real, &run.kept) {
-        (Some(real), Some(_)) if real.len() == b => real.clone(),
-        (_, Some(kept)) => {
-            let kept = kept.clone().int().sum_dim(1).into_data();
-            kept.iter::<i64>().map(|length| usize::try_from(length).unwrap_or(0)).collect()
-        }
-        (_, None) => vec![t; b],
-    };
-    lengths.into_iter().enumerate().map(|(row, length)| part(row * t, length)).collect()
 }

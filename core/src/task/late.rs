@@ -253,7 +253,7 @@ impl Model {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &rows[*i].ids[..]).collect();
         let types: Vec<&[u32]> = batch.iter().map(|i| &rows[*i].types[..]).collect();
         let mut input = self.task_batch(&ids, &types);
-        let tokens = input.tokens;
+        let tokens = input.tokens();
         if batch.iter().any(|i| rows[*i].seen < rows[*i].ids.len()) {
             let seen: Vec<usize> = batch.iter().map(|i| rows[*i].seen).collect();
             input.see(&seen, self.tensor_device());

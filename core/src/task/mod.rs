@@ -185,7 +185,7 @@ impl Model {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &jobs[*i].encoding.ids[..]).collect();
         let types: Vec<&[u32]> = batch.iter().map(|i| &jobs[*i].encoding.type_ids[..]).collect();
         let input = self.task_batch(&ids, &types);
-        let (tokens, kept) = (input.tokens, input.kept.clone());
+        let (tokens, kept) = (input.tokens(), input.kept.clone());
         let hidden = self.hidden(input, None, options.cancel.as_ref())?;
         if batch.iter().all(|i| jobs[*i].places.is_some()) {
             // Only the tokens asked for: a vocabulary of logits at each token would be most of the

@@ -96,7 +96,7 @@ impl Model {
         let ids: Vec<&[u32]> = batch.iter().map(|i| &encodings[*i].ids[..]).collect();
         let types: Vec<&[u32]> = batch.iter().map(|i| &encodings[*i].type_ids[..]).collect();
         let input = self.task_batch(&ids, &types);
-        let (tokens, kept) = (input.tokens, input.kept.clone());
+        let (tokens, kept) = (input.tokens(), input.kept.clone());
         let hidden = self.hidden(input, None, options.cancel.as_ref())?; // [B, T, D]
         let splade = self.embedder().splade();
         let piece = (HELD / (batch.len() * head.task().outputs)).clamp(1, tokens);

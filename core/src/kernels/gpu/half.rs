@@ -28,6 +28,11 @@ pub(crate) fn rounded(x: CubeTensor) -> CubeTensor {
     into_contiguous(cast(x, DType::F16))
 }
 
+/// `x`, which is in f16, in floats.
+pub(crate) fn exact(x: CubeTensor) -> CubeTensor {
+    into_contiguous(cast(x, DType::F32))
+}
+
 /// `x [m, width]` in f16 times `w [rows, width]ᵀ`, in f16 but for the sums, with numbers `[rows]` added
 /// to each row; `None` where it does not [fit](fits).
 pub(crate) fn product(x: &CubeTensor, w: &Words, bias: Option<&CubeTensor>) -> Option<CubeTensor> {

@@ -22,7 +22,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tiles;
-mod words;
+pub(crate) mod words;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{DType, TensorMetadata};

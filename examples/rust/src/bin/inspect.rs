@@ -1,4 +1,5 @@
-//! Says what a model is: the expanded spec, the files' tensors, memory; and what devices there are.
+//! Says what a model is: the expanded spec, who computes each block, the files' tensors, memory; and
+//! what devices there are.
 
 use emberform::{Device, Model, Result};
 use emberform_examples::Arguments;
@@ -14,7 +15,9 @@ fn main() -> Result<()> {
     }
     let model =
         Model::options().device(arguments.device()?).open(arguments.at(0, "models/minilm"))?;
-    println!("\n{model}\n\n{}\n", model.spec());
+    println!("\n{model}\n\n{}", model.spec());
+    model.ways().iter().for_each(|ways| println!("{ways}"));
+    println!();
 
     let mut total = 0;
     for tensor in model.tensors() {

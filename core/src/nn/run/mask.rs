@@ -2,9 +2,10 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::spec::Span;
+use crate::nn::rows::Rows;
+use crate::nn::spec::Span;
 
-/// Places as a tensor, `[N]`.
+/// Places in ascending order as a tensor, `[N]`.
 fn places(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.map(|place| place as i32).collect();
     let n = values.len();
@@ -19,21 +20,20 @@ fn places(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int
 /// T queries, S keys -> `[1, 1, T, S]`
 pub(crate) fn span(
     span: Span,
-    queries: std::ops::Range<usize>,
+    queries: &[usize],
     keys: &[usize],
     device: &Device,
 ) -> Option<Tensor<4, Bool>> {
     let newest = keys.iter().copied().max()?;
     let oldest = keys.iter().copied().min()?;
-    let all_before = newest <= queries.start;
+    let (first, last) = (*queries.first()?, *queries.last()?);
+    let all_before = newest <= first;
     let hides = match span {
         Span::Bidirectional => false,
         Span::Causal => !all_before,
         Span::Local { reach } => newest.abs_diff(oldest) > reach,
-        Span::Chunked { size } => {
-            !all_before || oldest / size != queries.end.saturating_sub(1) / size
-        }
-        Span::Sliding { window } => !all_before || oldest + window <= queries.end.saturating_sub(1),
+        Span::Chunked { size } => !all_before || oldest / size != last / size,
+        Span::Sliding { window } => !all_before || oldest + window <= last,
     };
     if !hides {
         return None;
@@ -43,14 +43,14 @@ pub(crate) fn span(
         Span::Chunked { size } => {
             let run = |place: usize| place / size;
             let queries: Tensor<4, Int> =
-                places(queries.clone().map(run), device).reshape([1, 1, t, 1]);
+                places(queries.iter().copied().map(run), device).reshape([1, 1, t, 1]);
             let keys: Tensor<4, Int> =
                 places(keys.iter().copied().map(run), device).reshape([1, 1, 1, s]);
             Some(keys.expand([1, 1, t, s]).not_equal(queries.expand([1, 1, t, s])))
         }
         _ => None,
     };
-    let queries: Tensor<4, Int> = places(queries, device).reshape([1, 1, t, 1]);
+    let queries: Tensor<4, Int> = places(queries.iter().copied(), device).reshape([1, 1, t, 1]);
     let keys: Tensor<4, Int> = places(keys.iter().copied(), device).reshape([1, 1, 1, s]);
     let queries = queries.expand([1, 1, t, s]);
     let keys = keys.expand([1, 1, t, s]);
@@ -67,6 +67,24 @@ pub(crate) fn span(
         hidden = hidden.bool_or(keys.lower_equal(queries - window));
     }
     Some(hidden)
+}
+
+/// Hides what is of another sequence, or what `span` does not let a token see of its own, where
+/// sequences stand one after another in a row and bring all their keys.
+///
+/// # Shapes
+/// N tokens -> `[1, 1, N, N]`
+pub(crate) fn together(span: Span, rows: &Rows, device: &Device) -> Tensor<4, Bool> {
+    let (n, places) = (rows.count(), rows.places());
+    let mut hidden = vec![true; n * n];
+    for own in rows.sequences() {
+        for query in own.rows.clone() {
+            for key in own.rows.clone() {
+                hidden[query * n + key] = !span.sees(places[query], places[key]);
+            }
+        }
+    }
+    Tensor::from_data(TensorData::new(hidden, [1, 1, n, n]), device)
 }
 
 /// Hides the padding of a batch from every query.
