@@ -5,8 +5,9 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use emberform::Error;
 use emberform::nn::spec::{
-    Activation, Clamp, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp, Norm, Pairing, Place,
-    Position, QkNorm, Rope, Routing, Scales, Scaling, Shared, Span, Stretch, Temper,
+    Activation, Clamp, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp, Norm, OutputGate,
+    Pairing, Place, Position, QkNorm, Rope, Routing, Scales, Scaling, Shared, Span, Stretch,
+    Temper,
 };
 use emberform::nn::{
     BertEncoder, Cache, FeedForward, GptDecoder, Seq2Seq, Spec, Transformer, Weight,
@@ -140,6 +141,8 @@ fn variants() -> Vec<(&'static str, Spec)> {
             }),
         ),
         ("scores of no token", with(&|s| s.attention.sinks = true)),
+        ("a gate of what attention gives", with(&|s| s.attention.gate = Some(OutputGate::Full))),
+        ("a gate a head", with(&|s| s.attention.gate = Some(OutputGate::Heads))),
         (
             "latent attention",
             with(&|s| {

@@ -80,6 +80,7 @@ pub(super) fn blocks(config: &Config) -> Result<Spec> {
             softcap: None,
             relative: None,
             sinks: false,
+            gate: None,
             latent: None,
         },
         mlp: Mlp::Plain {

@@ -75,6 +75,7 @@ pub(super) fn blocks(config: &Config, defaults: Defaults) -> Result<Spec> {
             softcap: None,
             relative: None,
             sinks: false,
+            gate: None,
             latent: None,
         },
         mlp: Mlp::Plain {

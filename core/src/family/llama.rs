@@ -65,6 +65,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
             softcap: None,
             relative: None,
             sinks: false,
+            gate: None,
             latent: None,
         },
         mlp: Mlp::Gated {

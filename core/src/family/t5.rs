@@ -93,6 +93,7 @@ fn spec(config: &Config) -> Result<Spec> {
             softcap: None,
             relative: relative(true),
             sinks: false,
+            gate: None,
             latent: None,
         },
         mlp,

@@ -33,6 +33,8 @@ pub struct Attention {
     pub latent: Option<Latent>,
     /// A score of no token for each head, `[H]`.
     pub sinks: Option<Param<Tensor<1>>>,
+    /// The gate of what attention gives, `[H V, D]` or `[H, D]`.
+    pub gate: Option<Proj>,
     /// Norm over queries: `[C]`, or `[H C]` where it spans more than a head or differs by head.
     pub q_norm: Option<Norm>,
     /// Norm over keys: `[C]`, or `[K C]`.
@@ -131,6 +133,13 @@ impl Attention {
             None => None,
         };
         let sinks = source.optional(spec.sinks, &format!("{name}.sinks.weight"), spec.heads)?;
+        let gate = match spec.gate {
+            Some(gate) => {
+                let rows = gate.rows(spec.heads, spec.value_dim());
+                Some(Proj::build(source, &format!("{name}.gate"), [rows, width], false)?)
+            }
+            None => None,
+        };
         let out = [width, spec.heads * spec.value_dim()];
         Ok(Attention {
             q: Proj::build(source, &format!("{name}.q"), [inner, from_q], bias)?,
@@ -139,6 +148,7 @@ impl Attention {
             out: Proj::build(source, &format!("{name}.out"), out, spec.out_bias)?,
             latent,
             sinks,
+            gate,
             q_norm,
             k_norm,
             pos_k,

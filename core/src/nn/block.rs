@@ -73,7 +73,8 @@ impl Block {
         let mlp_norm = norm(NormAt::Mlp)?;
         let mlp_post_norm = norm(NormAt::MlpPost)?;
         // A source has no place beside the target's: distances mean nothing across.
-        let across = spec::Attention { relative: None, latent: None, ..attention.clone() };
+        let across =
+            spec::Attention { relative: None, latent: None, gate: None, ..attention.clone() };
         let cross = match spec.encoder {
             Some(_) => Some(Attention::build(source, &format!("{name}.cross"), width, &across)?),
             None => None,
@@ -98,6 +99,7 @@ impl Parameters for Block {
             MatrixAt::K => Some(&self.attn.k),
             MatrixAt::V => Some(&self.attn.v),
             MatrixAt::Out => Some(&self.attn.out),
+            MatrixAt::AttnGate => self.attn.gate.as_ref(),
             MatrixAt::CrossQ => self.cross.as_ref().map(|cross| &cross.q),
             MatrixAt::CrossOut => self.cross.as_ref().map(|cross| &cross.out),
             MatrixAt::Gate | MatrixAt::Up | MatrixAt::Down => match &self.mlp {

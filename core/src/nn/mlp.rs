@@ -75,6 +75,7 @@ impl Parameters for Mlp {
             | MatrixAt::K
             | MatrixAt::V
             | MatrixAt::Out
+            | MatrixAt::AttnGate
             | MatrixAt::CrossQ
             | MatrixAt::CrossOut => None,
         }

@@ -12,7 +12,8 @@
 use std::fmt;
 
 use super::spec::{
-    self, Activation, Clamp, Place, Position, QkNorm, Relative, Rope, Span, Spec, Temper,
+    self, Activation, Clamp, OutputGate, Place, Position, QkNorm, Relative, Rope, Span, Spec,
+    Temper,
 };
 
 /// A value on its way through a block, rows `[M, width]`.
@@ -87,6 +88,8 @@ pub(crate) enum MatrixAt {
     K,
     V,
     Out,
+    /// The gate of what attention gives.
+    AttnGate,
     /// Of the attention to a source: queries, what joins. Its keys and values are made once, see
     /// [`Memory`](super::Memory).
     CrossQ,
@@ -162,6 +165,8 @@ pub(crate) enum Step {
     Latent { from: Slot, heads: usize, head_dim: usize, rope: Option<usize>, latent: spec::Latent },
     /// `A` from `Q`, `K`, `V` and what the cache or a source holds.
     Attend(Box<Attend>),
+    /// `A = A * sigmoid(G)`, a number of the gate for each of `A` or for each of its heads.
+    Open { gate: OutputGate, heads: usize },
     /// `U = activation(gate) * U`, or `activation(U)` without a gate.
     Gate { gate: Option<Slot>, activation: Activation, clamp: Option<Clamp> },
     /// Each row through a few of many MLPs.
@@ -177,6 +182,7 @@ impl Step {
             Step::Norm { norm, .. } => norm.name(),
             Step::Project { .. } => "products",
             Step::Latent { .. } => "queries, keys and values",
+            Step::Open { .. } => "gate of attention",
             Step::Attend(attend) => match attend.of {
                 AttentionAt::Own => "attention",
                 AttentionAt::Cross => "cross attention",
@@ -198,6 +204,7 @@ impl Step {
                 AttentionAt::Own => vec![Slot::Q, Slot::K, Slot::V],
                 AttentionAt::Cross => vec![Slot::Q],
             },
+            Step::Open { .. } => vec![Slot::A, Slot::G],
             Step::Gate { gate, .. } => gate.iter().copied().chain([Slot::U]).collect(),
             Step::Join { to, from, .. } => vec![*to, *from],
         }
@@ -209,7 +216,7 @@ impl Step {
             Step::Norm { to, .. } | Step::Join { to, .. } | Step::Experts { to, .. } => vec![*to],
             Step::Project { to, .. } => to.iter().map(|(_, slot)| *slot).collect(),
             Step::Latent { .. } => vec![Slot::Q, Slot::K, Slot::V],
-            Step::Attend(_) => vec![Slot::A],
+            Step::Attend(_) | Step::Open { .. } => vec![Slot::A],
             Step::Gate { .. } => vec![Slot::U],
         }
     }
@@ -336,9 +343,14 @@ fn attention(steps: &mut Vec<Step>, spec: &Spec, i: usize, from: Slot, ropes: &m
             // What is rotated is a part of a head, by the step that makes it.
             rotated = None;
             steps.push(Step::Latent { from, heads, head_dim, rope, latent });
+            if own.gate.is_some() {
+                steps.push(Step::Project { from, to: vec![(MatrixAt::AttnGate, Slot::G)] });
+            }
         }
         None => {
-            let to = vec![(MatrixAt::Q, Slot::Q), (MatrixAt::K, Slot::K), (MatrixAt::V, Slot::V)];
+            let mut to =
+                vec![(MatrixAt::Q, Slot::Q), (MatrixAt::K, Slot::K), (MatrixAt::V, Slot::V)];
+            to.extend(own.gate.map(|_| (MatrixAt::AttnGate, Slot::G)));
             steps.push(Step::Project { from, to });
         }
     }
@@ -350,6 +362,9 @@ fn attention(steps: &mut Vec<Step>, spec: &Spec, i: usize, from: Slot, ropes: &m
         bias,
         ..look(&own, AttentionAt::Own)
     })));
+    if let Some(gate) = own.gate {
+        steps.push(Step::Open { gate, heads: own.heads });
+    }
     steps.push(Step::Project { from: Slot::A, to: vec![(MatrixAt::Out, Slot::Y)] });
 }
 
@@ -358,7 +373,7 @@ fn attention(steps: &mut Vec<Step>, spec: &Spec, i: usize, from: Slot, ropes: &m
 fn cross(steps: &mut Vec<Step>, spec: &Spec, i: usize, from: Slot) {
     let own = spec.attention_of(i);
     steps.push(Step::Project { from, to: vec![(MatrixAt::CrossQ, Slot::Q)] });
-    let across = spec::Attention { latent: None, ..own };
+    let across = spec::Attention { latent: None, gate: None, ..own };
     steps.push(Step::Attend(Box::new(look(&across, AttentionAt::Cross))));
     steps.push(Step::Project { from: Slot::A, to: vec![(MatrixAt::CrossOut, Slot::Y)] });
 }

@@ -125,6 +125,10 @@ fn block(spec: &Spec, plan: &Plan, i: usize, f: &mut fmt::Formatter<'_>) -> fmt:
                 attention(plan, attend, rope_of(plan, i), f)?;
             }
             Step::Attend(_) => {}
+            Step::Open { gate, heads } => {
+                let rows = gate.rows(*heads, a.value_dim());
+                line(f, "  * sigmoid(attn.gate)", format!("[{rows}, {d}]"))?;
+            }
             Step::Gate { .. } => mlp(spec, i, f)?,
             Step::Experts { spec, .. } => line(f, "  mlp", spec)?,
             Step::Join { to: Slot::X, scale: Some(scale), .. } => {

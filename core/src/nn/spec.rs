@@ -245,10 +245,32 @@ pub struct Attention {
     /// Whether each head has a learned score that takes part in the softmax and belongs to no
     /// token, so that a head may look at nothing (attention sinks, arXiv:2309.17453).
     pub sinks: bool,
+    /// Whether what attention gives is multiplied by the sigmoid of a projection of what the queries
+    /// come from, before the output projection (gated attention, arXiv:2505.06708).
+    pub gate: Option<OutputGate>,
     /// Keys and values made from one short vector a token. Then `head_dim` is the size of a head
     /// of queries and keys, of which the position's rotation turns the last ones alone, and
     /// `kv_heads` equals `heads`.
     pub latent: Option<Latent>,
+}
+
+/// How wide the gate of an attention's output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputGate {
+    /// A number for each number: `[H V, D]`.
+    Full,
+    /// A number for each head: `[H, D]`.
+    Heads,
+}
+
+impl OutputGate {
+    /// Rows of its projection.
+    pub fn rows(self, heads: usize, value_dim: usize) -> usize {
+        match self {
+            OutputGate::Full => heads * value_dim,
+            OutputGate::Heads => heads,
+        }
+    }
 }
 
 /// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): keys and values come from a normed
@@ -543,6 +565,7 @@ impl Spec {
                 softcap: None,
                 relative: None,
                 sinks: false,
+                gate: None,
                 latent: None,
             },
             mlp: Mlp::Gated { ffn, activation: Activation::Silu, bias: false, down_bias: false },

@@ -156,7 +156,7 @@ struct Wanted {
 impl Wanted {
     /// How one operand for one product is made.
     fn dtype(self) -> DType {
-        if self.halves { DType::F16 } else { DType::F32 }
+        if self.halves && !self.floats { DType::F16 } else { DType::F32 }
     }
 }
 
@@ -387,7 +387,12 @@ impl Bound<'_> {
                     wanted.halves |= halves > 0;
                     wanted.floats |= halves < of.len();
                 }
-                Op::Tensors(step) => wanted.floats |= step.reads().contains(&slot),
+                Op::Tensors(step) => {
+                    wanted.floats |= step.reads().contains(&slot);
+                    if step.writes().contains(&slot) {
+                        return wanted;
+                    }
+                }
                 Op::JoinNorm { .. } | Op::NormJoin { .. } if slot == Slot::X => return wanted,
                 Op::Norm { to, .. } | Op::JoinNorm { to, .. } | Op::Join { to, .. }
                     if *to == slot =>

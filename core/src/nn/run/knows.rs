@@ -34,7 +34,7 @@ pub(crate) fn sight(span: Span) -> Option<Sight> {
 pub(crate) fn slices(step: &Step) -> Result<(), Why> {
     match step {
         Step::Norm { norm: _, from: _, to: _ } | Step::Project { from: _, to: _ } => Ok(()),
-        Step::Join { to: _, from: _, scale: _ } => Ok(()),
+        Step::Join { to: _, from: _, scale: _ } | Step::Open { gate: _, heads: _ } => Ok(()),
         Step::Gate { gate: _, activation: _, clamp } => match clamp {
             None => Ok(()),
             Some(_) => Err(Why::Clamp),
@@ -87,6 +87,7 @@ pub(crate) fn cube(step: &Step) -> Result<(), Why> {
             None => Ok(()),
             Some(_) => Err(Why::Clamp),
         },
+        Step::Open { gate: _, heads: _ } => Err(Why::OutputGate),
         Step::Latent { from: _, heads: _, head_dim: _, rope: _, latent: _ } => Err(Why::Latent),
         Step::Experts { from: _, to: _, spec: _ } => Err(Why::Experts),
         Step::Attend(attend) => {

@@ -257,6 +257,8 @@ enum Op<'a> {
     Attend(Look<'a>),
     /// `U = activation(gate) * U`
     Gate { gate: Slot, activation: Activation },
+    /// `A = A * sigmoid(G)`, one of the gate for as many of `A` as there are more.
+    Open,
     /// `U = activation(U)`
     Activate { activation: Activation },
     /// `to += scale * from`
@@ -297,6 +299,7 @@ impl fmt::Display for Op<'_> {
             }
             Op::Attend(_) => f.write_str("A = attention"),
             Op::Gate { gate, activation } => write!(f, "U = {activation}({gate}) * U"),
+            Op::Open => f.write_str("A = A * sigmoid(G)"),
             Op::Activate { activation } => write!(f, "U = {activation}(U)"),
             Op::Join { to, from, scale: None } => write!(f, "{to} += {from}"),
             Op::Join { to, from, scale: Some(scale) } => write!(f, "{to} += {scale} * {from}"),
@@ -401,6 +404,7 @@ fn bind_steps<'a>(
                 Op::Activate { activation: *activation }
             }
             Step::Attend(_) => look(step)?.map_or(Op::Tensors(step), Op::Attend),
+            Step::Open { .. } => Op::Open,
             Step::Latent { .. } | Step::Experts { .. } => Op::Tensors(step),
         });
     }
@@ -569,6 +573,15 @@ fn run_ops<'a>(
                 let (mut inner, up) = (values.take(*gate), values.take(Slot::U));
                 between::gate(*activation, &mut inner, &up);
                 values.set(Slot::U, inner);
+            }
+            Op::Open => {
+                let (mut x, gate) = (values.take(Slot::A), values.take(Slot::G));
+                let each = x.len() / gate.len().max(1);
+                for (x, gate) in x.chunks_exact_mut(each.max(1)).zip(&*gate) {
+                    let open = 1.0 / (1.0 + (-gate).exp());
+                    x.iter_mut().for_each(|x| *x *= open);
+                }
+                values.set(Slot::A, x);
             }
             Op::Activate { activation } => {
                 let mut up = values.take(Slot::U);

@@ -13,7 +13,7 @@ use crate::nn::norm::Norm;
 use crate::nn::plan::{Attend, AttentionAt, Bias, Slot, Step};
 use crate::nn::position::{Angles, alibi, tempers};
 use crate::nn::relative::Vectors;
-use crate::nn::spec::{self, Clamp, QkNorm, Relative};
+use crate::nn::spec::{self, Clamp, OutputGate, QkNorm, Relative};
 use crate::nn::states::LayerStates;
 
 /// A slot's value.
@@ -140,7 +140,11 @@ pub(super) fn step(
             let y = layer.owner.experts(slots.rows(*from), layer.load);
             slots.set(*to, Value::Rows(y.unwrap_or_else(|| unreachable!("built from its steps"))));
         }
-        Step::Norm { .. } | Step::Project { .. } | Step::Gate { .. } | Step::Join { .. } => {
+        Step::Norm { .. }
+        | Step::Project { .. }
+        | Step::Open { .. }
+        | Step::Gate { .. }
+        | Step::Join { .. } => {
             plain(step, layer.owner, slots);
         }
     }
@@ -161,6 +165,18 @@ fn plain(step: &Step, owner: &dyn Parameters, slots: &mut Slots) {
                     slots.set(*to, Value::Rows(proj.forward(x.clone())));
                 }
             }
+        }
+        Step::Open { gate, heads } => {
+            let (x, open) = (slots.rows(Slot::A), activation::sigmoid(slots.rows(Slot::G)));
+            let [b, t, width] = x.dims();
+            let open = match gate {
+                OutputGate::Full => open,
+                OutputGate::Heads => open
+                    .reshape([b, t, *heads, 1])
+                    .expand([b, t, *heads, width / heads])
+                    .reshape([b, t, width]),
+            };
+            slots.set(Slot::A, Value::Rows(x * open));
         }
         Step::Gate { gate, activation: kind, clamp } => {
             let up = slots.rows(Slot::U);

@@ -22,6 +22,8 @@ pub enum Why {
     Temper,
     /// Attention sinks.
     Sinks,
+    /// What attention gives has a gate.
+    OutputGate,
     /// Something is added to scores by distance: ALiBi, learned distances.
     Bias,
     /// Multi-head latent attention.
@@ -59,6 +61,7 @@ impl fmt::Display for Why {
             Why::Chunks => "attention in chunks",
             Why::Temper => "queries that grow with their place",
             Why::Sinks => "attention sinks",
+            Why::OutputGate => "a gate of attention's output",
             Why::Bias => "a bias by distance",
             Why::Latent => "multi-head latent attention",
             Why::Experts => "a mixture of experts",
