@@ -277,7 +277,16 @@ fn segment_types_are_added() {
             seen += 1;
             let model = open_exact(&case.folder, &device);
             let encoder = model.encoder().expect("an encoder");
-            let on = &encoder.transformer.embed_norm.as_ref().expect("a norm").gamma.val().device();
+            let on = &encoder
+                .transformer
+                .embed_norm
+                .as_ref()
+                .expect("a norm")
+                .gamma
+                .as_ref()
+                .expect("a scale")
+                .val()
+                .device();
             let longest = case.rows.iter().map(Vec::len).max().expect("rows");
             let pad = |rows: &[Vec<u32>]| {
                 let padded = |row: &Vec<u32>| {

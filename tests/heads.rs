@@ -43,7 +43,7 @@ fn heads_give_the_references_logits() {
                         Some(emberform::nn::Weight::Full(weight)) => weight.val().device(),
                         _ => encoder.transformer.blocks[0].mlp_norm.as_ref().map_or_else(
                             || panic!("{name} has no norm"),
-                            |norm| norm.gamma.val().device(),
+                            |norm| norm.gamma.as_ref().expect("a scale").val().device(),
                         ),
                     },
                     |bias| bias.val().device(),

@@ -142,6 +142,14 @@ fn variants() -> Vec<(&'static str, Spec)> {
         ),
         ("scores of no token", with(&|s| s.attention.sinks = true)),
         ("a gate of what attention gives", with(&|s| s.attention.gate = Some(OutputGate::Full))),
+        ("norms without a scale", with(&|s| s.norm = Norm::Plain { eps: 1e-5, centered: true })),
+        (
+            "norms of queries and keys without a scale",
+            with(&|s| {
+                let norm = Norm::Plain { eps: 1e-5, centered: false };
+                s.attention.qk_norm = Some(QkNorm::Shared(norm));
+            }),
+        ),
         ("a gate a head", with(&|s| s.attention.gate = Some(OutputGate::Heads))),
         (
             "latent attention",
@@ -499,7 +507,7 @@ fn gpt3_is_a_masked_plain_transformer() {
         let x = x.clone() - x.mean_dim(1);
         let deviation = (x.clone().square().mean_dim(1) + 1e-5).sqrt();
         let beta = norm.beta.as_ref().expect("a shift").val();
-        x / deviation * norm.gamma.val().unsqueeze() + beta.unsqueeze()
+        x / deviation * norm.gamma.as_ref().expect("a scale").val().unsqueeze() + beta.unsqueeze()
     };
     let at = Tensor::<1, Int>::from_data(TensorData::new(tokens.clone(), [t]), &device);
     let places = full(body.positions.as_ref().expect("places")).narrow(0, 0, t);

@@ -11,12 +11,14 @@ use crate::error::Result;
 /// A norm with its parameters; which one, [`spec::Norm`] says.
 #[derive(Module, Debug)]
 pub struct Norm {
-    /// Scale, `[D]`.
-    pub gamma: Param<Tensor<1>>,
+    /// Scale, `[D]`; most have it.
+    pub gamma: Option<Param<Tensor<1>>>,
     /// Shift, `[D]`; most layer norms have it.
     pub beta: Option<Param<Tensor<1>>>,
     #[module(skip)]
     kind: spec::Norm,
+    #[module(skip)]
+    width: usize,
 }
 
 impl Norm {
@@ -28,9 +30,13 @@ impl Norm {
     ) -> Result<Self> {
         let shift = matches!(kind, spec::Norm::Layer { bias: true, .. });
         Ok(Norm {
-            gamma: source.vector(&format!("{name}.weight"), width, Start::Ones)?,
+            gamma: match kind.is_scaled() {
+                true => Some(source.vector(&format!("{name}.weight"), width, Start::Ones)?),
+                false => None,
+            },
             beta: source.optional(shift, &format!("{name}.bias"), width)?,
             kind,
+            width,
         })
     }
 
@@ -39,7 +45,12 @@ impl Norm {
         self.kind
     }
 
-    /// Normalizes the last dimension, whose size is the scale's.
+    /// How many numbers are normed together (D).
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Normalizes the last dimension, of the norm's width.
     ///
     /// # Shapes
     /// `x: [.., D]` -> `[.., D]`
@@ -50,14 +61,17 @@ impl Norm {
         if let Some(y) = self.on_gpu(&x) {
             return y;
         }
-        let gamma = self.gamma.val();
-        match self.kind {
-            spec::Norm::Layer { eps, .. } => {
-                layer_norm(x, gamma, self.beta.as_ref().map(|beta| beta.val()), eps)
-            }
-            spec::Norm::Rms { eps } => {
+        let (eps, beta) = (self.kind.eps(), self.beta.as_ref().map(|beta| beta.val()));
+        match (&self.gamma, self.kind.is_centered()) {
+            (Some(gamma), true) => layer_norm(x, gamma.val(), beta, eps),
+            (gamma, centered) => {
+                let x = if centered { x.clone() - x.mean_dim(N - 1) } else { x };
                 let mean = x.clone().square().mean_dim(N - 1); // [.., 1]
-                x * (mean + eps).sqrt().recip() * gamma.unsqueeze()
+                let y = x * (mean + eps).sqrt().recip();
+                match gamma {
+                    Some(gamma) => y * gamma.val().unsqueeze(),
+                    None => y,
+                }
             }
         }
     }
@@ -68,13 +82,14 @@ impl Norm {
     /// `x: [B, H, T, C]`, the scale `[H C]` -> `[B, H, T, C]`
     pub(crate) fn forward_heads(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, h, _, c] = x.dims();
-        let x = match self.kind {
-            spec::Norm::Layer { .. } => x.clone() - x.mean_dim(3),
-            spec::Norm::Rms { .. } => x,
-        };
+        let x = if self.kind.is_centered() { x.clone() - x.mean_dim(3) } else { x };
         let mean = x.clone().square().mean_dim(3); // [B, H, T, 1]
         let by_head = |values: &Param<Tensor<1>>| values.val().reshape([1, h, 1, c]);
-        let y = x * (mean + self.kind.eps()).sqrt().recip() * by_head(&self.gamma);
+        let y = x * (mean + self.kind.eps()).sqrt().recip();
+        let y = match &self.gamma {
+            Some(gamma) => y * by_head(gamma),
+            None => y,
+        };
         match &self.beta {
             Some(beta) => y + by_head(beta),
             None => y,

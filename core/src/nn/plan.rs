@@ -158,7 +158,7 @@ pub(crate) struct Attend {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// `to = norm(from)`
-    Norm { norm: NormAt, from: Slot, to: Slot },
+    Norm { norm: NormAt, kind: spec::Norm, from: Slot, to: Slot },
     /// Products of one operand with some matrices, biases added.
     Project { from: Slot, to: Vec<(MatrixAt, Slot)> },
     /// Queries, keys and values by way of short vectors (multi-head latent attention).
@@ -232,8 +232,9 @@ pub(crate) struct Plan {
 }
 
 /// Which norms a part of a block has: `after(x + inside(f(before(x))))`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Norms {
+    kind: spec::Norm,
     before: Option<NormAt>,
     inside: Option<NormAt>,
     after: Option<NormAt>,
@@ -241,14 +242,15 @@ struct Norms {
 
 impl Norms {
     /// The one place that knows what a [`Place`] means, for a part whose norms have these names.
-    fn of(place: Place, norm: NormAt, post: NormAt) -> Norms {
-        match place {
-            Place::Before => Norms { before: Some(norm), ..Norms::default() },
-            Place::After => Norms { after: Some(norm), ..Norms::default() },
-            Place::Around => Norms { before: Some(norm), inside: Some(post), after: None },
-            Place::Inside => Norms { inside: Some(post), ..Norms::default() },
+    fn of(spec: &Spec, norm: NormAt, post: NormAt) -> Norms {
+        let none = Norms { kind: spec.norm, before: None, inside: None, after: None };
+        match spec.place {
+            Place::Before => Norms { before: Some(norm), ..none },
+            Place::After => Norms { after: Some(norm), ..none },
+            Place::Around => Norms { before: Some(norm), inside: Some(post), ..none },
+            Place::Inside => Norms { inside: Some(post), ..none },
             // Both parts before one join, see `block`.
-            Place::Parallel { .. } => Norms { before: Some(norm), ..Norms::default() },
+            Place::Parallel { .. } => Norms { before: Some(norm), ..none },
         }
     }
 }
@@ -271,16 +273,16 @@ impl Plan {
 fn block(spec: &Spec, i: usize, ropes: &mut Vec<Rope>) -> Vec<Step> {
     let (layer, scale) = (&spec.layers[i], spec.scales.residual);
     let mut steps = Vec::new();
-    let mut norms = Norms::of(spec.place, NormAt::Attn, NormAt::AttnPost);
+    let mut norms = Norms::of(spec, NormAt::Attn, NormAt::AttnPost);
     if layer.bare {
         norms.before = None;
     }
     let mlp = layer.mlp.as_ref().unwrap_or(&spec.mlp);
     if let Place::Parallel { shared } = spec.place {
-        let from = normed(&mut steps, norms.before);
+        let from = normed(&mut steps, norms);
         attention(&mut steps, spec, i, from, ropes);
-        let norms = Norms::of(spec.place, NormAt::Mlp, NormAt::MlpPost);
-        let from = if shared { from } else { normed(&mut steps, norms.before) };
+        let norms = Norms::of(spec, NormAt::Mlp, NormAt::MlpPost);
+        let from = if shared { from } else { normed(&mut steps, norms) };
         feed_forward(&mut steps, mlp, from, Slot::Z);
         steps.push(Step::Join { to: Slot::Y, from: Slot::Z, scale: None });
         steps.push(Step::Join { to: Slot::X, from: Slot::Y, scale });
@@ -288,10 +290,10 @@ fn block(spec: &Spec, i: usize, ropes: &mut Vec<Rope>) -> Vec<Step> {
     }
     part(&mut steps, norms, scale, |steps, from| attention(steps, spec, i, from, ropes));
     if spec.encoder.is_some() {
-        let norms = Norms::of(spec.place, NormAt::Cross, NormAt::Cross);
+        let norms = Norms::of(spec, NormAt::Cross, NormAt::Cross);
         part(&mut steps, norms, scale, |steps, from| cross(steps, spec, i, from));
     }
-    let norms = Norms::of(spec.place, NormAt::Mlp, NormAt::MlpPost);
+    let norms = Norms::of(spec, NormAt::Mlp, NormAt::MlpPost);
     part(&mut steps, norms, scale, |steps, from| feed_forward(steps, mlp, from, Slot::Y));
     steps
 }
@@ -303,21 +305,21 @@ fn part(
     scale: Option<f64>,
     f: impl FnOnce(&mut Vec<Step>, Slot),
 ) {
-    let from = normed(steps, norms.before);
+    let from = normed(steps, norms);
     f(steps, from);
     if let Some(norm) = norms.inside {
-        steps.push(Step::Norm { norm, from: Slot::Y, to: Slot::Y });
+        steps.push(Step::Norm { norm, kind: norms.kind, from: Slot::Y, to: Slot::Y });
     }
     steps.push(Step::Join { to: Slot::X, from: Slot::Y, scale });
     if let Some(norm) = norms.after {
-        steps.push(Step::Norm { norm, from: Slot::X, to: Slot::X });
+        steps.push(Step::Norm { norm, kind: norms.kind, from: Slot::X, to: Slot::X });
     }
 }
 
 /// What a part reads: the residual stream, or a norm of it.
-fn normed(steps: &mut Vec<Step>, norm: Option<NormAt>) -> Slot {
-    let Some(norm) = norm else { return Slot::X };
-    steps.push(Step::Norm { norm, from: Slot::X, to: Slot::N });
+fn normed(steps: &mut Vec<Step>, norms: Norms) -> Slot {
+    let Some(norm) = norms.before else { return Slot::X };
+    steps.push(Step::Norm { norm, kind: norms.kind, from: Slot::X, to: Slot::N });
     Slot::N
 }
 

@@ -91,11 +91,11 @@ fn block(spec: &Spec, plan: &Plan, i: usize, f: &mut fmt::Formatter<'_>) -> fmt:
     let mut held: Option<NormAt> = None;
     for step in &plan.layers[i] {
         match step {
-            Step::Norm { norm, to, .. } => {
+            Step::Norm { norm, kind, to, .. } => {
                 if *to == Slot::N {
                     held = Some(*norm);
                 }
-                line(f, &format!("  {}", norm.name()), spec.norm)?;
+                line(f, &format!("  {}", norm.name()), kind)?;
             }
             Step::Latent { latent, .. } => {
                 let from = latent.query_rank.unwrap_or(d);

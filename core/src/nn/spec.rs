@@ -358,6 +358,13 @@ pub enum Norm {
         /// Added to the mean square.
         eps: f64,
     },
+    /// Either without a scale or a shift: nothing is learned (OLMo, arXiv:2402.00838).
+    Plain {
+        /// Added to the variance or the mean square.
+        eps: f64,
+        /// Whether the mean is taken away first.
+        centered: bool,
+    },
 }
 
 /// Where a block's norms stand.
@@ -492,7 +499,24 @@ impl Norm {
     /// What is added under the root.
     pub fn eps(self) -> f64 {
         match self {
-            Norm::Layer { eps, .. } | Norm::Rms { eps } => eps,
+            Norm::Layer { eps, .. } | Norm::Rms { eps } | Norm::Plain { eps, .. } => eps,
+        }
+    }
+
+    /// Whether the mean is taken away first.
+    pub fn is_centered(self) -> bool {
+        match self {
+            Norm::Layer { .. } => true,
+            Norm::Rms { .. } => false,
+            Norm::Plain { centered, .. } => centered,
+        }
+    }
+
+    /// Whether it has a scale.
+    pub fn is_scaled(self) -> bool {
+        match self {
+            Norm::Layer { .. } | Norm::Rms { .. } => true,
+            Norm::Plain { .. } => false,
         }
     }
 }
@@ -731,8 +755,8 @@ impl Spec {
             Ok(())
         };
         let norm_key = |norm: Norm| match norm {
-            Norm::Layer { .. } => "layer_norm_eps",
-            Norm::Rms { .. } => "rms_norm_eps",
+            Norm::Layer { .. } | Norm::Plain { centered: true, .. } => "layer_norm_eps",
+            Norm::Rms { .. } | Norm::Plain { centered: false, .. } => "rms_norm_eps",
         };
         let eps = |norm: Norm| {
             if !(norm.eps().is_finite() && (0.0..1.0).contains(&norm.eps())) {
@@ -1022,6 +1046,12 @@ impl fmt::Display for Norm {
             Norm::Layer { eps, bias: true } => write!(f, "layer norm, eps {eps:e}"),
             Norm::Layer { eps, bias: false } => write!(f, "layer norm without bias, eps {eps:e}"),
             Norm::Rms { eps } => write!(f, "RMS norm, eps {eps:e}"),
+            Norm::Plain { eps, centered: true } => {
+                write!(f, "layer norm without a scale, eps {eps:e}")
+            }
+            Norm::Plain { eps, centered: false } => {
+                write!(f, "RMS norm without a scale, eps {eps:e}")
+            }
         }
     }
 }

@@ -62,7 +62,8 @@ impl NormParts {
             Some(beta) => Some(floats(&beta.val())?),
             None => None,
         };
-        Some(NormParts { gamma: floats(&norm.gamma.val())?, beta, kind: norm.kind() })
+        let gamma = floats(&norm.gamma.as_ref()?.val())?;
+        Some(NormParts { gamma, beta, kind: norm.kind() })
     }
 
     /// Rows of the scale's size, normalized.
@@ -75,7 +76,7 @@ impl NormParts {
     /// The norm, after which something may be added.
     pub(crate) fn adding<'a>(&'a self, add: Option<&'a CubeTensor>) -> between::Norm<'a> {
         between::Norm {
-            centered: matches!(self.kind, spec::Norm::Layer { .. }),
+            centered: self.kind.is_centered(),
             eps: self.kind.eps() as f32,
             gamma: &self.gamma,
             beta: self.beta.as_ref(),
@@ -317,15 +318,17 @@ fn bind_steps<'a>(
         (op, rest) = match rest {
             [
                 Step::Join { to: Slot::X, from, scale: None },
-                Step::Norm { norm: at, from: Slot::X, to },
+                Step::Norm { norm: at, kind, from: Slot::X, to },
                 after @ ..,
-            ] => (Op::JoinNorm { norm: norm(*at)?, from: *from, to: *to }, after),
+            ] if kind.is_scaled() => {
+                (Op::JoinNorm { norm: norm(*at)?, from: *from, to: *to }, after)
+            }
             [
-                Step::Norm { norm: at, from, to },
+                Step::Norm { norm: at, kind: _, from, to },
                 Step::Join { to: Slot::X, from: sum, scale: None },
                 after @ ..,
             ] if from == to && to == sum => (Op::NormJoin { norm: norm(*at)?, from: *from }, after),
-            [Step::Norm { norm: at, from, to }, after @ ..] => {
+            [Step::Norm { norm: at, kind: _, from, to }, after @ ..] => {
                 (Op::Norm { norm: norm(*at)?, from: *from, to: *to }, after)
             }
             [Step::Project { from, to }, after @ ..] => {

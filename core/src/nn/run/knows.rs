@@ -33,7 +33,9 @@ pub(crate) fn sight(span: Span) -> Option<Sight> {
 /// What [`slices`](super::slices) knows.
 pub(crate) fn slices(step: &Step) -> Result<(), Why> {
     match step {
-        Step::Norm { norm: _, from: _, to: _ } | Step::Project { from: _, to: _ } => Ok(()),
+        Step::Norm { norm: _, kind: _, from: _, to: _ } | Step::Project { from: _, to: _ } => {
+            Ok(())
+        }
         Step::Join { to: _, from: _, scale: _ } | Step::Open { gate: _, heads: _ } => Ok(()),
         Step::Gate { gate: _, activation: _, clamp } => match clamp {
             None => Ok(()),
@@ -80,9 +82,12 @@ pub(crate) fn slices(step: &Step) -> Result<(), Why> {
 /// What [`cube`](super::cube) knows.
 pub(crate) fn cube(step: &Step) -> Result<(), Why> {
     match step {
-        Step::Norm { norm: _, from: _, to: _ }
-        | Step::Project { from: _, to: _ }
-        | Step::Join { to: _, from: _, scale: _ } => Ok(()),
+        // Kernels multiply by a scale.
+        Step::Norm { norm: _, kind, from: _, to: _ } => match kind.is_scaled() {
+            true => Ok(()),
+            false => Err(Why::Scale),
+        },
+        Step::Project { from: _, to: _ } | Step::Join { to: _, from: _, scale: _ } => Ok(()),
         Step::Gate { gate: _, activation: _, clamp } => match clamp {
             None => Ok(()),
             Some(_) => Err(Why::Clamp),
@@ -112,6 +117,9 @@ pub(crate) fn cube(step: &Step) -> Result<(), Why> {
             match qk_norm {
                 None | Some(QkNorm::Shared(_) | QkNorm::Whole(_)) => {}
                 Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }) => return Err(Why::QkNorm),
+            }
+            if qk_norm.is_some_and(|norm| !norm.norm().is_scaled()) {
+                return Err(Why::Scale);
             }
             if head_dim != value_dim {
                 return Err(Why::ValueWidth);

@@ -109,8 +109,15 @@ impl DerefMut for Room {
 /// A norm in this program's memory.
 pub(crate) struct HostNorm {
     kind: spec::Norm,
-    gamma: Floats,
+    gamma: Scale,
     beta: Option<Floats>,
+}
+
+/// A norm's scale.
+enum Scale {
+    Held(Floats),
+    /// There is none.
+    Ones(Vec<f32>),
 }
 
 impl Norm {
@@ -122,7 +129,10 @@ impl Norm {
 
     /// The norm, if it is on the CPU.
     fn on_host(&self) -> Result<HostNorm, Why> {
-        let gamma = floats(&self.gamma.val()).ok_or(Why::Parameters)?;
+        let gamma = match &self.gamma {
+            Some(gamma) => Scale::Held(floats(&gamma.val()).ok_or(Why::Parameters)?),
+            None => Scale::Ones(vec![1.0; self.width()]),
+        };
         let beta = match &self.beta {
             Some(beta) => Some(floats(&beta.val()).ok_or(Why::Parameters)?),
             None => None,
@@ -146,9 +156,12 @@ impl HostNorm {
 
     fn parts(&self) -> between::Norm<'_> {
         between::Norm {
-            centered: matches!(self.kind, spec::Norm::Layer { .. }),
+            centered: self.kind.is_centered(),
             eps: self.kind.eps() as f32,
-            gamma: &self.gamma,
+            gamma: match &self.gamma {
+                Scale::Held(gamma) => gamma,
+                Scale::Ones(ones) => ones,
+            },
             beta: self.beta.as_deref(),
         }
     }
@@ -369,11 +382,11 @@ fn bind_steps<'a>(
             continue;
         }
         ops.push(match step {
-            Step::Norm { norm: at, from, to } => {
+            Step::Norm { norm: at, from, to, .. } => {
                 Op::Norm { norm: norm(*at)?, from: *from, to: *to }
             }
             Step::Join { to, from, scale: None }
-                if let Some((Step::Norm { norm: own, from: sum, to: into }, after)) =
+                if let Some((Step::Norm { norm: own, from: sum, to: into, .. }, after)) =
                     rest.split_first()
                     && (sum, into) == (to, to) =>
             {

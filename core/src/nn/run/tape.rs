@@ -161,7 +161,7 @@ struct Shape<'a> {
 impl<'a> Shape<'a> {
     fn of(steps: &'a [Step]) -> Result<Shape<'a>, Why> {
         let [
-            Step::Norm { norm: attn_norm, from: Slot::X, to: Slot::N },
+            Step::Norm { norm: attn_norm, kind: _, from: Slot::X, to: Slot::N },
             Step::Project { from: Slot::N, to: _ },
             look @ Step::Attend(attend),
             Step::Project { from: Slot::A, to: _ },
@@ -173,7 +173,7 @@ impl<'a> Shape<'a> {
         knows::cube(look)?;
         let (attn_post, rest) = Shape::joined(rest)?;
         let [
-            Step::Norm { norm: mlp_norm, from: Slot::X, to: Slot::N },
+            Step::Norm { norm: mlp_norm, kind: _, from: Slot::X, to: Slot::N },
             Step::Project { from: Slot::N, to: _ },
             Step::Gate { gate: Some(Slot::G), activation, clamp: None },
             Step::Project { from: Slot::U, to: _ },
@@ -204,7 +204,7 @@ impl<'a> Shape<'a> {
         match steps {
             [Step::Join { to: Slot::X, from: Slot::Y, scale: None }, rest @ ..] => Ok((None, rest)),
             [
-                Step::Norm { norm, from: Slot::Y, to: Slot::Y },
+                Step::Norm { norm, kind: _, from: Slot::Y, to: Slot::Y },
                 Step::Join { to: Slot::X, from: Slot::Y, scale: None },
                 rest @ ..,
             ] => Ok((Some(*norm), rest)),
@@ -398,7 +398,7 @@ pub(crate) fn words(weight: &Weight) -> Option<Words> {
 /// The scale of a norm of root mean squares.
 pub(crate) fn rms(norm: &Norm) -> Option<(CubeTensor, f32)> {
     match (norm.kind(), &norm.beta) {
-        (spec::Norm::Rms { eps }, None) => Some((floats(&norm.gamma.val())?, eps as f32)),
+        (spec::Norm::Rms { eps }, None) => Some((floats(&norm.gamma.as_ref()?.val())?, eps as f32)),
         _ => None,
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn step(
 /// A step that looks at no other token.
 fn plain(step: &Step, owner: &dyn Parameters, slots: &mut Slots) {
     match step {
-        Step::Norm { norm, from, to } => {
+        Step::Norm { norm, kind: _, from, to } => {
             let x = slots.rows(*from);
             let y = owner.norm(*norm).map_or_else(|| x.clone(), |norm| norm.forward(x.clone()));
             slots.set(*to, Value::Rows(y));

@@ -42,6 +42,8 @@ pub enum Why {
     Beyond,
     /// Norms, residuals or gates stand in another order.
     Order,
+    /// A norm without a scale.
+    Scale,
     /// A norm is not of root mean squares.
     NormKind,
     /// Biases.
@@ -71,6 +73,7 @@ impl fmt::Display for Why {
             Why::Padding => "padding that is not on the right",
             Why::Beyond => "tokens beyond a window",
             Why::Order => "the order of norms and residuals",
+            Why::Scale => "a norm without a scale",
             Why::NormKind => "a norm that is not RMS",
             Why::Biases => "biases",
             Why::Format => "rows of a width that their format does not divide",
