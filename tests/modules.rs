@@ -5,9 +5,9 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use emberform::Error;
 use emberform::nn::spec::{
-    Activation, Clamp, Experts, Groups, Head, Latent, Layer, LayerRope, Mlp, Norm, OutputGate,
-    Pairing, Place, Position, QkNorm, Rope, Routing, Scales, Scaling, Shared, Span, Stretch,
-    Temper,
+    Activation, Clamp, Experts, Groups, Head, HeadShape, Latent, Layer, LayerRope, Mlp, Norm,
+    OutputGate, Pairing, Place, Position, QkNorm, Rope, Routing, Scales, Scaling, Shared, Span,
+    Stretch, Temper,
 };
 use emberform::nn::{
     BertEncoder, Cache, FeedForward, GptDecoder, Seq2Seq, Spec, Transformer, Weight,
@@ -142,6 +142,18 @@ fn variants() -> Vec<(&'static str, Spec)> {
         ),
         ("scores of no token", with(&|s| s.attention.sinks = true)),
         ("a gate of what attention gives", with(&|s| s.attention.gate = Some(OutputGate::Full))),
+        (
+            "a head of another size in every second block",
+            with(&|s| {
+                s.layers[1].heads = Some(HeadShape { kv_heads: 2, head_dim: 10 });
+                s.layers[1].rope = LayerRope::Own(Rope {
+                    theta: 10.0,
+                    dims: 10,
+                    pairing: Pairing::Halves,
+                    scaling: Scaling::None,
+                });
+            }),
+        ),
         ("norms without a scale", with(&|s| s.norm = Norm::Plain { eps: 1e-5, centered: true })),
         (
             "norms of queries and keys without a scale",

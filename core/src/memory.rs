@@ -31,28 +31,29 @@ pub struct Memory {
     pub mapped: bool,
     /// Most tokens that a session can hold.
     pub window: usize,
-    /// Bytes of a token in each layer that sees all tokens.
-    token: usize,
-    /// Of each layer: the most tokens that it holds, if it sees a sliding window.
-    layers: Vec<Option<usize>>,
+    /// Of each layer: the most tokens that it holds, if it sees a sliding window, and the bytes of one.
+    layers: Vec<(Option<usize>, usize)>,
     /// Whether there are sessions: an encoder has none.
     sessions: bool,
 }
 
 impl Memory {
     pub(crate) fn new(spec: &Spec, tensors: &[TensorInfo], cpu: bool) -> Memory {
-        let layers = spec.layers.iter().map(|layer| match layer.span {
-            Span::Sliding { window } => Some(window),
-            Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => None,
+        let layers = spec.layers.iter().enumerate().map(|(i, layer)| {
+            let window = match layer.span {
+                Span::Sliding { window } => Some(window),
+                Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => {
+                    None
+                }
+            };
+            let own = spec.attention_of(i);
+            // Keys and values in 32-bit floats.
+            (window, 4 * own.kv_heads * (own.head_dim + own.value_dim()))
         });
         Memory {
             weights: tensors.iter().map(|tensor| tensor.bytes).sum(),
             mapped: cpu,
             window: spec.window,
-            // Keys and values in 32-bit floats.
-            token: 4
-                * spec.attention.kv_heads
-                * (spec.attention.head_dim + spec.attention.value_dim()),
             layers: layers.collect(),
             sessions: spec.has_logits(),
         }
@@ -60,9 +61,11 @@ impl Memory {
 
     /// Bytes that the keys and values of a session with so many tokens take; 0 for an encoder.
     pub fn cache(&self, tokens: usize) -> usize {
-        let held = |window: &Option<usize>| window.map_or(tokens, |window| window.min(tokens));
+        let held = |(window, token): &(Option<usize>, usize)| {
+            window.map_or(tokens, |window| window.min(tokens)).saturating_mul(*token)
+        };
         match self.sessions {
-            true => self.layers.iter().map(held).sum::<usize>().saturating_mul(self.token),
+            true => self.layers.iter().map(held).fold(0, usize::saturating_add),
             false => 0,
         }
     }

@@ -170,7 +170,8 @@ impl Model {
                 let (spec, device) = (self.spec(), self.tensor_device());
                 let large =
                     self.device().kind == DeviceKind::Discrete && self.transformer().packs(device);
-                let attention = spec.attention.heads * spec.attention.head_dim;
+                let width = |i: usize| spec.attention.heads * spec.attention_of(i).head_dim;
+                let attention = (0..spec.layers.len()).map(width).max().unwrap_or(0);
                 let widest = spec.mlp.ffn().max(spec.width).max(attention).max(1);
                 let most = if large { MOST_TOKENS } else { LEAST_TOKENS };
                 Ok((HELD / (4 * widest)).clamp(LEAST_TOKENS, most))

@@ -395,6 +395,8 @@ pub struct Layer {
     pub rope: LayerRope,
     /// A scale of scores of its own instead of the attention's.
     pub scale: Option<f64>,
+    /// Key heads and the size of a head of its own instead of the attention's (Gemma 4).
+    pub heads: Option<HeadShape>,
     /// A feed-forward part of its own instead of the spec's.
     pub mlp: Option<Mlp>,
     /// Whether the attention takes its input without a norm of its own, as the first block may
@@ -414,12 +416,22 @@ impl Layer {
             span,
             rope: LayerRope::Shared,
             scale: None,
+            heads: None,
             mlp: None,
             bare: false,
             temper: None,
             weights: None,
         }
     }
+}
+
+/// Key heads and the size of a head, where a block has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Key and value heads (K); divides the heads of queries.
+    pub kv_heads: usize,
+    /// Size of a head (C).
+    pub head_dim: usize,
 }
 
 /// What queries are multiplied by, so that a softmax over many tokens stays sharp:
@@ -650,8 +662,14 @@ impl Spec {
 
     /// The attention of block `i`.
     pub fn attention_of(&self, i: usize) -> Attention {
-        let own = self.layers.get(i).and_then(|layer| layer.scale);
-        Attention { scale: own.unwrap_or(self.attention.scale), ..self.attention.clone() }
+        let (layer, shared) = (self.layers.get(i), &self.attention);
+        let heads = layer.and_then(|layer| layer.heads);
+        Attention {
+            scale: layer.and_then(|layer| layer.scale).unwrap_or(shared.scale),
+            kv_heads: heads.map_or(shared.kv_heads, |own| own.kv_heads),
+            head_dim: heads.map_or(shared.head_dim, |own| own.head_dim),
+            ..shared.clone()
+        }
     }
 
     /// The rotation of block `i`, if queries and keys are rotated there.
@@ -908,8 +926,22 @@ impl Spec {
                 let problem = "lets some blocks share weights in a way that leaves out others";
                 return Err(Error::config("num_hidden_groups", problem));
             }
+            if let Some(HeadShape { kv_heads, head_dim }) = layer.heads {
+                size("num_key_value_heads", kv_heads, 1 << 16)?;
+                size("head_dim", head_dim, 1 << 16)?;
+                if !attention.heads.is_multiple_of(kv_heads) {
+                    let heads = attention.heads;
+                    let problem = format!("is `{kv_heads}`, which does not divide {heads} heads");
+                    return Err(Error::config("num_key_value_heads", problem));
+                }
+                if attention.latent.is_some() || attention.relative.is_some() {
+                    let problem = "differs by block beside another idea of attention, which is not \
+                                   known; give all blocks one `head_dim`";
+                    return Err(Error::config("head_dim", problem));
+                }
+            }
             if let Some(rope) = self.rope(i) {
-                rope.validate(attention.head_dim)?;
+                rope.validate(self.attention_of(i).head_dim)?;
             } else if matches!(layer.rope, LayerRope::Own(_)) {
                 return Err(Error::config(
                     "layer_types",
