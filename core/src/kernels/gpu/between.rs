@@ -651,7 +651,8 @@ pub(super) fn paired(
     if comptime!(adjacent) {
         left = (c & 1u32) == 0u32;
         pair = c >> 1u32;
-        other = at ^ 1u32;
+        // Within the head, which an odd size lets begin at an odd number.
+        other = at - c + (c ^ 1u32);
     } else if c >= half {
         pair = c - half;
         other = at - half;
