@@ -125,7 +125,10 @@ impl BertEncoder {
             Read::Last => {
                 // 1 where a real token has none after it.
                 let (real, zero) = (real(), Tensor::zeros([b, 1], &hidden.device()));
-                let next = Tensor::cat(vec![real.clone().narrow(1, 1, t - 1), zero], 1);
+                let next = match t {
+                    1 => zero,
+                    _ => Tensor::cat(vec![real.clone().narrow(1, 1, t - 1), zero], 1),
+                };
                 weighted(real - next)
             }
         };
