@@ -50,9 +50,9 @@ impl Cache {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
 
-    /// Goes back to the first `len` tokens. Not possible, and nothing changes, when a sliding
-    /// window has let go of what it held then.
-    pub(crate) fn truncate(&mut self, len: usize) -> bool {
+    /// Goes back to the first `len` tokens and says so. Where it was never so long, or a sliding window
+    /// has let go of what it held then, the answer is `false` and nothing changes.
+    pub fn truncate(&mut self, len: usize) -> bool {
         if len > self.len || !self.layers.iter().all(LayerCache::holds_all) {
             return false;
         }
@@ -430,7 +430,7 @@ impl Rolling {
     }
 
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
-        let [b, h, t, c] = k.dims();
+        let [_, _, t, _] = k.dims();
         let device = k.device();
         let seen = self.seen + t;
         let old = self.buffer.take();
@@ -438,16 +438,21 @@ impl Rolling {
             let slot = self.seen % self.window;
             // The ring grows to its window by doubling; it wraps only at full size.
             let size = |len: usize| capacity(len).min(self.window);
-            let grow = |old: Option<Tensor<4>>| match old {
-                Some(old) if old.dims()[2] > slot => old,
-                Some(old) => write(Tensor::zeros([b, h, size(slot + 1), c], &device), 0, old),
-                None => Tensor::zeros([b, h, size(slot + 1), c], &device),
+            let grow = |old: Option<Tensor<4>>, new: &Tensor<4>| {
+                // Values may be of another size than keys.
+                let [b, h, _, c] = new.dims();
+                match old {
+                    Some(old) if old.dims()[2] > slot => old,
+                    Some(old) => write(Tensor::zeros([b, h, size(slot + 1), c], &device), 0, old),
+                    None => Tensor::zeros([b, h, size(slot + 1), c], &device),
+                }
             };
             let (keys, values) = match old {
                 Some((keys, values)) => (Some(keys), Some(values)),
                 None => (None, None),
             };
-            let buffer = (write(grow(keys), slot, k), write(grow(values), slot, v));
+            let (keys, values) = (grow(keys, &k), grow(values, &v));
+            let buffer = (write(keys, slot, k), write(values, slot, v));
             let all = first(&buffer, seen.min(self.window));
             self.buffer = Some(buffer);
             self.seen = seen;
