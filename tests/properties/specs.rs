@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use emberform::nn::Spec;
 use emberform::nn::spec::{
-    Activation, Attention, Clamp, Dense, Embed, Experts, Factor, Groups, Head, Latent, Layer,
-    LayerRope, Mlp, Norm, Pairing, Place, Position, QkNorm, Read, Relative, Rope, Routing, Scales,
-    Scaling, Shared, Span, Stretch, Task, TaskKind, Temper,
+    Activation, Attention, Clamp, Dense, Embed, Experts, Factor, Groups, Head, HeadShape, Latent,
+    Layer, LayerRope, Mlp, Norm, OutputGate, Pairing, Place, Position, QkNorm, Read, Relative,
+    Rope, Routing, Scales, Scaling, Shared, Span, Stretch, Task, TaskKind, Temper,
 };
 
 /// Most tokens of a sequence that the specs are made for.
@@ -208,8 +208,8 @@ fn stack(role: Role, taste: Taste, dice: &mut Dice) -> Spec {
         let blocks = 1 + dice.below(count - 1);
         for i in 0..count {
             let own = i % blocks;
-            let (scale, mlp, bare) = (layers[own].scale, layers[own].mlp.clone(), layers[own].bare);
-            layers[i] = Layer { scale, mlp, bare, weights: Some(own), ..layers[i].clone() };
+            let Layer { mlp, bare, heads, .. } = layers[own].clone();
+            layers[i] = Layer { mlp, bare, heads, weights: Some(own), ..layers[i].clone() };
         }
     }
     Spec {
@@ -239,9 +239,10 @@ fn eps(dice: &mut Dice) -> f64 {
 }
 
 fn norm(dice: &mut Dice) -> Norm {
-    match dice.below(3) {
+    match dice.below(5) {
         0 => Norm::Layer { eps: eps(dice), bias: true },
         1 => Norm::Layer { eps: eps(dice), bias: false },
+        2 => Norm::Plain { eps: eps(dice), centered: dice.once_in(2) },
         _ => Norm::Rms { eps: eps(dice) },
     }
 }
@@ -333,6 +334,10 @@ fn attention(odd: Option<usize>, taste: Taste, norm: Norm, dice: &mut Dice) -> (
         softcap: dice.maybe(5, |dice| dice.within(0.5, 3.0)),
         relative,
         sinks: sinks && latent.is_none(),
+        gate: match taste {
+            Taste::Any => dice.maybe(5, |dice| dice.of(&[OutputGate::Full, OutputGate::Heads])),
+            Taste::Usual | Taste::Few => None,
+        },
         latent,
     };
     (attention, alibi)
@@ -471,6 +476,14 @@ fn layer(
         span,
         rope,
         scale: dice.maybe(5, |dice| attention.scale * dice.within(0.5, 1.5)),
+        heads: match any && attention.latent.is_none() && attention.relative.is_none() {
+            true => dice.maybe(5, |dice| HeadShape {
+                kv_heads: dice.of(&[1, attention.heads]),
+                // No smaller, so that the rotation fits.
+                head_dim: attention.head_dim + 2 * dice.below(3),
+            }),
+            false => None,
+        },
         mlp: if any { dice.maybe(5, |dice| mlp(taste, dice)) } else { None },
         bare: any && place == Place::Before && dice.once_in(4),
         temper: match any {
@@ -545,6 +558,7 @@ pub const IDEAS: &[(&str, &[&str])] = &[
     ("disentangled.to_content", &["no", "yes"]),
     ("disentangled.norm", &["no", "yes"]),
     ("sinks", &["no", "yes"]),
+    ("gate", &["none", "full", "heads"]),
     ("latent", &["none", "some"]),
     ("latent.query_rank", &["none", "some"]),
     ("mlp", &["plain", "gated", "clamped", "experts"]),
@@ -562,13 +576,15 @@ pub const IDEAS: &[(&str, &[&str])] = &[
     ("experts.weighs_input", &["no", "yes"]),
     ("experts.shared", &["none", "some"]),
     ("experts.shared.gated", &["no", "yes"]),
-    ("norm", &["layer", "rms"]),
+    ("norm", &["layer", "rms", "plain"]),
+    ("norm.centered", &["no", "yes"]),
     ("norm.bias", &["no", "yes"]),
     ("place", &["before", "after", "around", "inside", "parallel"]),
     ("parallel.shared", &["no", "yes"]),
     ("span", &["bidirectional", "causal", "sliding", "chunked", "local"]),
     ("layer.rope", &["shared", "own", "none"]),
     ("layer.scale", &["none", "some"]),
+    ("layer.heads", &["none", "some"]),
     ("layer.mlp", &["none", "some"]),
     ("layer.bare", &["no", "yes"]),
     ("layer.temper", &["none", "some"]),
@@ -665,7 +681,7 @@ impl Seen {
             }
         };
         self.note("place", name);
-        for Layer { span, rope, scale, mlp, bare, temper, weights } in layers {
+        for Layer { span, rope, scale, heads, mlp, bare, temper, weights } in layers {
             self.note(
                 "span",
                 match span {
@@ -685,6 +701,8 @@ impl Seen {
                 LayerRope::None => self.note("layer.rope", "none"),
             }
             self.some("layer.scale", scale);
+            self.some("layer.heads", heads);
+            if let Some(HeadShape { kv_heads: _, head_dim: _ }) = heads {}
             self.some("layer.mlp", mlp);
             if let Some(mlp) = mlp {
                 self.mlp(mlp);
@@ -737,6 +755,7 @@ impl Seen {
             softcap,
             relative,
             sinks,
+            gate,
             latent,
         } = attention;
         self.note(
@@ -784,6 +803,14 @@ impl Seen {
             }
         }
         self.flag("sinks", *sinks);
+        self.note(
+            "gate",
+            match gate {
+                None => "none",
+                Some(OutputGate::Full) => "full",
+                Some(OutputGate::Heads) => "heads",
+            },
+        );
         self.some("latent", latent);
         if let Some(Latent { rank: _, query_rank, rotated: _, value_dim: _, norm }) = latent {
             self.some("latent.query_rank", query_rank);
@@ -885,6 +912,10 @@ impl Seen {
                 self.flag("norm.bias", bias);
             }
             Norm::Rms { eps: _ } => self.note("norm", "rms"),
+            Norm::Plain { eps: _, centered } => {
+                self.note("norm", "plain");
+                self.flag("norm.centered", centered);
+            }
         }
     }
 

@@ -829,6 +829,10 @@ impl Spec {
                 return Err(Error::config("word_embed_proj_dim", problem));
             }
         }
+        if attention.relative.is_some() && matches!(self.position, Position::Alibi { .. }) {
+            let problem = "stands beside learned distances; one of the two lowers scores";
+            return Err(Error::config("alibi", problem));
+        }
         match attention.relative {
             Some(Relative::Buckets { count, furthest, both }) => {
                 size("relative_attention_num_buckets", count, 1 << 16)?;
@@ -843,6 +847,10 @@ impl Spec {
                 }
             }
             Some(Relative::Disentangled { reach, furthest, .. }) => {
+                if attention.kv_heads != attention.heads {
+                    let problem = format!("is `{}`, not {}", attention.kv_heads, attention.heads);
+                    return Err(Error::config("num_key_value_heads", problem));
+                }
                 size("position_buckets", reach, 1 << 20)?;
                 if let Some(furthest) = furthest {
                     size("max_relative_positions", furthest, 1 << 30)?;
@@ -919,6 +927,16 @@ impl Spec {
             }
             if layer.bare && self.place != Place::Before {
                 return Err(Error::config("layer_types", "leaves out a norm that is not there"));
+            }
+            // What is built is that of the first of them.
+            let first = self.layers[..i].iter().find(|other| other.weights == layer.weights);
+            if let (Some(block), Some(first)) = (layer.weights, first)
+                && (&first.mlp, first.bare, first.heads) != (&layer.mlp, layer.bare, layer.heads)
+            {
+                let problem = format!(
+                    "lets layer {i} share block {block} with one of another MLP, norm or size of heads"
+                );
+                return Err(Error::config("num_hidden_groups", problem));
             }
             if layer.weights.is_some() != self.layers[0].weights.is_some()
                 || layer.weights.is_some_and(|block| block >= self.layers.len())
