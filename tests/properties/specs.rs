@@ -340,6 +340,7 @@ fn attention(odd: Option<usize>, taste: Taste, norm: Norm, dice: &mut Dice) -> (
         },
         latent,
     };
+    let alibi = alibi && attention.relative.is_none();
     (attention, alibi)
 }
 
