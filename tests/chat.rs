@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use emberform::{Device, Error, FinishReason, GenerateOptions, Message, Model, Result, Role};
 use emberform_tests::hostile::{Folder, bert_folder, kind, llama_folder, llama_gguf, text};
-use emberform_tests::{Scratch, difference, golden, model, open, recorded_json};
+use emberform_tests::{Scratch, difference, golden, model, open, recorded_json, reference};
 use serde_json::{Value, json};
 
 /// A tiny llama model with this chat template; its `bos_token` is `<s>`, its `eos_token` `</s>`.
@@ -50,7 +50,7 @@ fn check_conversations(model: &Model, cases: &Value, what: &str) {
 
 #[test]
 fn templates_give_what_jinja2_gives() {
-    let recorded = recorded_json(&golden("chat.json"));
+    let recorded = recorded_json(&reference("text/chat.json"));
     let prelude = recorded["prelude"].as_str().expect("a prelude");
     let mut count = 0;
     for (list, begin, end) in [("expressions", "{{ ", " }}"), ("statements", "", "")] {
@@ -66,7 +66,7 @@ fn templates_give_what_jinja2_gives() {
 
 #[test]
 fn families_give_what_jinja2_gives() {
-    let recorded = recorded_json(&golden("chat.json"));
+    let recorded = recorded_json(&reference("text/chat.json"));
     for family in recorded["families"].as_array().expect("families") {
         let model = with_template(family["template"].as_str().expect("a template"));
         check_conversations(&model, &family["cases"], family["name"].as_str().expect("a name"));
@@ -254,7 +254,7 @@ fn what_is_only_large_is_no_attack() {
         assert_eq!(found.expect("no panic").expect("a prompt"), wanted, "{template:.60}");
     }
     // A long conversation through a template that looks at each message several times.
-    let recorded = recorded_json(&golden("chat.json"));
+    let recorded = recorded_json(&reference("text/chat.json"));
     let families = recorded["families"].as_array().expect("families");
     let thinking = families.iter().find(|family| family["name"] == "thinking").expect("thinking");
     let model = with_template(thinking["template"].as_str().expect("a template"));

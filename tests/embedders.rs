@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use emberform::{CancelToken, Device, EmbedOptions, Error, Model, Pooling, Precision};
 use emberform_tests::{
-    devices, difference, golden, model, open, recorded, recorded_json, software_gpu,
+    devices, difference, golden, model, open, recorded, recorded_json, reference, software_gpu,
 };
 
 fn texts(value: &serde_json::Value) -> Vec<String> {
@@ -16,10 +16,10 @@ fn texts(value: &serde_json::Value) -> Vec<String> {
 
 #[test]
 fn minilm_embeds_as_sentence_transformers_does() {
-    let recording = recorded_json(&golden("minilm.json"));
+    let recording = recorded_json(&reference("real/minilm.json"));
     let texts = texts(&recording);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let tensors = recorded(&golden("minilm.safetensors"));
+    let tensors = recorded(&reference("real/minilm.safetensors"));
     let wanted = tensors["embeddings"].f32();
     assert!(texts.len() >= 50);
     for (device, bound) in [(Device::Cpu, 2e-5), (software_gpu(), 1e-4)] {
@@ -52,10 +52,10 @@ fn minilm_embeds_as_sentence_transformers_does() {
 /// What fewer bits cost, beside sentence-transformers in floats: the least cosine of all texts.
 #[test]
 fn rounded_matrices_give_nearly_the_same_vectors() {
-    let recording = recorded_json(&golden("minilm.json"));
+    let recording = recorded_json(&reference("real/minilm.json"));
     let texts = texts(&recording);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let wanted = recorded(&golden("minilm.safetensors"))["embeddings"].f32();
+    let wanted = recorded(&reference("real/minilm.safetensors"))["embeddings"].f32();
     for (precision, bound) in
         [(Precision::Int8, 0.999), (Precision::Bf16, 0.9998), (Precision::F16, 0.999_99)]
     {
@@ -79,7 +79,7 @@ fn rounded_matrices_give_nearly_the_same_vectors() {
 fn small_folders_embed_as_sentence_transformers_does() {
     let mut seen = 0;
     for (device_name, device) in devices() {
-        for entry in std::fs::read_dir(golden("")).expect("tests/golden") {
+        for entry in std::fs::read_dir(golden("")).expect("tests/golden/checkpoints") {
             let folder = entry.expect("an entry").path();
             let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
             if !name.starts_with("st-") {

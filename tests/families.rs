@@ -1,7 +1,7 @@
 //! Every family from its checkpoints: the reference's numbers, from both formats, on CPU and GPU;
 //! a cache changes nothing, a batch changes nothing.
 //!
-//! `tests/golden/record.py` made the checkpoints and recorded what transformers computes.
+//! `tests/golden/record/record.py` made the checkpoints and recorded what transformers computes.
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "a difference that is no number must fail")]
 
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ struct Case {
 impl Case {
     fn open_all() -> Vec<Case> {
         let mut folders: Vec<PathBuf> = std::fs::read_dir(golden(""))
-            .expect("tests/golden")
+            .expect("tests/golden/checkpoints")
             .map(|entry| entry.expect("an entry").path())
             .filter(|path| path.join("expected.safetensors").exists())
             .collect();

@@ -1,6 +1,6 @@
 //! The heads of every encoder family: the logits that transformers computes, on CPU and GPU.
 //!
-//! `tests/golden/encoders.py` made the checkpoints. `families.rs` compares their hidden states.
+//! `tests/golden/record/encoders.py` made the checkpoints. `families.rs` compares their hidden states.
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "a difference that is no number must fail")]
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
@@ -23,7 +23,7 @@ fn heads_give_the_references_logits() {
     let mut failed = Vec::new();
     let mut seen = [0; KINDS.len()];
     for (device_name, device) in devices() {
-        for entry in std::fs::read_dir(golden("")).expect("tests/golden") {
+        for entry in std::fs::read_dir(golden("")).expect("tests/golden/checkpoints") {
             let folder = entry.expect("an entry").path();
             let file = folder.join("expected.safetensors");
             if !file.exists() || !folder.join("model.safetensors").exists() {

@@ -1756,7 +1756,7 @@ fn computes(path: &Path, width: usize) {
 /// Files of word vectors: those that their own libraries wrote, bent.
 fn words(cases: &mut Cases) {
     let read = |name: &str| {
-        let path = emberform_tests::golden("words").join(name);
+        let path = emberform_tests::reference("words").join(name);
         std::fs::read(path).expect("a recorded file")
     };
     let first = cases.all.len();
@@ -1968,7 +1968,7 @@ fn words(cases: &mut Cases) {
     }
     // The other door says which one to take.
     cases.class("words-folder");
-    let source = emberform_tests::golden("words").join("model2vec");
+    let source = emberform_tests::reference("words").join("model2vec");
     cases.add("opened as a model", Want::Refused(UNSUPPORTED, "WordVectors"), move |_| {
         source.clone()
     });

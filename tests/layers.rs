@@ -1,5 +1,5 @@
 //! Hidden states and attention weights of every layer: transformers' `output_hidden_states` and
-//! `output_attentions`, on CPU and GPU. `tests/golden/encoders.py` recorded them.
+//! `output_attentions`, on CPU and GPU. `tests/golden/record/encoders.py` recorded them.
 
 use emberform::{Code, Device, ForwardOptions, Output};
 use emberform_tests::{Scratch, devices, difference, golden, open_exact, recorded};
@@ -25,7 +25,7 @@ fn rows(name: &str) -> Vec<Vec<u32>> {
 #[test]
 fn states_and_maps_of_every_layer_are_the_references() {
     let mut names: Vec<String> = std::fs::read_dir(golden(""))
-        .expect("tests/golden")
+        .expect("tests/golden/checkpoints")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.join("layers.safetensors").exists())
         .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())

@@ -1,16 +1,16 @@
 //! The real GGUF files: next-token distributions against transformers on the same weights in
 //! float32, on CPU and GPU.
 //!
-//! `tests/golden/record_real.py` recorded the 512 largest logits of each prompt and the log of the
+//! `tests/golden/record/record_real.py` recorded the 512 largest logits of each prompt and the log of the
 //! sum over the whole vocabulary. What is left of the sum is one more outcome; the divergence over
-//! these 513 outcomes is a lower bound of the whole one, which `tests/golden/compare.py` computes
+//! these 513 outcomes is a lower bound of the whole one, which `tests/golden/record/compare.py` computes
 //! from full logits.
 
 use emberform::Device;
-use emberform_tests::{arg_max, golden, model, open, recorded, software_gpu};
+use emberform_tests::{arg_max, model, open, recorded, reference, software_gpu};
 
 fn divergence(file: &str, recording: &str, device: &Device, prompts: usize) {
-    let tensors = recorded(&golden(recording));
+    let tensors = recorded(&reference(recording));
     let (lengths, ids) = (tensors["lengths"].ids(), tensors["prompts"].ids());
     let longest = tensors["prompts"].shape[1];
     let count = tensors["top_ids"].shape[1];
@@ -57,25 +57,30 @@ fn divergence(file: &str, recording: &str, device: &Device, prompts: usize) {
 
 #[test]
 fn gemma_on_the_cpu() {
-    divergence("gemma3-270m-q4_k_m.gguf", "gemma3-270m.safetensors", &Device::Cpu, 40);
+    divergence("gemma3-270m-q4_k_m.gguf", "real/gemma3-270m.safetensors", &Device::Cpu, 40);
 }
 
 #[test]
 fn qwen_on_the_cpu() {
-    divergence("qwen25-coder-0.5b-q4_k_m.gguf", "qwen25-coder-0.5b.safetensors", &Device::Cpu, 40);
+    divergence(
+        "qwen25-coder-0.5b-q4_k_m.gguf",
+        "real/qwen25-coder-0.5b.safetensors",
+        &Device::Cpu,
+        40,
+    );
 }
 
 /// Fewer prompts: a software GPU is slow.
 #[test]
 fn gemma_on_the_gpu() {
-    divergence("gemma3-270m-q4_k_m.gguf", "gemma3-270m.safetensors", &software_gpu(), 6);
+    divergence("gemma3-270m-q4_k_m.gguf", "real/gemma3-270m.safetensors", &software_gpu(), 6);
 }
 
 #[test]
 fn qwen_on_the_gpu() {
     divergence(
         "qwen25-coder-0.5b-q4_k_m.gguf",
-        "qwen25-coder-0.5b.safetensors",
+        "real/qwen25-coder-0.5b.safetensors",
         &software_gpu(),
         4,
     );

@@ -1,7 +1,7 @@
 //! Encoder-decoders from their checkpoints, and beam search for these and for decoders: the
 //! reference's logits, and its sequences beam for beam.
 //!
-//! `tests/golden/seq2seq.py` made the checkpoints and recorded what transformers and torch compute.
+//! `tests/golden/record/seq2seq.py` made the checkpoints and recorded what transformers and torch compute.
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "a difference that is no number must fail")]
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ fn rows(ids: &Recorded, mask: &Recorded) -> Vec<Vec<u32>> {
 
 impl Case {
     fn all() -> Vec<Case> {
-        let folders = std::fs::read_dir(golden("")).expect("tests/golden");
+        let folders = std::fs::read_dir(golden("")).expect("tests/golden/checkpoints");
         let mut folders: Vec<PathBuf> =
             folders.map(|entry| entry.expect("an entry").path()).collect();
         folders.sort();

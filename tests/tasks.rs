@@ -1,7 +1,7 @@
 //! What encoders with a head say of texts: the labels, spans and scores of the pipelines of
 //! transformers and of sentence-transformers, on CPU and GPU.
 //!
-//! `tests/golden/tasks.py` made the folders and recorded their answers.
+//! `tests/golden/record/tasks.py` made the folders and recorded their answers.
 
 use emberform::{
     Aggregation, AnswerOptions, CancelToken, Class, ClassifyOptions, Code, Error, FillOptions,
@@ -206,7 +206,7 @@ fn tasks_give_the_pipelines_answers() {
     let (mut failed, mut seen) = (Vec::new(), 0);
     for (device_name, device) in devices() {
         let mut folders: Vec<_> = std::fs::read_dir(golden(""))
-            .expect("tests/golden")
+            .expect("tests/golden/checkpoints")
             .map(|entry| entry.expect("an entry").path())
             .filter(|folder| folder.join("tasks.json").exists())
             .collect();

@@ -2,11 +2,11 @@
 //! `tokenizer.json`, and the ones rebuilt from GGUF metadata.
 
 use emberform::{Device, Tokenizer};
-use emberform_tests::{golden, model, open, recorded};
+use emberform_tests::{model, open, recorded, reference};
 
 /// The corpus, with `\n`, `\r`, `\t`, `\\` and `\u{..}` read as the characters they stand for.
 fn corpus() -> Vec<String> {
-    let text = std::fs::read_to_string(golden("corpus.txt")).expect("the corpus");
+    let text = std::fs::read_to_string(reference("text/corpus.txt")).expect("the corpus");
     text.lines().map(unescape).collect()
 }
 
@@ -42,7 +42,7 @@ fn hash(ids: &[u32]) -> u64 {
 }
 
 fn compare(tokenizer: &Tokenizer, recording: &str) {
-    let tensors = recorded(&golden(recording));
+    let tensors = recorded(&reference(recording));
     let (hashes, counts) = (tensors["hash"].u64(), tensors["count"].ids());
     let corpus = corpus();
     assert!(corpus.len() >= 2000 && corpus.len() == hashes.len());
@@ -79,19 +79,19 @@ fn compare(tokenizer: &Tokenizer, recording: &str) {
 #[test]
 fn tokenizer_json_gives_the_references_ids() {
     let tokenizer = Tokenizer::open(model("minilm").join("tokenizer.json")).expect("a tokenizer");
-    compare(&tokenizer, "ids-minilm.safetensors");
+    compare(&tokenizer, "text/ids-minilm.safetensors");
 }
 
 #[test]
 fn sentencepiece_rebuilt_from_gguf_gives_the_references_ids() {
     let model = open(&model("gemma3-270m-q4_k_m.gguf"), &Device::Cpu);
-    compare(model.tokenizer().expect("a tokenizer"), "ids-gemma3-270m.safetensors");
+    compare(model.tokenizer().expect("a tokenizer"), "text/ids-gemma3-270m.safetensors");
 }
 
 #[test]
 fn byte_level_bpe_rebuilt_from_gguf_gives_the_references_ids() {
     let model = open(&model("qwen25-coder-0.5b-q4_k_m.gguf"), &Device::Cpu);
-    compare(model.tokenizer().expect("a tokenizer"), "ids-qwen25-coder-0.5b.safetensors");
+    compare(model.tokenizer().expect("a tokenizer"), "text/ids-qwen25-coder-0.5b.safetensors");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Word vectors: what gensim, fastText, model2vec and sentence-transformers answer for the same
-//! files (`tests/golden/record_words.py`).
+//! files (`tests/golden/record/record_words.py`).
 //!
 //! Numbers that are a copy are compared to the last bit; means and cosines, which the libraries
 //! sum in another order, to 1e-6 of the larger of 1 and the largest number.
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use emberform::{Code, Model, Neighbor, Unknown, WordOptions, WordVectors};
-use emberform_tests::{Recorded, difference, golden, recorded, recorded_json};
+use emberform_tests::{Recorded, difference, recorded, recorded_json, reference};
 use serde_json::Value;
 
 /// The most that a computed number may differ by, of the larger of 1 and the largest number.
 const BAR: f32 = 1e-6;
 
 fn file(name: &str) -> PathBuf {
-    golden("words").join(name)
+    reference("words").join(name)
 }
 
 fn open(name: &str) -> WordVectors {

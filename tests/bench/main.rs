@@ -161,7 +161,7 @@ fn outside(options: &Options) -> Value {
 fn embedding(model: &Model, options: &Options) -> Result<Value> {
     let text = match &options.texts {
         Some(path) => std::fs::read_to_string(path).expect("the file of texts"),
-        None => include_str!("../golden/corpus.txt").to_string(),
+        None => include_str!("../golden/text/corpus.txt").to_string(),
     };
     let texts: Vec<&str> = text.lines().filter(|line| !line.is_empty()).take(512).collect();
     let tokenizer = model.tokenizer().expect("a tokenizer");

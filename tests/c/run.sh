@@ -128,10 +128,10 @@ check "what a static link needs" libraries
 # encoder-decoder, a mixture of experts, and that with a token that breaks it.
 golden=$work/golden
 mkdir "$golden"
-cp -R tests/golden/st-prompts tests/golden/st-decoder tests/golden/task-* tests/golden/words tests/golden/README.md "$golden"
-cp -R tests/golden/t5 tests/golden/bert-mlm tests/golden/mixtral "$golden"
+cp -R tests/golden/checkpoints/st-prompts tests/golden/checkpoints/st-decoder tests/golden/checkpoints/task-* tests/golden/words tests/golden/README.md "$golden"
+cp -R tests/golden/checkpoints/t5 tests/golden/checkpoints/bert-mlm tests/golden/checkpoints/mixtral "$golden"
 # Token 46 of this one is no number.
-cp -R tests/golden/mixtral "$golden/not-finite"
+cp -R tests/golden/checkpoints/mixtral "$golden/not-finite"
 python3 - "$golden/not-finite/model.safetensors" <<'PY'
 import json, pathlib, struct, sys
 file = pathlib.Path(sys.argv[1])
@@ -143,7 +143,7 @@ at = start + table["data_offsets"][0] + 4 * 46 * width
 data[at : at + 4 * width] = struct.pack("<f", float("nan")) * width
 file.write_bytes(data)
 PY
-cp -R tests/golden/st-decoder "$golden/chat"
+cp -R tests/golden/checkpoints/st-decoder "$golden/chat"
 cat >"$golden/chat/chat_template.jinja" <<'JINJA'
 {%- for m in messages %}{% if m.role == 'critic' %}{{ raise_exception('no critics') }}{% endif %}{{ m.role[0] + m.content + '\n' }}{% endfor %}{{ short if short is defined else '' }}a
 JINJA
@@ -200,7 +200,7 @@ check "the stories in Rust, C and C++" stories
 # What a call costs over the core's own, printed and not judged: machines are busy.
 # shellcheck disable=SC2086
 check "compile bench.c" gcc -std=gnu11 -O1 -Wall -Wextra -Werror tests/c/bench.c -o "$work/bench" $use -lemberform
-calls=(tests/golden/st-prompts tests/golden/st-decoder "a cat sat" 1000)
+calls=(tests/golden/checkpoints/st-prompts tests/golden/checkpoints/st-decoder "a cat sat" 1000)
 check "the benchmark" "$work/bench" "${calls[@]}"
 echo "least and median ns of a call, C:    $(cat "$work/out")"
 core=${CARGO_TARGET_DIR:-target}/release/examples/core_call

@@ -1,4 +1,4 @@
-"""Runs the recorded cases of tasks (tests/golden/task-*/tasks.json) through a program of tests/c and
+"""Runs the recorded cases of tasks (tests/golden/checkpoints/task-*/tasks.json) through a program of tests/c and
 compares its answers with those of the pipelines. Prints `N passed, N failed`.
 
     python3 tests/c/tasks.py GOLDEN PROGRAM [quick]     quick: one case a call, for valgrind

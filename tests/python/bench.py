@@ -17,8 +17,8 @@ from pathlib import Path
 import emberform
 
 ROOT = Path(__file__).resolve().parents[2]
-EMBEDDER = ROOT / "tests" / "golden" / "st-prompts"
-DECODER = ROOT / "tests" / "golden" / "st-decoder"
+EMBEDDER = ROOT / "tests" / "golden" / "checkpoints" / "st-prompts"
+DECODER = ROOT / "tests" / "golden" / "checkpoints" / "st-decoder"
 PROGRAM = ROOT / "target" / "release" / "examples" / "core_call"
 TEXT = "a short text"
 Times = dict[str, tuple[float, float]]

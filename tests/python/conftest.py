@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 import emberform
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "golden"
+GOLDEN = ROOT / "tests" / "golden" / "checkpoints"
+REFERENCES = GOLDEN.parent
 MODELS = ROOT / "models"
 MINILM = MODELS / "minilm"
 GEMMA = MODELS / "gemma3-270m-q4_k_m.gguf"

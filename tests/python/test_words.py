@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import emberform
-from conftest import GOLDEN, recorded, run_program
+from conftest import REFERENCES, recorded, run_program
 
-WORDS = GOLDEN / "words"
+WORDS = REFERENCES / "words"
 
 
 @pytest.mark.parametrize("file", ["word2vec.bin", "word2vec.txt.gz", "glove.txt"])

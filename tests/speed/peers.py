@@ -13,7 +13,7 @@ Work, and who else does it:
                 left of the rate
   batch         8 prompts of 64 ids, then 64 tokens of each, all sequences in one pass: emberform
                 with one sequence, llama.cpp with 8 in one batch; tokens of all together
-  minilm        512 texts (of the file that CORPUS names, else of tests/golden/corpus.txt) in
+  minilm        512 texts (of the file that CORPUS names, else of tests/golden/text/corpus.txt) in
                 batches of 32, and one by one: ONNX Runtime with its fused BERT operators,
                 CTranslate2; longest first, cut at 256 tokens, pooled and normalized
   rounded       the same in bf16 and in int8: CTranslate2 in int8, and the least cosine to floats
@@ -31,7 +31,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CORPUS = os.environ.get("CORPUS") or os.path.join(ROOT, "tests", "golden", "corpus.txt")
+CORPUS = os.environ.get("CORPUS") or os.path.join(ROOT, "tests", "golden", "text", "corpus.txt")
 MODELS = os.path.join(ROOT, "models")
 MADE = os.path.join(ROOT, "target", "speed")
 GGUF = {

@@ -12,9 +12,14 @@ mod scratch;
 
 pub use scratch::Scratch;
 
-/// A folder or file of `tests/golden`.
+/// A checkpoint of `tests/golden/checkpoints`: a folder or a file; `""` is the folder of them all.
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+    reference("checkpoints").join(name)
+}
+
+/// Another recording, by its path in `tests/golden`: `text/chat.json`.
+pub fn reference(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(path)
 }
 
 /// A real model that `examples/models/fetch.py` gets.

@@ -658,7 +658,7 @@ mod tests {
             println!("left out: this machine has no adapter");
             return;
         };
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/checkpoints");
         for name in ["bert-plain", "llama-q8_0.gguf", "gemma3-pattern", "gpt2-untied"] {
             let open = |precision| {
                 let device = format!("gpu:{gpu}").parse().unwrap();

@@ -1,13 +1,13 @@
-//! Opens small checkpoints, embeds and generates: `consumer GOLDEN`.
+//! Opens small checkpoints, embeds and generates: `consumer CHECKPOINTS`.
 
 use std::path::Path;
 
 use emberform::{Device, GenerateOptions, Model, Result};
 
 fn main() -> Result<()> {
-    let golden = std::env::args().nth(1).expect("consumer GOLDEN");
+    let checkpoints = std::env::args().nth(1).expect("consumer CHECKPOINTS");
     let open = |name: &str| {
-        Model::options().device(Device::Cpu).open(Path::new(&golden).join(name))
+        Model::options().device(Device::Cpu).open(Path::new(&checkpoints).join(name))
     };
 
     let encoder = open("st-prompts")?;

@@ -123,7 +123,7 @@ def folders():
     import transformers
 
     for name, spec in TASKS.items():
-        folder = base.HERE / name
+        folder = base.CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         make, special = spec["tokenizer"]
         tok = make()
@@ -304,7 +304,7 @@ def record(answering=False):
     for name, spec in TASKS.items():
         if ("Answering" in spec["cls"]) != answering:
             continue
-        folder = base.HERE / name
+        folder = base.CHECKPOINTS / name
         model = getattr(transformers, spec["cls"]).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager" if "Deberta" not in spec["cls"] else None).eval()
         tok = transformers.AutoTokenizer.from_pretrained(folder)
         pipe = lambda kind: transformers.pipeline(kind, model=model, tokenizer=tok, device="cpu")

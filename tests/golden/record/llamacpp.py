@@ -14,7 +14,7 @@ import llama_cpp as llama
 import numpy as np
 from safetensors.numpy import load_file
 
-HERE = pathlib.Path(__file__).resolve().parent
+CHECKPOINTS = pathlib.Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 @llama.llama_log_callback
@@ -36,10 +36,10 @@ def rows(get, ctx, count, width):
 
 
 def compare(name):
-    want = load_file(HERE / name / "expected.safetensors")
+    want = load_file(CHECKPOINTS / name / "expected.safetensors")
     params = llama.llama_model_default_params()
     params.n_gpu_layers, params.use_mmap = 0, False
-    model = llama.llama_model_load_from_file(str(HERE / f"{name}.gguf").encode(), params)
+    model = llama.llama_model_load_from_file(str(CHECKPOINTS / f"{name}.gguf").encode(), params)
     if not model:
         return print(f"{name:20} refused")
     vocab, width = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model)), llama.llama_model_n_embd(model)

@@ -123,7 +123,7 @@ def main():
             print(repr(tok.decode(out[0].tolist())))
         save_file({"prompts": ids, "lengths": np.array([len(p) for p in prompts], np.int32), "top_ids": order,
                    "top_logits": np.take_along_axis(logits, order.astype(np.int64), 1), "logsumexp": lse.astype(np.float32),
-                   "greedy": greedy, "greedy_margins": margins}, record.HERE / f"{name}.safetensors")
+                   "greedy": greedy, "greedy_margins": margins}, record.GOLDEN / "real" / f"{name}.safetensors")
         top2 = -np.sort(-logits, axis=1)[:, :2]
         print(name, len(prompts), "prompts of", min(map(len, prompts)), "to", max(map(len, prompts)), "tokens; margins over 0.02:",
               int(((top2[:, 0] - top2[:, 1]) > 0.02).sum()))

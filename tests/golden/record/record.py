@@ -41,6 +41,8 @@ from safetensors.torch import load_file, save_file
 
 torch.set_num_threads(1)
 HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE.parent
+CHECKPOINTS = GOLDEN / "checkpoints"
 
 
 def check_versions():
@@ -498,7 +500,7 @@ def record_tiny(names=TINY):
         import transformers
 
         spec = TINY[name]
-        config, folder, rng = spec["config"], HERE / name, generator(name)
+        config, folder, rng = spec["config"], CHECKPOINTS / name, generator(name)
         shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "config.json", config)
         hf = transformers.AutoConfig.from_pretrained(folder)
@@ -530,7 +532,7 @@ def record_tiny(names=TINY):
             save_checkpoint(folder, mxfp4(rng, tensors))
             model = packed_reference(spec["cls"], config, folder, tensors)
             expected(name, config, model, folder)
-            write_gguf(HERE / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
+            write_gguf(CHECKPOINTS / f"{name}.gguf", config, canonical(tensors, config), spec["gguf"])
             continue
         save_checkpoint(folder, tensors, spec.get("shards", 1))
         model, _ = load_reference(spec["cls"], folder, ("pooler.",) if "drop" in spec else (), spec.get("attention", "eager"))
@@ -542,7 +544,7 @@ def record_tiny(names=TINY):
         else:
             expected(name, config, model, folder)
         if spec.get("gguf") is not None:
-            write_gguf(HERE / f"{name}.gguf", dict(config, older=spec.get("older", False)), canonical(tensors, config), spec["gguf"])
+            write_gguf(CHECKPOINTS / f"{name}.gguf", dict(config, older=spec.get("older", False)), canonical(tensors, config), spec["gguf"])
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
 
@@ -970,13 +972,13 @@ def record_quantized():
     import transformers
 
     for name, (config, kinds) in QUANTIZED.items():
-        rng, folder = generator(name), HERE / name
+        rng, folder = generator(name), CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory() as tmp:
             tmp = pathlib.Path(tmp)
             write_json(tmp / "config.json", config)
             shell = transformers.LlamaForCausalLM(transformers.AutoConfig.from_pretrained(tmp))
-            w = gguf.GGUFWriter(HERE / f"{name}.gguf", "llama")
+            w = gguf.GGUFWriter(CHECKPOINTS / f"{name}.gguf", "llama")
             w.add_type(gguf.GGUFType.MODEL)
             w.add_name(name)
             gguf_metadata(w, config)
@@ -1007,7 +1009,7 @@ def record_quantized():
             save_checkpoint(tmp, rounded)
             model, _ = load_reference("LlamaForCausalLM", tmp)
             expected(name, config, model, folder)
-        print(name, {k or "all": v.name for k, v in kinds.items()}, (HERE / f"{name}.gguf").stat().st_size, "bytes")
+        print(name, {k or "all": v.name for k, v in kinds.items()}, (CHECKPOINTS / f"{name}.gguf").stat().st_size, "bytes")
 
 
 def record_blocks():
@@ -1023,7 +1025,7 @@ def record_blocks():
         out[f"{kind.name}.bytes"] = torch.from_numpy(raw.reshape(-1).copy())
         out[f"{kind.name}.values"] = torch.from_numpy(values.copy())
         print(kind.name, count, "blocks, std", values.std().round(3))
-    save_file(out, HERE / "blocks.safetensors")
+    save_file(out, CHECKPOINTS / "blocks.safetensors")
 
 
 def main():

@@ -110,7 +110,7 @@ def record():
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
     for name, spec in FOLDERS.items():
-        folder = base.HERE / name
+        folder = base.CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         rng = base.generator(name + "/dense")
         with tempfile.TemporaryDirectory() as tmp:

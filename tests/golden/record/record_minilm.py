@@ -57,13 +57,13 @@ def main():
         raw = SentenceTransformer(modules=list(model)[:-1], device="cpu")
         norms = np.array([np.linalg.norm(raw.encode([t], **kwargs)[0]) for t in corpus_texts], np.float32)
     tokens = [count(t) for t in corpus_texts]
-    record.write_json(record.HERE / "minilm.json", {
+    record.write_json(record.GOLDEN / "real" / "minilm.json", {
         "model": "all-MiniLM-L6-v2", "modules": modules, "max_seq_length": model.max_seq_length, "width": int(alone.shape[1]),
         "one_by_one_against_batched": gap, "texts": corpus_texts, "tokens_before_truncation": tokens})
     out = {"embeddings": alone.astype(np.float32)}
     if norms is not None:
         out["norms"] = norms
-    save_file(out, record.HERE / "minilm.safetensors")
+    save_file(out, record.GOLDEN / "real" / "minilm.safetensors")
     print(len(corpus_texts), "texts,", "tokens", sorted(tokens)[-6:], "max_seq_length", model.max_seq_length, modules, "batched differs by", gap)
 
 

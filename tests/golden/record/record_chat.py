@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record what jinja2, set up as transformers sets it up for chat templates, makes of small templates.
 
-  python record_chat.py MODELS              writes chat.json beside this file
+  python record_chat.py MODELS              writes ../text/chat.json
   python record_chat.py --files FILE...     the same for templates of your own, as JSON lines on the standard output
 
 MODELS is what examples/models/fetch.py fetches; the template of the Qwen model is used as its file has it and not recorded. Each case is a template and what it gives: its text, or null where jinja2 refuses it. The conversations of `families` are run
@@ -13,7 +13,7 @@ import sys
 
 from importlib.metadata import version
 
-HERE = pathlib.Path(__file__).resolve().parent
+TEXT = pathlib.Path(__file__).resolve().parent.parent / "text"
 VERSIONS = {"jinja2": "3.1.6", "transformers": "5.23.0"}
 
 # What every case of EXPRESSIONS finds set.
@@ -803,7 +803,7 @@ def main():
     own = GGUFReader(model).fields["tokenizer.chat_template"].contents()
     recorded = {"prelude": PRELUDE, "expressions": expressions, "statements": statements,
                 "families": list(families(FAMILIES)), "qwen": next(families({"qwen": own}))["cases"]}
-    (HERE / "chat.json").write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n")
+    (TEXT / "chat.json").write_text(json.dumps(recorded, ensure_ascii=False, indent=1) + "\n")
     print(len(expressions), "expressions,", len(statements), "statements,", len(FAMILIES), "families")
 
 

@@ -213,7 +213,7 @@ def record(only=None):
             count = config.pop("num_labels")
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(count)}
             config["label2id"] = {f"LABEL_{i}": i for i in range(count)}
-        folder = base.HERE / name
+        folder = base.CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         base.write_json(folder / "config.json", config)
         shell = getattr(transformers, spec["cls"])(transformers.AutoConfig.from_pretrained(folder))
@@ -226,7 +226,7 @@ def record(only=None):
             base.write_json(folder / "config.json", config)
             base.save_checkpoint(folder, published(spec, tensors))
         if "gguf" in spec:
-            write_gguf(base.HERE / f"{name}.gguf", config, tensors, spec["gguf"])
+            write_gguf(base.CHECKPOINTS / f"{name}.gguf", config, tensors, spec["gguf"])
         print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
 
@@ -243,7 +243,7 @@ def jina():
     import subprocess
 
     for name, c in JINA.items():
-        folder, d, f = base.HERE / name, c["hidden_size"], c["intermediate_size"]
+        folder, d, f = base.CHECKPOINTS / name, c["hidden_size"], c["intermediate_size"]
         shapes = {"embeddings.word_embeddings.weight": (c["vocab_size"], d), "embeddings.token_type_embeddings.weight": (2, d)}
         norms, linears = ["embeddings.LayerNorm"], []
         for i in range(c["num_hidden_layers"]):
@@ -269,7 +269,7 @@ def jina():
         spread = hidden[0].std(0).mean().item()
         assert spread > 0.05, (name, "the positions hardly differ", spread)
         save_file({"ids": ids, "mask": mask, "hidden": hidden}, folder / "expected.safetensors")
-        write_gguf(base.HERE / f"{name}.gguf", c, tensors, "jina-bert-v2")
+        write_gguf(base.CHECKPOINTS / f"{name}.gguf", c, tensors, "jina-bert-v2")
         print(name, sum(v.numel() for v in tensors.values()), "parameters")
 
 
@@ -288,7 +288,7 @@ def layers(only=None):
     for name, cls in LAYERS.items():
         if only not in (None, name):
             continue
-        folder = base.HERE / name
+        folder = base.CHECKPOINTS / name
         model, _ = base.load_reference(cls, folder)
         n = base.LENGTHS[2]  # the shorter rows: maps grow with the square
         rows = {key: value[1:, :n] for key, value in load_file(folder / "expected.safetensors").items() if key in ("ids", "mask")}

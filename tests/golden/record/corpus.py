@@ -286,7 +286,7 @@ def build():
 
 
 def main():
-    here = pathlib.Path(__file__).resolve().parent / "corpus.txt"
+    here = pathlib.Path(__file__).resolve().parent.parent / "text" / "corpus.txt"
     texts = build()
     with open(here, "w", encoding="utf-8", newline="\n") as f:
         f.writelines(escape(t) + "\n" for t in texts)

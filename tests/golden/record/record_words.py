@@ -19,7 +19,7 @@ import sys
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-HERE = pathlib.Path(__file__).parent / "words"
+HERE = pathlib.Path(__file__).resolve().parent.parent / "words"
 VERSIONS = {
     "words": {"gensim": "4.4.0", "fasttext-wheel": "0.9.2", "model2vec": "0.10.0"},
     "real": {"model2vec": "0.10.0"},
@@ -195,7 +195,7 @@ def real_table(folder):
 
     import corpus
 
-    lines = (HERE.parent / "corpus.txt").read_text().split("\n")[:-1]
+    lines = (HERE.parent / "text" / "corpus.txt").read_text().split("\n")[:-1]
     texts = [corpus.unescape(line) for line in lines[::29]] + ["bank", "king", "a long text of many words " * 120]
     model = StaticModel.from_pretrained(folder)
     write("real", dict(texts=texts, tokens=len(model.tokens)), dict(embeddings=model.encode(texts)))

@@ -65,7 +65,7 @@ NEW = 11
 def weights(name, spec):
     import transformers
 
-    config, folder, rng = spec["config"], base.HERE / name, base.generator(name)
+    config, folder, rng = spec["config"], base.CHECKPOINTS / name, base.generator(name)
     shutil.rmtree(folder, ignore_errors=True)
     base.write_json(folder / "config.json", dict(config, architectures=[spec["cls"]]))
     shell = getattr(transformers, spec["cls"])(transformers.AutoConfig.from_pretrained(folder))
@@ -95,7 +95,7 @@ def weights(name, spec):
 def write_gguf(name, spec, c, tensors):
     """The twin, with names by gguf-py's table and keys as llama.cpp's converter writes them."""
     arch = {"t5": gguf.MODEL_ARCH.T5, "t5encoder": gguf.MODEL_ARCH.T5ENCODER}[spec["gguf"]]
-    w = gguf.GGUFWriter(base.HERE / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
+    w = gguf.GGUFWriter(base.CHECKPOINTS / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
     w.add_type(gguf.GGUFType.MODEL)
     w.add_name(name)
     w.add_context_length(c["n_positions"])
@@ -205,7 +205,7 @@ def record():
     for name in SEQ2SEQ:
         folder(name, found)
     for name, cls in DECODERS.items():
-        model, _ = base.load_reference(cls, base.HERE / name)
+        model, _ = base.load_reference(cls, base.CHECKPOINTS / name)
         vocab = model.config.vocab_size
         rng = base.generator(name + "/prompts")
         # one of the tokens that random weights like is the end
@@ -217,7 +217,7 @@ def record():
         cases = beams(model, prompts, name)
         found[name] = [dict(case, eos=model.generation_config.eos_token_id) for case in cases]
     text = json.dumps(found, separators=(",", ":")).replace('{"prompt"', '\n{"prompt"')
-    (base.HERE / "beams.json").write_text(text + "\n")
+    (base.CHECKPOINTS / "beams.json").write_text(text + "\n")
     transformer_2017()
 
 
@@ -260,7 +260,7 @@ def transformer_2017():
     later = nn.Transformer.generate_square_subsequent_mask(targets.shape[1])
     out = decoder.eval()(embed(targets), states, tgt_mask=later, memory_key_padding_mask=hidden_keys)
     tensors |= {"ids": ids, "mask": mask, "decoder_ids": targets, "states": states, "logits": out @ table.T}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, base.HERE / "transformer-2017.safetensors")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, base.CHECKPOINTS / "transformer-2017.safetensors")
 
 
 if __name__ == "__main__":

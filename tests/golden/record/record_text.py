@@ -32,7 +32,7 @@ def save(name, ids):
     first = ids[:FULL]
     save_file({"hash": np.array([fnv1a(i) for i in ids], np.uint64), "count": np.array([len(i) for i in ids], np.uint32),
                "first_offsets": np.cumsum([0] + [len(i) for i in first]).astype(np.uint32),
-               "first_ids": np.array([t for i in first for t in i], np.uint32)}, record.HERE / f"ids-{name}.safetensors")
+               "first_ids": np.array([t for i in first for t in i], np.uint32)}, record.GOLDEN / "text" / f"ids-{name}.safetensors")
 
 
 def from_gguf(models, work, name):
@@ -80,7 +80,7 @@ def main():
 
     record.check_versions()
     models, work = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    with open(record.HERE / "corpus.txt", encoding="utf-8", newline="\n") as f:
+    with open(record.GOLDEN / "text" / "corpus.txt", encoding="utf-8", newline="\n") as f:
         texts = [corpus.unescape(line) for line in f.read().split("\n")[:-1]]
 
     t = Tokenizer.from_file(str(models / "minilm" / "tokenizer.json"))
