@@ -105,11 +105,12 @@ def transformer_folder(folder, name, spec):
         tok.save(str(folder / "tokenizer.json"))
 
 
-def record():
+def record(names=FOLDERS):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
-    for name, spec in FOLDERS.items():
+    for name in names:
+        spec = FOLDERS[name]
         folder = base.CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         rng = base.generator(name + "/dense")

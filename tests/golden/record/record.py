@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Record the tiny checkpoints of tests/golden, their GGUF twins, the block formats and the tiny embedders.
 
-Run by hand, never by the tests:  python record.py [tiny] [quantized] [blocks] [encoders] [tasks] [embedders] [seq2seq] [NAME of a tiny checkpoint]
-(default: all but single ones)
+Run by hand, never by the tests; `python record.py --help` says how.
 
 Everything is deterministic: weights come from numpy generators seeded by the checkpoint's name, and the expected
 numbers from the reference implementations pinned below, in float32 on the CPU with eager attention. A checkpoint's
 config.json is written first and the reference reads that very file, so the keys are those of real checkpoints.
 The layout of what is written is described in README.md beside this file.
 """
+import argparse
+import contextlib
+import io
 import json
 import math
 import os
@@ -17,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 VERSIONS = {
     "transformers": "5.23.0",
@@ -33,11 +35,17 @@ VERSIONS = {
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import gguf
-import numpy as np
-import torch
-from gguf import GGMLQuantizationType as Q
-from safetensors.torch import load_file, save_file
+PACKAGES = "pip install " + " ".join(f"{name}=={want}" for name, want in VERSIONS.items())
+
+try:
+    import gguf
+    import numpy as np
+    import torch
+    from gguf import GGMLQuantizationType as Q
+    from safetensors.torch import load_file, save_file
+except ImportError as error:
+    print(f"{error.name} is missing; to record and to check, run: {PACKAGES}", file=sys.stderr)
+    sys.exit(2)
 
 torch.set_num_threads(1)
 HERE = pathlib.Path(__file__).resolve().parent
@@ -45,12 +53,21 @@ GOLDEN = HERE.parent
 CHECKPOINTS = GOLDEN / "checkpoints"
 
 
+def need_versions():
+    """Refuse other versions than the pinned ones."""
+    for name, want in VERSIONS.items():
+        try:
+            have = version(name).split("+")[0]
+        except PackageNotFoundError:
+            have = "missing"
+        if have != want:
+            print(f"{name} is {have}, recordings are of {want}; run: {PACKAGES}", file=sys.stderr)
+            sys.exit(2)
+
+
 def check_versions():
     """Refuse to record with other versions than the pinned ones, and write down which they were."""
-    for name, want in VERSIONS.items():
-        have = version(name).split("+")[0]
-        if have != want:
-            sys.exit(f"{name} is {have}, the goldens are recorded with {want}")
+    need_versions()
     (HERE / "versions.json").write_text(json.dumps(VERSIONS, indent=2) + "\n")
 
 
@@ -968,10 +985,11 @@ def random_blocks(rng, kind, count, std=0.06):
     return raw
 
 
-def record_quantized():
+def record_quantized(names=QUANTIZED):
     import transformers
 
-    for name, (config, kinds) in QUANTIZED.items():
+    for name in names:
+        config, kinds = QUANTIZED[name]
         rng, folder = generator(name), CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory() as tmp:
@@ -1028,13 +1046,152 @@ def record_blocks():
     save_file(out, CHECKPOINTS / "blocks.safetensors")
 
 
+# --- one by one, and checked ---------------------------------------------------------------------------------------------
+
+TOLERANCE = 1e-5  # of a tensor's largest number, or of 1: another processor sums in another order
+
+
+def recorders():
+    """What records each checkpoint alone, in an order in which what one reads is there before it."""
+    import embedders
+    import encoders
+    import seq2seq
+    import tasks
+
+    def layered(name, record):
+        record()
+        if name in encoders.LAYERS:
+            encoders.layers(name)
+
+    def task(name):
+        tasks.folders([name])
+        # those of questions are answered by an older transformers, see tasks.py
+        if "Answering" not in tasks.TASKS[name]["cls"]:
+            tasks.record(names=[name])
+
+    found = {name: lambda name=name: layered(name, lambda: record_tiny([name])) for name in TINY}
+    found |= {name: lambda name=name: record_quantized([name]) for name in QUANTIZED}
+    found |= {name: lambda name=name: layered(name, lambda: encoders.record(name)) for name in encoders.ENCODERS}
+    found |= {name: lambda name=name: embedders.record([name]) for name in embedders.FOLDERS}
+    found |= {name: lambda name=name: task(name) for name in tasks.TASKS}
+    found |= {name: lambda name=name: seq2seq.folder(name) for name in seq2seq.SEQ2SEQ}
+    return found | {"blocks.safetensors": record_blocks, "transformer-2017.safetensors": seq2seq.transformer_2017, "jina-bert": encoders.jina}
+
+
+def same_json(old, new):
+    """Whether two values are equal, numbers that are no integers to TOLERANCE."""
+    if isinstance(old, float) and isinstance(new, (int, float)) and not isinstance(new, bool):
+        return abs(old - new) <= TOLERANCE * max(1, abs(old))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(same_json(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same_json, old, new))
+    return type(old) is type(new) and old == new
+
+
+def gguf_difference(old, new):
+    """The keys and tensors that differ; their order says nothing."""
+    keys = [{name: (field.types, field.contents()) for name, field in file.fields.items()} for file in (old, new)]
+    tensors = [{tensor.name: (tensor.tensor_type, tensor.shape.tolist(), tensor.data.tobytes()) for tensor in file.tensors} for file in (old, new)]
+    wrong = sorted(name for a, b in (keys, tensors) for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+    return f"other {', '.join(wrong)}" if wrong else None
+
+
+def difference(old, new):
+    """What differs between a recorded file and one recorded now (None: nothing), and how far numbers are apart."""
+    if old.read_bytes() == new.read_bytes():
+        return None, 0
+    if old.suffix == ".json":
+        return (None if same_json(json.loads(old.read_text()), json.loads(new.read_text())) else "other values"), 0
+    if old.suffix == ".gguf":
+        return gguf_difference(*map(gguf.GGUFReader, (old, new))), 0
+    if old.suffix != ".safetensors":
+        return "other bytes", 0
+    a, b = load_file(old), load_file(new)
+    if a.keys() != b.keys():
+        return f"other tensors: {', '.join(sorted(a.keys() ^ b.keys()))}", 0
+    worst = 0
+    for key, x in a.items():
+        y = b[key]
+        if x.dtype != y.dtype or x.shape != y.shape:
+            return f"{key} is {x.dtype} {list(x.shape)} and would be {y.dtype} {list(y.shape)}", 0
+        if torch.equal(x, y):
+            continue
+        # Inputs and weights come from generators and must be the same; what is computed may be rounded differently.
+        if not x.is_floating_point() or not old.name.startswith(("expected", "layers", "transformer-2017")):
+            return f"other numbers in {key}", 0
+        gap = ((x - y).abs().max() / max(1, x.abs().max())).item()
+        if not gap <= TOLERANCE:
+            return f"{key} differs by {gap:.1e}", 0
+        worst = max(worst, gap)
+    return None, worst
+
+
+def check(names):
+    """Record `names` into a folder that is thrown away and say of each whether it is what was recorded; the number of those that are not."""
+    global CHECKPOINTS
+    recorded, stale, record = CHECKPOINTS, 0, recorders()
+    for name in names:
+        with tempfile.TemporaryDirectory() as tmp:
+            CHECKPOINTS = pathlib.Path(tmp)
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    record[name]()
+            finally:
+                CHECKPOINTS = recorded
+            files = lambda root: {path.relative_to(root) for at in (name, f"{name}.gguf") for path in [root / at, *(root / at).rglob("*")] if path.is_file()}
+            old, new = files(recorded), files(pathlib.Path(tmp))
+            answers = {path for path in old - new if path.name == "tasks.json"}  # by an older transformers
+            wrong = [f"{path} is not recorded any more" for path in sorted(old - new - answers)] + [f"{path} is missing" for path in sorted(new - old)]
+            worst = 0
+            for path in sorted(old & new):
+                what, gap = difference(recorded / path, pathlib.Path(tmp) / path)
+                worst = max(worst, gap)
+                if what:
+                    wrong.append(f"{path}: {what}")
+        if wrong:
+            stale += 1
+            print(f"{name}: stale", *wrong, sep="\n    ")
+        else:
+            rounded = f", numbers to {worst:.1e}" if worst else ""
+            left = f"; not checked: {', '.join(map(str, sorted(answers)))}" if answers else ""
+            print(f"{name}: as recorded, {len(old & new)} files{rounded}{left}")
+    return stale
+
+
+HELP = """what --check can tell
+  It records each NAME anew, with the pinned packages, into a folder that is thrown away, and compares files: configs, tokenizers, weights,
+  inputs and what GGUF files say must be the same, and computed numbers equal to 1e-5 of the largest. So it finds a table or script that was changed
+  after the recording, a recording changed by hand, and a checkpoint that was never recorded. It ends with 1 when one is stale, with 2 when
+  it cannot tell: the packages are missing or of other versions (it names them).
+what it cannot tell
+  Whether a newer transformers would say something else: that takes other pins. Answers of task-*-answers (an older transformers,
+  `tasks.py answers`), beams.json (`record.py seq2seq` and a diff), and words/, text/ and real/, which have scripts of their own.
+  Without a NAME all are checked but jina-bert, whose reference is a Rust program that is built first."""
+
+
 def main():
     import logging
 
+    groups = ["tiny", "quantized", "blocks", "encoders", "tasks", "embedders", "seq2seq"]
+    parser = argparse.ArgumentParser(description="Record the tiny checkpoints of tests/golden, or check them.", epilog=HELP,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing: say of each NAME whether its recording is stale")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a checkpoint, jina, or a group: {', '.join(groups)} (without any: all groups)")
+    args = parser.parse_args()
     logging.getLogger("gguf").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    need_versions()
+    record = recorders()
+    known = list(record) if args.check else groups + ["jina", *record]
+    for name in args.names:
+        if name not in known:
+            parser.error(f"there is no checkpoint `{name}` to {'check' if args.check else 'record'}; one of: {', '.join(known)}")
+    if args.check:
+        sys.exit(1 if check(args.names or [name for name in record if name != "jina-bert"]) else 0)
     check_versions()
-    todo = sys.argv[1:] or ["tiny", "quantized", "blocks", "encoders", "tasks", "embedders", "seq2seq"]
-    for what in todo:
+    for what in args.names or groups:
         if what == "embedders":
             import embedders
 
@@ -1043,30 +1200,28 @@ def main():
             import seq2seq
 
             seq2seq.record()
-        elif what in ("t5-gguf", "t5-gated-gguf", "t5-encoder-gguf"):
-            import seq2seq
-
-            seq2seq.folder(what)
         elif what == "encoders":
             import encoders
 
             encoders.record()
             encoders.layers()
             encoders.jina()
-        elif what == "jina":
-            import encoders
-
-            encoders.jina()
         elif what == "tasks":
             import tasks
 
             tasks.folders()
             tasks.record()
-        elif what in TINY:
-            record_tiny([what])
+        elif what == "jina":
+            record["jina-bert"]()
+        elif what in record:
+            record[what]()
         else:
             {"tiny": record_tiny, "quantized": record_quantized, "blocks": record_blocks}[what]()
 
 
 if __name__ == "__main__":
-    main()
+    # As the module that the other scripts import: one folder to record into, not two.
+    sys.path.insert(0, str(HERE))
+    import record
+
+    record.main()

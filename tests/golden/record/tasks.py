@@ -119,10 +119,11 @@ TASKS = {
 }
 
 
-def folders():
+def folders(names=TASKS):
     import transformers
 
-    for name, spec in TASKS.items():
+    for name in names:
+        spec = TASKS[name]
         folder = base.CHECKPOINTS / name
         shutil.rmtree(folder, ignore_errors=True)
         make, special = spec["tokenizer"]
@@ -297,11 +298,12 @@ def answers(name, pipe):
     return cases
 
 
-def record(answering=False):
+def record(answering=False, names=TASKS):
     import transformers
 
     transformers.logging.set_verbosity_error()
-    for name, spec in TASKS.items():
+    for name in names:
+        spec = TASKS[name]
         if ("Answering" in spec["cls"]) != answering:
             continue
         folder = base.CHECKPOINTS / name
