@@ -23,6 +23,23 @@ debian() {
         stop "that failed; as root, run: apt-get install $*"
 }
 
+# rust-toolchain.toml names a version: where rustup has that one under another name (`stable`),
+# it is taken and nothing is fetched.
+same_toolchain() {
+    local wanted name
+    command -v rustup >/dev/null && [ -z "${RUSTUP_TOOLCHAIN-}" ] || return 0
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    for name in $(rustup toolchain list | cut -d' ' -f1); do
+        case $name in "$wanted" | "$wanted"-*) return 0 ;; esac
+    done
+    for name in $(rustup toolchain list | cut -d' ' -f1); do
+        if [ "$(rustup run "$name" rustc --version 2>/dev/null | cut -d' ' -f2)" = "$wanted" ]; then
+            export RUSTUP_TOOLCHAIN=$name
+            return 0
+        fi
+    done
+}
+
 # The toolchain, a linker and Python with pip. Called in the root of the repository.
 need_tools() {
     local wanted found
@@ -31,6 +48,7 @@ need_tools() {
     if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
         PATH=$HOME/.cargo/bin:$PATH
     fi
+    same_toolchain
     command -v cargo >/dev/null && command -v rustc >/dev/null ||
         stop "there is no cargo here; install Rust $wanted or later, see https://rustup.rs"
     found=$(rustc --version | cut -d' ' -f2)

@@ -97,15 +97,49 @@ fn batch(model: &Model, rows: &[Vec<u32>]) -> Vec<Vec<f32>> {
 fn families_give_the_references_numbers() {
     let cases = Case::open_all();
     assert!(cases.len() >= 15, "only {} recorded checkpoints", cases.len());
+    are_the_references_numbers(&cases, &devices());
+}
+
+/// What `tests/run --quick` runs while someone works: a checkpoint of each kind of block and of each
+/// kind of file on the CPU, two of them on the GPU.
+#[test]
+fn one_of_each_kind_gives_the_references_numbers() {
+    let read = |name: &str| Case::read(&golden(name)).expect("a recording");
+    let [cpu, gpu] = devices();
+    are_the_references_numbers(&ONE_OF_EACH_KIND.map(read), &[cpu]);
+    are_the_references_numbers(&["bert-plain", "llama-mqa"].map(read), &[gpu]);
+}
+
+/// Norms before and after, rotations and biases by distance, windows, experts, latent attention,
+/// an encoder of a pair, 16 bits, blocks of 4 to 8 bits.
+const ONE_OF_EACH_KIND: [&str; 14] = [
+    "bert-plain",
+    "modernbert-words",
+    "deberta-words",
+    "gpt2-untied",
+    "llama-mqa",
+    "llama-llama3-bf16",
+    "llama-q8_0",
+    "llama-k-mix",
+    "gemma3-pattern",
+    "bloom",
+    "phi",
+    "mixtral",
+    "deepseek-v3",
+    "t5-gguf",
+];
+
+/// Each case from each of its files on each device.
+fn are_the_references_numbers(cases: &[Case], devices: &[(&str, Device)]) {
     let mut failed = Vec::new();
-    for (device_name, device) in devices() {
-        for case in &cases {
+    for (device_name, device) in devices {
+        for case in cases {
             for path in [Some(&case.folder), case.gguf.as_ref()].into_iter().flatten() {
                 // Files of K-quants have no folder of weights, only what was recorded.
                 if path.is_dir() && !has_weights(path) {
                     continue;
                 }
-                let model = open_exact(path, &device);
+                let model = open_exact(path, device);
                 let found = batch(&model, &case.rows);
                 let worst = (0..case.rows.len())
                     .map(|b| difference(&found[b], &case.row(&case.wanted, b)))

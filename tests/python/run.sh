@@ -3,6 +3,7 @@
 # Python package. The last line is `N passed, N failed`.
 #
 #   tests/python/run.sh [PYTEST ARGUMENTS ...]
+#   tests/python/run.sh --install      only builds and installs the wheel
 #
 # The environment is kept in target/python-venv and made anew when the requirements change.
 set -euo pipefail
@@ -28,17 +29,19 @@ if [ "$wanted" != "$(cat "$venv/wanted" 2>/dev/null)" ]; then
     printf '%s\n' "$wanted" >"$venv/wanted"
 fi
 
-echo "== pip install, as the README says"
-fresh=target/python-fresh
-rm -rf -- "$fresh"
-python3 -m venv "$fresh"
-"$fresh/bin/pip" install --quiet --disable-pip-version-check ./bindings-python
-(cd "$fresh" && bin/python -c '
+if [ "${1-}" != --install ]; then
+    echo "== pip install, as the README says"
+    fresh=target/python-fresh
+    rm -rf -- "$fresh"
+    python3 -m venv "$fresh"
+    "$fresh/bin/pip" install --quiet --disable-pip-version-check ./bindings-python
+    (cd "$fresh" && bin/python -c '
 import emberform
 model = emberform.open("../../models/minilm", device="cpu")
 assert model.embed("a cat sat").shape == (384,)
 print(model)')
-rm -rf -- "$fresh"
+    rm -rf -- "$fresh"
+fi
 
 # The wheel that `pip install ./bindings-python` makes: with cargo's features equal to the
 # workspace's, nothing of burn is built again.
@@ -58,6 +61,7 @@ size=$(wc -c <"${wheel[0]}")
 echo "${wheel[0]##*/}: $((size / 1000)) kB"
 [ "$size" -lt 25000000 ] || stop "the wheel is over 25 MB"
 "$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps "${wheel[0]}"
+if [ "${1-}" = --install ]; then exit; fi
 
 echo "== the stubs"
 "$venv/bin/python" bindings-python/stubs.py --check
