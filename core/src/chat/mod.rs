@@ -1,12 +1,11 @@
 //! Conversations: messages in, the model's answer out, with the cache kept between turns.
 //!
 //! ```text
-//! messages -> template (prompt.rs, jinja/) -> prompt -> tokens -> what the session lacks -> text
+//! messages -> template (prompt.rs, core/jinja) -> prompt -> tokens -> what the session lacks -> text
 //!     ^                                                                                      |
 //!     '------------------------------- the reply joins -------------------------------------'
 //! ```
 
-mod jinja;
 mod message;
 mod prompt;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use emberform_jinja::{self as jinja, Budget, Clock, Input, Problem, Template};
 use serde_json::{Map, Value as Json};
 
-use super::jinja::{Budget, Clock, Fault, Problem, Template, Value};
 use super::message::Message;
 use crate::error::{Error, Result};
 use crate::load::file::read_limited;
@@ -36,7 +36,7 @@ pub(crate) struct Prompter {
     special: Vec<(&'static str, String)>,
     /// The template, read when it is first needed: a model may well embed or continue texts
     /// although its template is broken.
-    template: OnceLock<Result<Template, Fault>>,
+    template: OnceLock<Result<Template, jinja::Error>>,
 }
 
 impl Prompter {
@@ -94,7 +94,7 @@ impl Prompter {
             });
         };
         let template = self.template.get_or_init(|| Template::parse(source));
-        template.as_ref().map_err(|fault| self.error(fault))
+        template.as_ref().map_err(|error| self.error(error))
     }
 
     /// Fills the template in; `extra` are variables beside those that every template gets.
@@ -105,51 +105,34 @@ impl Prompter {
         extra: &[(String, Variable)],
     ) -> Result<String> {
         let template = self.template(call)?;
-        let mut budget = Budget::new();
-        let variables = self.variables(messages, extra, &mut budget).map_err(|problem| {
-            // Messages too long to be values at all.
-            self.error(&Fault { line: 1, problem: *problem })
-        })?;
-        let text = template.render(variables, budget, Clock::now());
-        text.map_err(|fault| self.error(&fault))
-    }
-
-    fn variables(
-        &self,
-        messages: &[Message],
-        extra: &[(String, Variable)],
-        budget: &mut Budget,
-    ) -> Result<Vec<(String, Value)>, Box<Problem>> {
-        let keys = (budget.text("role")?, budget.text("content")?);
         let mut list = Vec::with_capacity(messages.len());
         for message in messages {
-            let role = budget.text(message.role.as_str())?;
-            let content = budget.text(&message.content)?;
-            list.push(budget.dict(vec![(keys.0.clone(), role), (keys.1.clone(), content)])?);
+            let (role, content) = (message.role.as_str(), message.content.as_str());
+            let entries = [("role", Input::Text(role)), ("content", Input::Text(content))];
+            list.push(Input::Dict(entries.into()));
         }
         // As transformers gives them when its caller names no tools and no documents.
         let mut variables = vec![
-            ("messages".to_string(), budget.list(list)?),
-            ("tools".to_string(), Value::None),
-            ("documents".to_string(), Value::None),
-            ("add_generation_prompt".to_string(), Value::Bool(true)),
+            ("messages", Input::List(list)),
+            ("tools", Input::None),
+            ("documents", Input::None),
+            ("add_generation_prompt", Input::Bool(true)),
         ];
-        for (name, text) in &self.special {
-            variables.push(((*name).to_string(), budget.text(text)?));
-        }
+        variables.extend(self.special.iter().map(|(name, text)| (*name, Input::Text(text))));
         for (name, variable) in extra {
-            let value = match variable {
-                Variable::Bool(value) => Value::Bool(*value),
-                Variable::Number(value) => Value::Whole(*value),
-                Variable::Text(text) => budget.text(text)?,
+            let input = match variable {
+                Variable::Bool(value) => Input::Bool(*value),
+                Variable::Number(value) => Input::Whole(*value),
+                Variable::Text(text) => Input::Text(text),
             };
-            variables.push((name.clone(), value));
+            variables.push((name, input));
         }
-        Ok(variables)
+        let text = template.render(&variables, Budget::new(), Clock::now());
+        text.map_err(|error| self.error(&error))
     }
 
-    fn error(&self, fault: &Fault) -> Error {
-        let Fault { line, problem } = fault;
+    fn error(&self, error: &jinja::Error) -> Error {
+        let jinja::Error { line, problem } = error;
         match problem {
             Problem::Wrong(problem) => {
                 Error::format(&self.path, "a chat template", format!("line {line} {problem}"))

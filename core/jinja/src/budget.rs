@@ -1,4 +1,5 @@
-//! What a template may spend, so that it ends in bounded memory and time whatever it says.
+//! What a template may spend, so that it ends in bounded memory and time whatever it says. All
+//! texts, lists and dicts are made here.
 
 use std::sync::Arc;
 
@@ -12,38 +13,66 @@ const MAX_BYTES: usize = 256 << 20;
 /// Bytes that a value takes beside its text or items, what the allocator adds included.
 const OVERHEAD: usize = 48;
 
-/// What is left to spend. All texts, lists and dicts are made here.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    steps: usize,
-    bytes: usize,
+/// What a template may spend when it is rendered, its variables included: steps, each of about
+/// one microsecond at most, and bytes of all values that it ever makes. What is spent ends in an
+/// error.
+///
+/// A budget bounds the memory at any one time to about three times its bytes.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    steps: Purse,
+    bytes: Purse,
+}
+
+/// What is left, and what there was.
+#[derive(Clone, Debug)]
+struct Purse {
+    left: usize,
+    most: usize,
+}
+
+impl Purse {
+    fn of(most: usize) -> Purse {
+        Purse { left: most, most }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new()
+    }
 }
 
 impl Budget {
-    /// All of it.
-    pub(crate) fn new() -> Budget {
-        Budget { steps: MAX_STEPS, bytes: MAX_BYTES }
+    /// That of every chat template: a million steps and 256 MiB.
+    pub fn new() -> Budget {
+        Budget::of(MAX_STEPS, MAX_BYTES)
+    }
+
+    /// A budget of so many steps and bytes.
+    pub fn of(steps: usize, bytes: usize) -> Budget {
+        Budget { steps: Purse::of(steps), bytes: Purse::of(bytes) }
     }
 
     /// Takes steps.
     pub(super) fn steps(&mut self, steps: usize) -> Outcome<()> {
-        match self.steps.checked_sub(steps) {
+        match self.steps.left.checked_sub(steps) {
             Some(left) => {
-                self.steps = left;
+                self.steps.left = left;
                 Ok(())
             }
-            None => Problem::wrong(format!("takes more than {MAX_STEPS} steps")),
+            None => Problem::wrong(format!("takes more than {} steps", self.steps.most)),
         }
     }
 
     /// Takes bytes, before they are allocated.
     pub(super) fn bytes(&mut self, bytes: usize) -> Outcome<()> {
-        match self.bytes.checked_sub(bytes) {
+        match self.bytes.left.checked_sub(bytes) {
             Some(left) => {
-                self.bytes = left;
+                self.bytes.left = left;
                 Ok(())
             }
-            None => Problem::wrong(format!("makes values of more than {MAX_BYTES} bytes")),
+            None => Problem::wrong(format!("makes values of more than {} bytes", self.bytes.most)),
         }
     }
 

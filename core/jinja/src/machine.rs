@@ -7,7 +7,7 @@ use super::functions::{Clock, Function, Given, range};
 use super::tree::{Arguments, Block, Expr, For, Kind, Link, Macro, Part, Target};
 use super::value::{Loop, Value, arithmetic, compare, item, slice};
 use super::write::{print, string};
-use super::{Budget, Fault, MAX_OUTPUT, MAX_RUNNING, Outcome, Problem, filters, methods};
+use super::{Budget, Error, MAX_OUTPUT, MAX_RUNNING, Outcome, Problem, filters, methods};
 
 /// What follows a part: the next one, or an end of a loop's turn.
 enum Flow {
@@ -19,7 +19,8 @@ enum Flow {
 /// What a macro's call counts for in nesting, since it takes more stack than other parts.
 const DEPTH_OF_CALL: usize = 4;
 
-type Scope = HashMap<Arc<str>, Value>;
+/// Variables by their names.
+pub(super) type Scope = HashMap<Arc<str>, Value>;
 
 /// A macro with the variables that stood around it, those of the whole template left out.
 struct Defined {
@@ -42,12 +43,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(variables: Vec<(String, Value)>, budget: Budget, clock: Clock) -> Machine {
-        let scope = variables.into_iter().map(|(name, value)| (Arc::from(name), value)).collect();
+    pub(super) fn new(variables: Scope, budget: Budget, clock: Clock) -> Machine {
         Machine {
             budget,
             clock,
-            scopes: vec![scope],
+            scopes: vec![variables],
             base: 1,
             namespaces: vec![],
             macros: vec![],
@@ -64,8 +64,8 @@ impl Machine {
     }
 
     /// A problem with the line where it arose.
-    pub(super) fn fault(&self, problem: Problem) -> Fault {
-        Fault { line: self.line, problem }
+    pub(super) fn error(&self, problem: Problem) -> Error {
+        Error { line: self.line, problem }
     }
 
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {

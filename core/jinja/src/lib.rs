@@ -1,4 +1,5 @@
-//! A small interpreter for chat templates: the part of Jinja that published models' files use.
+//! The chat templates of [emberform](https://docs.rs/emberform): a small interpreter for the part
+//! of Jinja that published models' files use.
 //!
 //! ```text
 //! source -> lexer -> tokens -> parser -> tree -> machine (+ variables) -> text
@@ -8,6 +9,17 @@
 //! time is counted: see [`Budget`]. There is nothing in it to reach but the values that it is
 //! given: no attribute of a type, no import, no file.
 //!
+//! # Examples
+//! ```
+//! use emberform_jinja::{Budget, Clock, Input, Template};
+//!
+//! let template = Template::parse("{% for name in names %}Hello, {{ name|title }}!{% endfor %}")?;
+//! let names = Input::List(vec![Input::Text("ada"), Input::Text("grace")]);
+//! let text = template.render(&[("names", names)], Budget::new(), Clock::now())?;
+//! assert_eq!(text, "Hello, Ada!Hello, Grace!");
+//! # Ok::<(), emberform_jinja::Error>(())
+//! ```
+//!
 //! # Source
 //! jinja2 3.1, set up as transformers does it: `trim_blocks`, `lstrip_blocks`, loop controls,
 //! immutable lists and dicts.
@@ -15,6 +27,7 @@
 mod budget;
 mod filters;
 mod functions;
+mod input;
 mod lexer;
 mod machine;
 mod methods;
@@ -23,9 +36,9 @@ mod tree;
 mod value;
 mod write;
 
-pub(crate) use budget::Budget;
-pub(crate) use functions::Clock;
-pub(crate) use value::Value;
+pub use budget::Budget;
+pub use functions::Clock;
+pub use input::Input;
 
 use machine::Machine;
 use tree::Block;
@@ -43,12 +56,24 @@ const MAX_RUNNING: usize = 160;
 /// Most items of a `range()`, as in jinja2's sandbox.
 const MAX_RANGE: i64 = 100_000;
 
-/// Why a template failed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+/// Why a template failed, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} {problem}")]
+pub struct Error {
+    /// The line of the source, from 1.
+    pub line: usize,
+    /// What is wrong there, in words that follow the line.
+    pub problem: Problem,
+}
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
     /// It is wrong, or was given what it cannot work with, or wanted too much.
+    #[error("{0}")]
     Wrong(String),
     /// It uses what this interpreter does not have.
+    #[error("uses {what}, which is not known; known: {known}")]
     Unknown {
         /// The thing that is not known.
         what: String,
@@ -56,6 +81,7 @@ pub(crate) enum Problem {
         known: String,
     },
     /// It called `raise_exception` with this message.
+    #[error("refuses: {0}")]
     Raised(String),
 }
 
@@ -72,39 +98,44 @@ impl Problem {
 /// What each step gives back.
 type Outcome<T> = Result<T, Box<Problem>>;
 
-/// A [`Problem`] and its line in the source, from 1.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) line: usize,
-    pub(crate) problem: Problem,
-}
-
 /// A template that was read and can be rendered any number of times, from any thread.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub struct Template {
     body: Block,
 }
 
 impl Template {
-    /// Reads a source.
-    pub(crate) fn parse(source: &str) -> Result<Template, Fault> {
+    /// Reads a source, of at most 8 MiB.
+    ///
+    /// # Errors
+    /// [`Problem::Wrong`] for what is no template, or a larger or deeper one than any model's;
+    /// [`Problem::Unknown`] for a tag that this interpreter does not have.
+    pub fn parse(source: &str) -> Result<Template, Error> {
         if source.len() > MAX_SOURCE {
             let problem = format!("holds {} bytes, more than {MAX_SOURCE}", source.len());
-            return Err(Fault { line: 1, problem: Problem::Wrong(problem) });
+            return Err(Error { line: 1, problem: Problem::Wrong(problem) });
         }
         let source = lexer::normalize(source);
         let body = parser::parse(&source)?;
         Ok(Template { body })
     }
 
-    /// Fills the template in. `budget` is what the variables were made with: they count.
-    pub(crate) fn render(
+    /// Fills the template in: a text of little more than 8 MiB at most. Of two variables of one
+    /// name the later one counts.
+    ///
+    /// # Errors
+    /// [`Problem::Wrong`] where jinja2 would raise an error too, and when the budget is spent;
+    /// [`Problem::Unknown`] for a filter, test or method that this interpreter does not have;
+    /// [`Problem::Raised`] when the template refuses what it was given.
+    pub fn render(
         &self,
-        variables: Vec<(String, Value)>,
-        budget: Budget,
+        variables: &[(&str, Input<'_>)],
+        mut budget: Budget,
         clock: Clock,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, Error> {
+        let variables = input::values(variables, &mut budget)
+            .map_err(|problem| Error { line: 1, problem: *problem })?;
         let mut machine = Machine::new(variables, budget, clock);
-        machine.run(&self.body).map_err(|problem| machine.fault(*problem))
+        machine.run(&self.body).map_err(|problem| machine.error(*problem))
     }
 }

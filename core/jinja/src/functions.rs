@@ -92,7 +92,7 @@ pub(super) fn range(given: Given, budget: &mut Budget) -> Outcome<Value> {
 
 /// The time at which a template runs, in UTC.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     seconds: i64,
 }
 
@@ -115,14 +115,13 @@ const MONTHS: [&str; 12] = [
 
 impl Clock {
     /// Now.
-    pub(crate) fn now() -> Clock {
+    pub fn now() -> Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Clock { seconds: since.map_or(0, |since| since.as_secs() as i64) }
     }
 
     /// A time in seconds after the beginning of 1970.
-    #[cfg(test)]
-    pub(super) fn at(seconds: i64) -> Clock {
+    pub fn at(seconds: i64) -> Clock {
         Clock { seconds }
     }
 

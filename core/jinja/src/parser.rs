@@ -8,14 +8,14 @@ use super::tree::{
     Arguments, Block, Comparison, Expr, For, Kind, Link, Macro, Operator, Part, Target,
 };
 use super::value::Value;
-use super::{Fault, MAX_NESTING, MAX_PARTS, Outcome, Problem};
+use super::{Error, MAX_NESTING, MAX_PARTS, Outcome, Problem};
 
 /// The tags that there are.
 const TAGS: [&str; 10] =
     ["if", "for", "set", "macro", "generation", "with", "filter", "raw", "break", "continue"];
 
 /// Reads a normalized source.
-pub(super) fn parse(source: &str) -> Result<Block, Fault> {
+pub(super) fn parse(source: &str) -> Result<Block, Error> {
     let mut parser =
         Parser { lexer: Lexer::new(source), ahead: VecDeque::new(), depth: 0, parts: 0 };
     let result = parser.block(&[]).and_then(|(body, _)| match parser.next()? {
@@ -23,7 +23,7 @@ pub(super) fn parse(source: &str) -> Result<Block, Fault> {
         _ => Problem::wrong("goes on after its end"),
     });
     let line = parser.ahead.front().map_or(parser.lexer.line(), |(_, line)| *line);
-    result.map_err(|problem| Fault { line, problem: *problem })
+    result.map_err(|problem| Error { line, problem: *problem })
 }
 
 /// How tightly an operator binds; the later, the tighter. Unlike in Python, a sign binds tighter
