@@ -207,7 +207,7 @@ core=${CARGO_TARGET_DIR:-target}/release/examples/core_call
 if [ -x "$core" ]; then echo "least and median ns of a call, core: $("$core" "${calls[@]}")"; fi
 
 # Examples, compiled and run.
-for name in embed generate chat inspect; do
+for name in first embed generate chat inspect; do
     # shellcheck disable=SC2086
     check "compile $name.c" gcc -std=c99 -Wall -Wextra -Wpedantic -Werror examples/c/$name.c -o "$work/$name" $use -lemberform
 done
@@ -219,6 +219,7 @@ prints() {
     shift
     "$@" >"$work/printed" && grep -q "$pattern" "$work/printed"
 }
+check "first.c" prints '^0\.[4-9][0-9] and -*0\.[0-3]' "$work/first"
 check "embed.c" prints '^  1\.00  0\.5.* windowsill' "$work/embed" models/minilm cpu
 cat >"$work/paragraphs" <<'TEXT'
 Simmer the tomatoes for an hour and add basil at the end.

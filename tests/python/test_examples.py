@@ -35,6 +35,13 @@ def load(name: str) -> types.ModuleType:
     return module
 
 
+def test_first() -> None:
+    """What the root's README quotes."""
+    first, text = run("first.py").split("\n", 1)
+    alike, other = map(float, first.split(" and "))
+    assert alike > other + 0.3 and len(text.split()) > 3
+
+
 def test_embed() -> None:
     lines = run("embed.py", "--device", "cpu").splitlines()
     assert lines[0].startswith('<Model bert "minilm"') and len(lines) == 5
