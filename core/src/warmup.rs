@@ -24,8 +24,8 @@ impl Model {
     /// What is compiled lasts as long as the process. On the CPU there is little to gain.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails, [`Error::NotFinite`] when the model's numbers are
-    /// broken.
+    /// [`Error::Device`](crate::Error::Device) when the device fails,
+    /// [`Error::NotFinite`](crate::Error::NotFinite) when the model's numbers are broken.
     pub fn warmup(&self) -> Result<()> {
         let window = self.spec().window;
         if self.decoder().is_none() {
