@@ -41,7 +41,7 @@ fn every_checkpoint_is_bound_as_before() {
     let entries = std::fs::read_dir(golden("")).expect("the checkpoints");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     let is_checkpoint = |path: &PathBuf| {
-        path.join("expected.safetensors").exists()
+        path.join("config.json").exists() && path.join("expected.safetensors").exists()
             || path.extension().is_some_and(|extension| extension == "gguf")
     };
     paths.retain(is_checkpoint);

@@ -690,23 +690,32 @@ impl ModuleMapper for Nudge<'_> {
 /// step chosen so that the loss moves by some 1e-2 of the answers' size, rounding (some 1e-6 of it)
 /// is below 1e-3 of the difference, and what a central difference leaves out is of the square of the
 /// step. Where a rectifier's corner, or an expert that comes or goes, lies within the step, a
-/// shorter one is needed, with more rounding: one that fits is enough, since a wrong gradient is
-/// wrong by more than 1e-2 at every step.
+/// shorter one is needed, with more rounding; where the loss bends much, two steps together say what one
+/// leaves out. One that fits is enough, since a wrong gradient is wrong by more than 1e-2 at every
+/// step.
 fn slope(gradient: &[f32], size: f64, loss: impl Fn(&[f32]) -> f64) -> Option<f64> {
     let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
     // What hardly moves the loss cannot be told from rounding.
     if length < 1e-3 * size {
         return None;
     }
-    let error = |part: f64| {
+    let slope = |part: &f64| {
         let step = part * size / length;
         let [up, down] = [step, -step].map(|step| {
             let by = gradient.iter().map(|g| (f64::from(*g) * step / length) as f32);
             loss(&by.collect::<Vec<f32>>())
         });
-        ((up - down) / (2.0 * step) / length - 1.0).abs()
+        (up - down) / (2.0 * step) / length
     };
-    Some([1e-2, 3e-3, 1e-3, 3e-4].into_iter().map(error).fold(f64::INFINITY, f64::min))
+    let parts = [1e-2, 3e-3, 1e-3, 3e-4];
+    let slopes = parts.each_ref().map(slope);
+    // Of two steps, what leaves out the square of the step (Richardson).
+    let pairs = parts.windows(2).zip(slopes.windows(2)).map(|(parts, slopes)| {
+        let ratio = (parts[0] / parts[1]).powi(2);
+        (ratio * slopes[1] - slopes[0]) / (ratio - 1.0)
+    });
+    let errors = slopes.iter().copied().chain(pairs).map(|slope| (slope - 1.0).abs());
+    Some(errors.fold(f64::INFINITY, f64::min))
 }
 
 #[test]

@@ -37,8 +37,7 @@ fn line(path: &Path, device: &Device) -> Result<String> {
     let spec = model.spec();
     let reader = spec.encoder.as_deref().unwrap_or(spec);
     let vocab = spec.vocab.min(reader.vocab);
-    let ids: Vec<u32> =
-        (0..24.min(reader.window)).map(|i| (i * 31 % vocab) as u32).collect();
+    let ids: Vec<u32> = (0..24.min(reader.window)).map(|i| (i * 31 % vocab) as u32).collect();
     let prompt = launches(|| model.forward(&[&ids]).map(drop))?;
     let batch = launches(|| model.forward(&[&ids[..], &ids[..ids.len() / 2 - 1]]).map(drop))?;
     let (mut few, mut step) = ("-".to_string(), "-".to_string());
@@ -59,7 +58,7 @@ fn main() -> Result<()> {
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| {
-        path.join("expected.safetensors").exists()
+        path.join("config.json").exists() && path.join("expected.safetensors").exists()
             || path.extension().is_some_and(|extension| extension == "gguf")
     });
     paths.sort();

@@ -20,7 +20,7 @@ use super::linear::Proj;
 use super::moe::FeedForward;
 use super::norm::Norm;
 use super::plan::{AttentionAt, MatrixAt, NormAt, Step};
-use super::run::params::{Load, Parameters};
+use super::run::params::{self, Load, Parameters};
 use super::source::Source;
 use super::spec::{self, Spec};
 use crate::error::Result;
@@ -124,6 +124,10 @@ impl Parameters for Block {
             AttentionAt::Own => Some(&self.attn),
             AttentionAt::Cross => self.cross.as_ref(),
         }
+    }
+
+    fn is_trained(&self) -> bool {
+        params::is_trained(self)
     }
 
     fn experts(&self, x: Tensor<3>, load: Option<&Load>) -> Option<Tensor<3>> {

@@ -9,7 +9,7 @@ use super::attention::Attention;
 use super::linear::Proj;
 use super::norm::Norm;
 use super::plan::{self, AttentionAt, MatrixAt, NormAt, Step};
-use super::run::params::{Load, Parameters};
+use super::run::params::{self, Load, Parameters};
 use super::run::{slices, tensors};
 use super::source::Source;
 use super::spec;
@@ -87,6 +87,10 @@ impl Parameters for Mlp {
 
     fn attention(&self, _at: AttentionAt) -> Option<&Attention> {
         None
+    }
+
+    fn is_trained(&self) -> bool {
+        params::is_trained(self)
     }
 
     fn experts(&self, _x: Tensor<3>, _load: Option<&Load>) -> Option<Tensor<3>> {

@@ -349,6 +349,10 @@ fn bind_steps<'a>(
         };
         ops.push(op);
     }
+    // What tensors compute may have parameters that no operation here was asked for with.
+    if ops.iter().any(|op| matches!(op, Op::Tensors(_))) && owner.is_trained() {
+        return Err(Why::Parameters);
+    }
     Ok(Bound { ops })
 }
 

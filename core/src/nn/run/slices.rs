@@ -421,6 +421,10 @@ fn bind_steps<'a>(
             Step::Latent { .. } | Step::Experts { .. } => Op::Tensors(step),
         });
     }
+    // What tensors compute may have parameters that no operation here was asked for with.
+    if ops.iter().any(|op| matches!(op, Op::Tensors(_))) && owner.is_trained() {
+        return Err(Why::Parameters);
+    }
     // The residual stream is what comes out.
     last[Slot::X as usize] = usize::MAX;
     Ok(Bound { ops, last, shape })
