@@ -168,7 +168,10 @@ pub(super) fn filter(machine: &mut Machine, value: Value, given: Given) -> Outco
         "reverse" => {
             given.nothing()?;
             match &value {
-                Value::Text(text) => budget.text(&text.chars().rev().collect::<String>()),
+                Value::Text(text) => {
+                    budget.rewrite(text)?;
+                    budget.text(&text.chars().rev().collect::<String>())
+                }
                 other => {
                     let items = other.items(budget)?;
                     budget.list(items.items.iter().rev().cloned().collect())
@@ -212,13 +215,9 @@ fn indent(value: &Value, given: Given, budget: &mut Budget) -> Outcome<Value> {
     let text = string(value, budget)?;
     budget.scan(&text)?;
     // A line is added, so that a line end at the end is kept.
-    let mut lines = methods::lines(&text);
-    if text.is_empty() || ends_line(&text) {
-        lines.push("");
-    }
-    budget.bytes(lines.len() * size_of::<&str>())?;
+    let last = (text.is_empty() || ends_line(&text)).then_some("");
     let mut out = String::new();
-    for (i, line) in lines.into_iter().enumerate() {
+    for (i, line) in methods::lines(&text).chain(last).enumerate() {
         budget.steps(usize::from(i % 16 == 0))?;
         if i > 0 {
             budget.push(&mut out, "\n")?;
@@ -239,7 +238,10 @@ fn ends_line(text: &str) -> bool {
 /// What a width, or a text, indents by.
 fn spaces(width: &Value, budget: &mut Budget) -> Outcome<String> {
     match (width, width.whole()) {
-        (Value::Text(text), _) => Ok(text.to_string()),
+        (Value::Text(text), _) => {
+            budget.bytes(text.len())?;
+            Ok(text.to_string())
+        }
         (_, Some(width)) => {
             let width = usize::try_from(width).unwrap_or(0);
             budget.bytes(width)?;
@@ -261,7 +263,10 @@ fn tojson(value: &Value, given: Given, budget: &mut Budget) -> Outcome<Value> {
         None | Some(Value::None) if indent.is_some() => (",".to_string(), ": ".to_string()),
         None | Some(Value::None) => (", ".to_string(), ": ".to_string()),
         Some(pair) => match pair.items(budget)?.items.as_slice() {
-            [Value::Text(a), Value::Text(b)] => (a.to_string(), b.to_string()),
+            [Value::Text(a), Value::Text(b)] => {
+                budget.bytes(a.len() + b.len())?;
+                (a.to_string(), b.to_string())
+            }
             _ => return Problem::wrong("gives `tojson` separators that are no pair of texts"),
         },
     };
@@ -319,6 +324,9 @@ fn at_path(machine: &mut Machine, value: &Value, path: &Value) -> Outcome<Value>
     let Some(text) = path.text() else {
         return item(value, path, &mut machine.budget);
     };
+    // Its names are copied.
+    machine.budget.bytes(text.len())?;
+    machine.budget.scan(text)?;
     let mut value = value.clone();
     for name in text.split('.') {
         machine.budget.steps(1)?;
@@ -326,7 +334,10 @@ fn at_path(machine: &mut Machine, value: &Value, path: &Value) -> Outcome<Value>
             Ok(index) => item(&value, &Value::Whole(index), &mut machine.budget)?,
             Err(_) => {
                 let found = match &value {
-                    Value::Dict(map) => map.at(name).cloned(),
+                    Value::Dict(map) => {
+                        machine.budget.steps(map.entries.len() / 16)?;
+                        map.at(name).cloned()
+                    }
                     _ => None,
                 };
                 match found {
@@ -364,31 +375,43 @@ fn join(machine: &mut Machine, value: &Value, given: Given) -> Outcome<Value> {
 /// What two values are compared by where case does not count.
 fn folded(value: Value, budget: &mut Budget) -> Outcome<Value> {
     match &value {
-        Value::Text(text) => budget.text(&text.to_lowercase()),
+        Value::Text(text) => {
+            budget.rewrite(text)?;
+            budget.text(&text.to_lowercase())
+        }
         _ => Ok(value),
     }
 }
 
-/// The places of the keys in their order; keys of two kinds have none.
+/// The places of the keys in their order; keys of two kinds have none. A merge sort of our own:
+/// an order may fail half way, and numbers that are none have no place in it.
 fn sorted(keys: &[Value], reverse: bool, budget: &mut Budget) -> Outcome<Vec<usize>> {
-    budget.bytes(size_of::<usize>() * keys.len())?;
+    budget.bytes(2 * size_of::<usize>() * keys.len())?;
+    let after = if reverse { Ordering::Less } else { Ordering::Greater };
     let mut places: Vec<usize> = (0..keys.len()).collect();
-    let mut failed = None;
-    places.sort_by(|a, b| {
-        if failed.is_some() {
-            return Ordering::Equal;
+    let mut merged = Vec::with_capacity(keys.len());
+    let mut width = 1;
+    while width < keys.len() {
+        for run in places.chunks(2 * width) {
+            let (mut left, mut right) = run.split_at(width.min(run.len()));
+            while let ([a, others @ ..], [b, more @ ..]) = (left, right) {
+                // Of two that are equal the earlier one stays the earlier one.
+                if order(&keys[*a], &keys[*b], budget)? == Some(after) {
+                    merged.push(*b);
+                    right = more;
+                } else {
+                    merged.push(*a);
+                    left = others;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
         }
-        let ordering = order(&keys[*a], &keys[*b], budget).unwrap_or_else(|problem| {
-            failed = Some(problem);
-            None
-        });
-        let ordering = ordering.unwrap_or(Ordering::Equal);
-        if reverse { ordering.reverse() } else { ordering }
-    });
-    match failed {
-        Some(problem) => Err(problem),
-        None => Ok(places),
+        std::mem::swap(&mut places, &mut merged);
+        merged.clear();
+        width *= 2;
     }
+    Ok(places)
 }
 
 fn dictsort(value: &Value, given: Given, budget: &mut Budget) -> Outcome<Value> {
@@ -592,10 +615,11 @@ pub(super) fn test(machine: &mut Machine, value: &Value, given: Given) -> Outcom
         Some(number) => Ok(number.rem_euclid(2)),
         None => Problem::wrong(format!("tests whether {} is `{name}`", value.kind())),
     };
-    let cased = |test: fn(char) -> bool| {
+    let mut cased = |test: fn(char) -> bool| -> Outcome<bool> {
         let text = value.text().unwrap_or_default();
+        budget.rewrite(text)?;
         let mut letters = text.chars().filter(|c| c.is_uppercase() || c.is_lowercase()).peekable();
-        letters.peek().is_some() && letters.all(test)
+        Ok(letters.peek().is_some() && letters.all(test))
     };
     Ok(match &*name {
         "defined" => !undefined,
@@ -619,8 +643,8 @@ pub(super) fn test(machine: &mut Machine, value: &Value, given: Given) -> Outcom
         "callable" => undefined || matches!(value, Value::Macro(_) | Value::Function(_)),
         "odd" => remainder(value)? == 1,
         "even" => remainder(value)? == 0,
-        "lower" => cased(char::is_lowercase),
-        "upper" => cased(char::is_uppercase),
+        "lower" => cased(char::is_lowercase)?,
+        "upper" => cased(char::is_uppercase)?,
         _ => return Problem::unknown(format!("the test `{name}`"), &TESTS),
     })
 }

@@ -126,7 +126,10 @@ impl Clock {
     }
 
     /// The time by a format of `strftime`.
-    pub(super) fn format(self, format: &str) -> Outcome<String> {
+    pub(super) fn format(self, format: &str, budget: &mut Budget) -> Outcome<String> {
+        budget.rewrite(format)?;
+        // Two bytes of a code give up to twelve.
+        budget.bytes(format.len().saturating_mul(6))?;
         let days = self.seconds.div_euclid(86_400);
         let second = self.seconds.rem_euclid(86_400);
         let (year, month, day) = date(days);
@@ -154,7 +157,7 @@ impl Clock {
             };
             match code {
                 Some('Y') => number(year, 4),
-                Some('y') => number(year % 100, 2),
+                Some('y') => number(year.rem_euclid(100), 2),
                 Some('m') => number(month, 2),
                 Some('d') => number(day, 2),
                 Some('j') => number(of_year, 3),
@@ -181,6 +184,9 @@ impl Clock {
     }
 }
 
+/// Days of 400 years.
+const DAYS_OF_ERA: i64 = 146_097;
+
 /// Days from 1970 to the first of a year.
 fn days_before(year: i64) -> i64 {
     let y = year - 1;
@@ -189,6 +195,14 @@ fn days_before(year: i64) -> i64 {
 
 /// Year, month and day of a count of days after the beginning of 1970.
 fn date(days: i64) -> (i64, i64, i64) {
+    // The calendar repeats itself after 400 years.
+    let eras = days.div_euclid(DAYS_OF_ERA);
+    let (year, month, day) = date_of_era(days - eras * DAYS_OF_ERA);
+    (year + 400 * eras, month, day)
+}
+
+/// The date of a day in the 400 years after the beginning of 1970.
+fn date_of_era(days: i64) -> (i64, i64, i64) {
     let mut year = 1970 + days.div_euclid(366);
     while days_before(year + 1) <= days {
         year += 1;
@@ -223,10 +237,17 @@ mod tests {
             (1_735_689_599, "%-d/%-m/%y %j", "31/12/24 366"),
             (4_107_542_400, "%Y-%m-%d", "2100-03-01"),
             (-1, "%Y-%m-%d %H", "1969-12-31 23"),
+            (-11_644_473_600, "%d.%m.%y, %a, day %j", "01.01.01, Mon, day 001"),
+            (253_402_300_799, "%Y-%m-%d", "9999-12-31"),
         ];
         for (seconds, format, wanted) in cases {
-            assert_eq!(Clock::at(seconds).format(format), Ok(wanted.to_string()), "{seconds}");
+            let found = Clock::at(seconds).format(format, &mut Budget::new());
+            assert_eq!(found, Ok(wanted.to_string()), "{seconds}");
         }
-        assert!(Clock::now().format("%Q").is_err());
+        assert!(Clock::now().format("%Q", &mut Budget::new()).is_err());
+        for seconds in [i64::MIN, i64::MAX] {
+            assert!(Clock::at(seconds).format("%c %Y", &mut Budget::new()).is_err());
+            assert!(Clock::at(seconds).format("%d %j %Y %y %a", &mut Budget::new()).is_ok());
+        }
     }
 }

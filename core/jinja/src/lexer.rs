@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Outcome, Problem};
+use super::{MAX_NAME, Outcome, Problem};
 
 /// A token; its text is a piece of the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -239,6 +239,9 @@ impl<'s> Lexer<'s> {
         if c == '_' || c.is_alphanumeric() {
             let other = |c: char| c != '_' && !c.is_alphanumeric();
             let name = &rest[..rest.find(other).unwrap_or(rest.len())];
+            if name.len() > MAX_NAME {
+                return Problem::wrong(format!("has a name of more than {MAX_NAME} bytes"));
+            }
             self.skip(name.len());
             return Ok(Token::Name(name));
         }
@@ -351,7 +354,8 @@ pub(super) fn unescape(text: &str) -> Outcome<String> {
         let Some(c) = chars.next() else { break };
         rest = chars.as_str();
         let hex = |length: usize, rest: &mut &str| -> Outcome<char> {
-            let code = rest.get(..length).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            let digits = rest.get(..length).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+            let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
             match code.and_then(char::from_u32) {
                 Some(c) => {
                     *rest = &rest[length..];

@@ -53,6 +53,12 @@ const MAX_PARTS: usize = 500_000;
 const MAX_NESTING: usize = 64;
 /// Deepest nesting of running parts, macros in macros included; a stack of 256 KB holds it.
 const MAX_RUNNING: usize = 160;
+/// Longest name in a source, in bytes: each use of a name reads all of it.
+const MAX_NAME: usize = 256;
+/// Longest text of a problem, in bytes; templates name things as they like.
+const MAX_PROBLEM: usize = 300;
+/// Longest message of `raise_exception`, in bytes.
+const MAX_RAISED: usize = 2000;
 /// Most items of a `range()`, as in jinja2's sandbox.
 const MAX_RANGE: i64 = 100_000;
 
@@ -87,12 +93,26 @@ pub enum Problem {
 
 impl Problem {
     fn wrong<T>(problem: impl Into<String>) -> Outcome<T> {
-        Err(Box::new(Problem::Wrong(problem.into())))
+        Err(Box::new(Problem::Wrong(cut(problem.into(), MAX_PROBLEM))))
     }
 
     fn unknown<T>(what: impl Into<String>, known: &[&str]) -> Outcome<T> {
-        Err(Box::new(Problem::Unknown { what: what.into(), known: known.join(", ") }))
+        let what = cut(what.into(), MAX_PROBLEM);
+        Err(Box::new(Problem::Unknown { what, known: known.join(", ") }))
     }
+
+    fn raised<T>(message: String) -> Outcome<T> {
+        Err(Box::new(Problem::Raised(cut(message, MAX_RAISED))))
+    }
+}
+
+/// A text for people to read, of not much more than `most` bytes.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// What each step gives back.

@@ -269,7 +269,9 @@ impl Machine {
                 Ok(value.clone())
             }
             Expr::Name(name) => {
-                self.budget.steps(1)?;
+                // Each scope is asked, and each reads the name.
+                let scopes = self.scopes.len() - self.base + 1;
+                self.budget.steps(1 + scopes * (32 + name.len()) / 512)?;
                 Ok(match (self.find(name), Function::find(name)) {
                     (Some(value), _) => value.clone(),
                     (None, Some(function)) => Value::Function(function),
@@ -446,6 +448,7 @@ impl Machine {
 
     /// `value.name`
     pub(super) fn attribute(&mut self, value: &Value, name: &Arc<str>) -> Outcome<Value> {
+        self.budget.scan(name)?;
         if name.starts_with("__") {
             return Problem::wrong(format!(
                 "takes the attribute `{name}`, which is not for templates"
@@ -515,6 +518,7 @@ impl Machine {
             scope.insert(parameter.clone(), value);
         }
         for (named, value) in given.named {
+            self.budget.steps(1 + parameters.len() / 16)?;
             let known = parameters.iter().any(|(parameter, _)| *parameter == named);
             if !known || scope.contains_key(&named) {
                 return Problem::wrong(format!("gives `{name}` a `{named}` that it does not take"));
@@ -564,10 +568,14 @@ impl Machine {
                 let mut scope = Scope::new();
                 for (key, value) in self.entries(&given.plain)? {
                     if let Value::Text(key) = key {
+                        self.budget.scan(&key)?;
                         scope.insert(key, value);
                     }
                 }
-                scope.extend(given.named);
+                for (name, value) in given.named {
+                    self.budget.scan(&name)?;
+                    scope.insert(name, value);
+                }
                 self.budget.bytes(2 * size_of::<Value>() * (scope.len() + 1))?;
                 self.namespaces.push(scope);
                 Ok(Value::Namespace(self.namespaces.len() - 1))
@@ -575,13 +583,13 @@ impl Machine {
             Function::RaiseException => {
                 let [message] = given.bind(["message"])?;
                 let message = string(&message.unwrap_or(Value::None), &mut self.budget)?;
-                Err(Box::new(Problem::Raised(message)))
+                Problem::raised(message)
             }
             Function::StrftimeNow => {
                 let [Some(Value::Text(format))] = given.bind(["format"])? else {
                     return Problem::wrong("calls `strftime_now` without a format");
                 };
-                let text = self.clock.format(&format)?;
+                let text = self.clock.format(&format, &mut self.budget)?;
                 self.budget.text(&text)
             }
             Function::Method => Problem::wrong("calls a method that stands apart from its value"),

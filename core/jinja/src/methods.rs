@@ -136,14 +136,19 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
             let [Some(affix)] = given.bind(["affix"])? else {
                 return Problem::wrong(format!("calls `{name}` without a text"));
             };
-            let matches = |affix: &Value| match affix.text() {
-                Some(affix) if name == "startswith" => Ok(text.starts_with(affix)),
-                Some(affix) => Ok(text.ends_with(affix)),
-                None => Problem::wrong(format!("calls `{name}` with {}", affix.kind())),
+            let mut matches = |affix: &Value| {
+                let Some(affix) = affix.text() else {
+                    return Problem::wrong(format!("calls `{name}` with {}", affix.kind()));
+                };
+                budget.steps(1)?;
+                budget.scan(affix)?;
+                Ok(match name {
+                    "startswith" => text.starts_with(affix),
+                    _ => text.ends_with(affix),
+                })
             };
             match &affix {
                 Value::Tuple(seq) => {
-                    budget.steps(seq.items.len())?;
                     for affix in &seq.items {
                         if matches(affix)? {
                             return Ok(Value::Bool(true));
@@ -155,7 +160,7 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
             }
         }
         "removeprefix" | "removesuffix" => {
-            let affix = one_text(given)?;
+            let affix = one_text(given, budget)?;
             let rest = match name {
                 "removeprefix" => text.strip_prefix(&*affix),
                 _ => text.strip_suffix(&*affix),
@@ -172,7 +177,7 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
             replace(text, old, new, count.as_ref(), budget)
         }
         "find" | "rfind" | "index" | "count" => {
-            let wanted = one_text(given)?;
+            let wanted = one_text(given, budget)?;
             if name == "count" {
                 return Ok(Value::Whole(matches(text, &wanted, usize::MAX, budget)? as i64));
             }
@@ -187,7 +192,7 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
             }
         }
         "partition" | "rpartition" => {
-            let between = one_text(given)?;
+            let between = one_text(given, budget)?;
             let cut = match name {
                 "partition" => text.split_once(&*between),
                 _ => text.rsplit_once(&*between),
@@ -239,7 +244,7 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
                 "capitalize" => budget.text(&capitalize(text)),
                 "title" => budget.text(&title(text)),
                 "swapcase" => budget.text(&swapcase(text)),
-                "splitlines" => list(lines(text).into_iter(), budget),
+                "splitlines" => list(lines(text), budget),
                 "isdigit" => Ok(all(|c| c.is_ascii_digit())),
                 "isalpha" => Ok(all(char::is_alphabetic)),
                 "isalnum" => Ok(all(char::is_alphanumeric)),
@@ -251,10 +256,14 @@ fn of_text(text: &str, name: &str, given: Given, budget: &mut Budget) -> Outcome
     }
 }
 
-fn one_text(given: Given) -> Outcome<std::sync::Arc<str>> {
+/// The one argument, which is a text and is read once.
+fn one_text(given: Given, budget: &mut Budget) -> Outcome<std::sync::Arc<str>> {
     let name = given.name.clone();
     match given.bind(["text"])? {
-        [Some(Value::Text(text))] => Ok(text),
+        [Some(Value::Text(text))] => {
+            budget.scan(&text)?;
+            Ok(text)
+        }
         _ => Problem::wrong(format!("calls `{name}` without a text")),
     }
 }
@@ -273,7 +282,7 @@ pub(super) fn strip<'t>(
         Some(other) => return Problem::wrong(format!("strips {}", other.kind())),
     };
     // Each character of the text is looked for among those that are named.
-    budget.steps((text.len() / 32).saturating_mul(1 + chars.map_or(0, str::len)))?;
+    budget.steps(text.len().saturating_mul(1 + chars.map_or(0, str::len)) / 32)?;
     let strips = |c: char| chars.map_or(is_space(c), |chars| chars.contains(c));
     let text = if left { text.trim_start_matches(strips) } else { text };
     Ok(if right { text.trim_end_matches(strips) } else { text })
@@ -282,6 +291,7 @@ pub(super) fn strip<'t>(
 /// How often `part` stands in `text`, up to `most`.
 fn matches(text: &str, part: &str, most: usize, budget: &mut Budget) -> Outcome<usize> {
     budget.scan(text)?;
+    budget.scan(part)?;
     let count = text.matches(part).take(most).count();
     budget.steps(count / 16)?;
     Ok(count)
@@ -351,12 +361,16 @@ fn split<'t>(text: &'t str, given: Given, from_end: bool, budget: &mut Budget) -
             return Problem::wrong("splits at an empty text");
         }
         Value::Text(between) if from_end => {
+            budget.scan(&between)?;
             for part in text.rsplitn(most, &*between) {
                 budget.bytes(size_of::<&str>())?;
                 parts.push(part);
             }
         }
-        Value::Text(between) => return list(text.splitn(most, &*between), budget),
+        Value::Text(between) => {
+            budget.scan(&between)?;
+            return list(text.splitn(most, &*between), budget);
+        }
         other => return Problem::wrong(format!("splits at {}", other.kind())),
     }
     if from_end {
@@ -366,8 +380,7 @@ fn split<'t>(text: &'t str, given: Given, from_end: bool, budget: &mut Budget) -
 }
 
 /// Python's `splitlines`.
-pub(super) fn lines(text: &str) -> Vec<&str> {
-    let mut lines = Vec::new();
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     let ends = |c: char| {
         matches!(
@@ -375,19 +388,21 @@ pub(super) fn lines(text: &str) -> Vec<&str> {
             '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
         )
     };
-    while !rest.is_empty() {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
         let Some(at) = rest.find(ends) else {
-            lines.push(rest);
-            break;
+            return Some(std::mem::take(&mut rest));
         };
-        lines.push(&rest[..at]);
+        let line = &rest[..at];
         let end = match rest[at..].starts_with("\r\n") {
             true => 2,
             false => rest[at..].chars().next().map_or(1, char::len_utf8),
         };
         rest = &rest[at + end..];
-    }
-    lines
+        Some(line)
+    })
 }
 
 /// The first character in upper case, the others in lower case.

@@ -338,39 +338,35 @@ pub(super) fn slice(
         bound.clamp(low, high)
     };
     let (first, last) = if step > 0 { (low, high) } else { (high, low) };
-    let (mut at, to) = (from.map_or(first, cut), to.map_or(last, cut));
-    let mut places = Vec::new();
-    if step == 1 {
-        places.extend(at.max(0) as usize..to.max(at.max(0)) as usize);
-    } else {
-        while if step > 0 { at < to } else { at > to } {
-            places.push(at as usize);
-            at = at.saturating_add(step);
-        }
-    }
-    budget.steps(places.len() / 64)?;
+    let (at, to) = (from.map_or(first, cut), to.map_or(last, cut));
+    let (distance, stride) = (if step > 0 { to - at } else { at - to }, step.unsigned_abs());
+    let count = match u64::try_from(distance) {
+        Ok(distance @ 1..) => ((distance - 1) / stride + 1) as usize,
+        _ => 0,
+    };
+    budget.steps(count / 64)?;
+    let stride = usize::try_from(stride).unwrap_or(usize::MAX);
+    let places = (0..count as i64).map(|i| (at + i * step) as usize);
     match value {
+        Value::Text(text) if step == 1 => {
+            let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            let start = ends.nth(at as usize).unwrap_or(text.len());
+            let end = match count {
+                0 => start,
+                count => ends.nth(count - 1).unwrap_or(text.len()),
+            };
+            budget.text(&text[start..end])
+        }
+        Value::Text(text) if step > 0 => {
+            let chars = text.chars().skip(at as usize).step_by(stride);
+            budget.text(&chars.take(count).collect::<String>())
+        }
         Value::Text(text) => {
-            let mut out = String::new();
-            if step == 1 {
-                let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-                let start = places.first().and_then(|first| ends.nth(*first)).unwrap_or(0);
-                let end = match places.len() {
-                    0 => start,
-                    count => ends.nth(count - 1).unwrap_or(text.len()),
-                };
-                return budget.text(&text[start..end]);
-            }
-            let chars: Vec<char> = text.chars().collect();
-            out.extend(places.into_iter().map(|at| chars[at]));
-            budget.text(&out)
+            let chars = text.chars().rev().skip((len - 1 - at) as usize).step_by(stride);
+            budget.text(&chars.take(count).collect::<String>())
         }
-        Value::Tuple(seq) => {
-            budget.tuple(places.into_iter().map(|at| seq.items[at].clone()).collect())
-        }
-        Value::List(seq) => {
-            budget.list(places.into_iter().map(|at| seq.items[at].clone()).collect())
-        }
+        Value::Tuple(seq) => budget.tuple(places.map(|at| seq.items[at].clone()).collect()),
+        Value::List(seq) => budget.list(places.map(|at| seq.items[at].clone()).collect()),
         other => Problem::wrong(format!("cuts {}", other.kind())),
     }
 }

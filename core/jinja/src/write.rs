@@ -1,5 +1,7 @@
 //! Values as text: as `{{ }}` prints them, as Python's `repr`, and as JSON.
 
+use std::borrow::Cow;
+
 use super::value::Value;
 use super::{Budget, Outcome, Problem};
 
@@ -240,13 +242,13 @@ impl Json {
     }
 }
 
-fn json_key(key: &Value) -> Outcome<String> {
+fn json_key(key: &Value) -> Outcome<Cow<'_, str>> {
     match key {
-        Value::Text(text) => Ok(text.to_string()),
-        Value::Whole(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(float(*number)),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::None => Ok("null".to_string()),
+        Value::Text(text) => Ok(Cow::Borrowed(text)),
+        Value::Whole(number) => Ok(Cow::Owned(number.to_string())),
+        Value::Float(number) => Ok(Cow::Owned(float(*number))),
+        Value::Bool(value) => Ok(Cow::Owned(value.to_string())),
+        Value::None => Ok(Cow::Borrowed("null")),
         other => Problem::wrong(format!("writes {} as a key of JSON", other.kind())),
     }
 }

@@ -30,6 +30,12 @@ pub fn hostile() -> Vec<(&'static str, String)> {
     let deep = |open: &str, close: &str| {
         format!("{{{{ {}1{} }}}}", open.repeat(100_000), close.repeat(100_000))
     };
+    let scopes = |name: &str, times: usize| {
+        let names = format!("{{% set t = {}1 %}}", name.repeat(times));
+        format!("{}{}{}", "{% with %}".repeat(60), in_loop("", &names), "{% endwith %}".repeat(60))
+    };
+    // A text as long as a budget allows, which no step has to look at again.
+    let huge = "{% set s = 'ab' * 30000000 %}";
     let entries: Vec<String> = (0..100_000).map(|i| format!("{i}:{i}")).collect();
     let parameters: Vec<String> = (0..50_000).map(|i| format!("a{i}")).collect();
     let parameters = parameters.join(",");
@@ -132,6 +138,84 @@ pub fn hostile() -> Vec<(&'static str, String)> {
         ("a loop that calls itself", "{% for x in [1] recursive %}{% endfor %}".into()),
         ("comments without end", "{#".repeat(1_000_000)),
         ("quotes without end", format!("{{{{ '{}", "\\'".repeat(1_000_000))),
+        ("a long indent of JSON", in_loop(huge, "{{ 1|tojson(indent=s) }}")),
+        ("long separators of JSON", in_loop(huge, "{{ 1|tojson(separators=[s, s]) }}")),
+        ("an indent of nothing", in_loop(huge, "{{ ''|indent(s) }}")),
+        (
+            "beginnings of many",
+            "{% set s = 'a' * 20000000 %}{% set t = s + 'b' %}{% set u = s + 'c' %}\
+             {{ t.startswith((u,) * 900000) }}"
+                .into(),
+        ),
+        ("a long text in a short one", in_loop(huge, "{% set t = 'a'.find(s) %}")),
+        ("a long text in a short one from its end", in_loop(huge, "{% set t = 'a'.rfind(s) %}")),
+        ("a short text cut at a long one", in_loop(huge, "{% set t = 'a'.split(s) %}")),
+        ("a short text parted at a long one", in_loop(huge, "{% set t = 'a'.partition(s) %}")),
+        ("a long text counted in a short one", in_loop(huge, "{% set t = 'a'.count(s) %}")),
+        ("a long text replaced in a short one", in_loop(huge, "{% set t = 'a'|replace(s, '') %}")),
+        (
+            "a short text stripped of a long one",
+            in_loop(
+                "{% set s = 'b' * 60000000 + 'a' %}{% set a = 'a' * 31 %}",
+                "{% set t = a.strip(s) %}",
+            ),
+        ),
+        ("many arguments by name", {
+            let named: Vec<String> = (0..50_000).rev().map(|i| format!("a{i}=1")).collect();
+            format!("{{% macro f({parameters}) %}}{{% endmacro %}}{{{{ f({}) }}}}", named.join(","))
+        }),
+        ("a long name", {
+            let name = "n".repeat(4_000_000);
+            in_loop(&format!("{{% set {name} = 1 %}}"), &format!("{{% if {name} %}}{{% endif %}}"))
+        }),
+        ("a long name in an error", format!("{{{{ {}.x }}}}", "n".repeat(4_000_000))),
+        ("a filter of a long name", format!("{{{{ 1|{} }}}}", "n".repeat(4_000_000))),
+        ("a filter of a long name in a text", format!("{huge}{{{{ [1]|map(s)|list }}}}")),
+        (
+            "an attribute of a long name",
+            in_loop(&format!("{huge}{{% set n = namespace(a=1) %}}"), "{% set t = n[s] %}"),
+        ),
+        (
+            "a namespace of a long name",
+            in_loop(&format!("{huge}{{% set d = {{s: 1}} %}}"), "{% set t = namespace(d) %}"),
+        ),
+        ("an argument of a long name", format!("{huge}{{{{ 1|tojson(**{{s: 1}}) }}}}")),
+        ("a long path", in_loop(huge, "{% set t = [1]|map(attribute=s)|list %}")),
+        ("paths in a dict", {
+            let entries: Vec<String> = (0..900).map(|i| format!("'k{i:03}': 1")).collect();
+            let dict = format!("{{% set l = [{{{}}}] * 99999 %}}", entries.join(","));
+            in_loop(&dict, "{% set t = l|map(attribute='zzzz')|list %}")
+        }),
+        ("a long time", "{% set s = '%B' * 40000000 %}{{ strftime_now(s) }}".into()),
+        ("times", in_loop("{% set s = '%A' * 4000000 %}", "{% set t = strftime_now(s) %}")),
+        ("lines of nothing", "{% set s = '\n' * 80000000 %}{{ s|indent }}".into()),
+        ("lines", "{% set s = '\n' * 30000000 %}{{ s.splitlines() }}".into()),
+        ("a slice of all", "{% set s = 'a' * 120000000 %}{{ s[1:] }}".into()),
+        ("every other of all", "{% set s = 'a' * 120000000 %}{{ s[::2] }}".into()),
+        ("a list in pieces", in_loop("{% set l = range(99999)|list %}", "{% set t = l[::-1] %}")),
+        ("folds of case", in_loop("{% set s = 'Ä' * 30000000 %}", "{% set t = [s]|unique|list %}")),
+        ("a text turned round", in_loop("{% set s = 'Ä' * 30000000 %}", "{% set t = s|reverse %}")),
+        ("numbers of no order", {
+            let nan = "{% set l = range(99)|list %}{% set n = ['nan'|float] %}";
+            in_loop(nan, "{% set t = (l + n + l + n + n + l)|sort %}")
+        }),
+        (
+            "an order that fails",
+            "{{ ([5, 3, 8, 1, 9, 7, 2, 6, 4, 0] * 9 + ['a'] + [4, 2, 6] * 20)|sort }}".into(),
+        ),
+        ("keys of JSON", {
+            let dict = "{% set s = 'a' * 100000000 %}{% set d = {s: 1} %}";
+            in_loop(dict, "{% set t = d|tojson %}")
+        }),
+        ("case of a long text", in_loop(&huge.replace("ab", "AB"), "{% set t = s is upper %}")),
+        ("letters of a long text", in_loop(&huge.replace("ab", "Ä"), "{% set t = s.isalpha() %}")),
+        ("names in many scopes", scopes("a or ", 50_000)),
+        ("long names in many scopes", scopes(&format!("{} or ", "n".repeat(250)), 20_000)),
+        (
+            "a refusal of a long text",
+            "{% set s = 'no ' * 10000000 %}{{ [s]|map(attribute='x.' ~ s)|list }}".into(),
+        ),
+        ("a long wrong escape", "{{ '\\x+1' }}".into()),
         ("an attribute of many dots", "{{ [1]|map(attribute='a' ~ '.a' * 1000000)|list }}".into()),
     ]
 }
