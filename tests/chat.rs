@@ -75,124 +75,37 @@ fn families_give_what_jinja2_gives() {
     check_conversations(&qwen, &recorded["qwen"], "qwen");
 }
 
-/// What must end, and what must end in an error.
+/// What must end, and what must end in an error: one of each kind. The others are in
+/// `core/jinja/tests`, which tries them without a model.
 fn hostile() -> Vec<(&'static str, String)> {
-    let doubled = |step: &str| {
-        format!(
-            "{{% set ns = namespace(s='x') %}}{{% for i in range(60) %}}{{% set ns.s = {step} %}}\
-             {{% endfor %}}{{{{ ns.s }}}}"
-        )
-    };
-    let in_loop = |before: &str, body: &str| {
-        format!("{before}{{% for i in range(99999) %}}{body}{{% endfor %}}")
-    };
-    let long = "{% set s = 'a' * 8000000 %}";
     let deep = |open: &str, close: &str| {
         format!("{{{{ {}1{} }}}}", open.repeat(100_000), close.repeat(100_000))
     };
-    let entries: Vec<String> = (0..100_000).map(|i| format!("{i}:{i}")).collect();
-    let parameters: Vec<String> = (0..50_000).map(|i| format!("a{i}")).collect();
-    let parameters = parameters.join(",");
     vec![
-        ("a text doubled", doubled("ns.s + ns.s")),
-        ("a text joined to itself", doubled("ns.s ~ ns.s")),
-        ("a list doubled", doubled("[ns.s, ns.s]")),
-        ("a text repeated", "{{ 'x' * 10**10 }}".into()),
-        ("a list repeated", "{{ [1] * 10**10 }}".into()),
-        ("a power of powers", "{{ 10**10**10 }}".into()),
-        ("a number squared", doubled("3 * 3")
-            .replace("s='x'", "s=3")
-            .replace("3 * 3", "ns.s * ns.s")),
-        ("a huge range", "{% for i in range(10**9) %}{% endfor %}".into()),
-        ("a range over all numbers", "{{ range(-2**63, 2**62)|length }}".into()),
-        ("loops in loops", in_loop("", &in_loop("", &in_loop("", "x")))),
-        ("loops in loops of nothing", in_loop("", &in_loop("", ""))),
+        (
+            "a text doubled",
+            "{% set ns = namespace(s='x') %}{% for i in range(60) %}\
+             {% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}"
+                .into(),
+        ),
+        (
+            "loops in loops of nothing",
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}".into(),
+        ),
         ("brackets", deep("(", ")")),
-        ("lists", deep("[", "]")),
-        ("dicts", deep("{1:", "}")),
-        ("not not", deep("not ", "")),
-        ("minus minus", deep("-", "")),
-        ("if if", deep("1 if 0 else ", "")),
         ("if in if", "{% if 1 %}".repeat(100_000)),
-        ("a macro of itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".into()),
         (
             "a macro of itself in brackets",
             "{% macro f() %}{% if 1 %}{% for i in [1] %}{{ ((((1 + (f()|length))))) }}{% endfor %}\
              {% endif %}{% endmacro %}{{ f() }}"
                 .into(),
         ),
-        (
-            "two macros of each other",
-            "{% macro f() %}{{ g() }}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{{ f() }}\
-             {% endmacro %}{{ f() }}"
-                .into(),
-        ),
-        (
-            "a tree of macros",
-            "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(18) }}"
-                .into(),
-        ),
-        ("a default of itself", "{% macro f(a=f()) %}{% endmacro %}{{ f() }}".into()),
-        (
-            "a macro of many parameters",
-            in_loop(&format!("{{% macro f({parameters}) %}}{{% endmacro %}}"), "{{ f() }}"),
-        ),
         ("classes", "{{ ''.__class__.__mro__[1].__subclasses__() }}".into()),
-        ("globals", "{{ cycler.__init__.__globals__.os.popen('id').read() }}".into()),
-        ("globals of a namespace", "{{ namespace.__init__.__globals__ }}".into()),
-        ("import", "{% import 'os' as os %}".into()),
         ("include", "{% include '/etc/passwd' %}".into()),
-        (
-            "values in values",
-            in_loop("{% set ns = namespace(x=[]) %}", "{% set ns.x = [ns.x] %}"),
-        ),
-        (
-            "a namespace in itself",
-            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}".into(),
-        ),
-        ("a long join", "{{ range(99999)|join('x' * 100000) }}".into()),
-        ("replaced by itself", "{% set s = 'a' * 100000 %}{{ s|replace('a', s) }}".into()),
-        ("an empty text replaced", "{% set s = 'a' * 1000000 %}{{ s|replace('', s) }}".into()),
-        ("a wide indent", "{{ ('a\\n' * 100000)|indent(10**9) }}".into()),
-        ("many indents", "{{ ('a\\n' * 100000)|indent(100000) }}".into()),
-        ("a wide indent of JSON", "{{ [1]|tojson(indent=10**12) }}".into()),
-        ("many indents of JSON", "{{ range(99999)|tojson(indent=100000) }}".into()),
-        (
-            "a list that grows",
-            in_loop("{% set ns = namespace(l=[]) %}", "{% set ns.l = ns.l + [i] %}"),
-        ),
-        ("sorts in a loop", in_loop("{% set l = range(99999) %}", "{% set x = l|sort %}")),
-        ("unique of many", "{{ range(99999)|unique|list|length }}".into()),
-        ("searches of a list", in_loop("{% set l = range(99999) %}", "{% if -1 in l %}{% endif %}")),
-        ("searches of a text", in_loop(long, "{% if 'b' in s %}{% endif %}")),
-        ("slow searches", in_loop(long, "{{ s.find('a' * 10000 + 'b') }}")),
-        ("counts", in_loop(long, "{{ s.count('a') }}")),
-        ("lengths", in_loop(long, "{{ s|length }}")),
-        ("last characters", in_loop(long, "{% set t = s[-1] %}")),
-        ("slices", in_loop(long, "{% set t = s[::2] %}")),
-        ("titles", in_loop(long, "{% set t = s|title %}")),
-        ("numbers", in_loop("{% set s = '1' * 8000000 %}", "{{ s|int }}")),
-        ("strips", in_loop("{% set s = ' ' * 8000000 %}", "{{ s|trim }}")),
-        ("strips of many", "{{ ('a' * 1000000).strip('b' * 1000000 + 'a') }}".into()),
-        ("equal texts", in_loop(&format!("{long}{{% set t = s + '' %}}"), "{{ s == t }}")),
-        ("characters", in_loop(long, "{% for c in s %}{% endfor %}")),
-        ("a dict of many keys", format!("{{% set d = {{{}}} %}}", entries.join(","))),
-        ("a list of lists as text", "{{ ([['x' * 1000] * 1000] * 1000)|string }}".into()),
-        ("a sum of lists", "{{ ([[1] * 10000] * 10000)|sum(start=[]) }}".into()),
+        ("lorem ipsum", "{{ lipsum(n=10**9) }}".into()),
+        ("a filter of a long name", "{{ [1]|map('x' * 1000000)|list }}".into()),
         ("a long text", "{% for i in range(1000) %}{{ 'x' * 10000 }}{% endfor %}".into()),
         ("many parts", "{{a}}".repeat(1_600_000)),
-        ("a wide format", "{{ '%999999999d' % 1 }}".into()),
-        ("a wide format of Python", "{{ '{:>999999999}'.format(1) }}".into()),
-        ("centred", "{{ 'x'.center(10**9) }}".into()),
-        ("batches", "{{ [1]|batch(2*10**9)|list }}".into()),
-        ("lorem ipsum", "{{ lipsum(n=10**9) }}".into()),
-        ("the least number", "{{ (-9223372036854775807 - 1) // -1 }}".into()),
-        ("a number of 65 bits", "{{ 18446744073709551616 }}".into()),
-        ("half a character", "{{ '\\ud800' }}".into()),
-        ("a loop that calls itself", "{% for x in [1] recursive %}{% endfor %}".into()),
-        ("comments without end", "{#".repeat(1_000_000)),
-        ("quotes without end", format!("{{{{ '{}", "\\'".repeat(1_000_000))),
-        ("an attribute of many dots", "{{ [1]|map(attribute='a' ~ '.a' * 1000000)|list }}".into()),
     ]
 }
 
@@ -228,31 +141,7 @@ fn hostile_templates_end_in_an_error_in_time_on_a_small_stack() {
 }
 
 #[test]
-fn what_is_only_large_is_no_attack() {
-    let deep =
-        |open: &str, close: &str| format!("{{{{ {}1{} }}}}", open.repeat(60), close.repeat(60));
-    let sets: String = (0..100_000).map(|i| format!("{{% set a{i} = {i} %}}")).collect();
-    let cases = [
-        (deep("(", ")"), "1"),
-        (deep("- ", ""), "1"),
-        (deep("1 if 0 else ", ""), "1"),
-        (format!("{{{{ {}1 }}}}", "1 + ".repeat(100_000)), "100001"),
-        (format!("{{{{ 1{} }}}}", "|string".repeat(100_000)), "1"),
-        ("{% if 1 %}".repeat(60) + "x" + &"{% endif %}".repeat(60), "x"),
-        (format!("{{% if 0 %}}{}{{% endif %}}y", "{% elif 0 %}".repeat(100_000)), "y"),
-        (
-            "{% macro f(n) %}{% if n %}{{ n }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(12) }}"
-                .into(),
-            "121110987654321",
-        ),
-        (sets + "{{ a99999 }}", "99999"),
-    ];
-    for (template, wanted) in cases {
-        let model = with_template(&template);
-        let small = std::thread::Builder::new().stack_size(256 << 10);
-        let found = small.spawn(move || model.chat_prompt(&[])).expect("a thread").join();
-        assert_eq!(found.expect("no panic").expect("a prompt"), wanted, "{template:.60}");
-    }
+fn a_long_conversation_is_no_attack() {
     // A long conversation through a template that looks at each message several times.
     let recorded = recorded_json(&reference("text/chat.json"));
     let families = recorded["families"].as_array().expect("families");

@@ -56,7 +56,7 @@ const MAX_RUNNING: usize = 160;
 /// Longest name in a source, in bytes: each use of a name reads all of it.
 const MAX_NAME: usize = 256;
 /// Longest text of a problem, in bytes; templates name things as they like.
-const MAX_PROBLEM: usize = 300;
+const MAX_PROBLEM: usize = 200;
 /// Longest message of `raise_exception`, in bytes.
 const MAX_RAISED: usize = 2000;
 /// Most items of a `range()`, as in jinja2's sandbox.
