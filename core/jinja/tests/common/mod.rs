@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// What jinja2 gives, as it was recorded.
 pub fn recorded() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/chat.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/chat.json");
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
 
