@@ -30,16 +30,17 @@ const NAMES: Names = &[
 
 fn spec(config: &Config) -> Result<Spec> {
     let base = bert::blocks(config)?;
-    for (key, wanted) in [("embedding_size", base.width), ("conv_kernel_size", 0)] {
+    let sizes = [
+        ("embedding_size", base.width),
+        ("conv_kernel_size", 0),
+        ("attention_head_size", base.attention.head_dim),
+    ];
+    for (key, wanted) in sizes {
         if let Some(found) = config.usize(key)?
             && found != wanted
         {
             return Err(unknown(key, &found.to_string(), &[&wanted.to_string()]));
         }
-    }
-    if config.usize("attention_head_size")?.is_some_and(|size| size != base.attention.head_dim) {
-        let wanted = base.attention.head_dim.to_string();
-        return Err(unknown("attention_head_size", "another size of heads", &[&wanted]));
     }
     // `c2p|p2c`, or a list of the two.
     let text = config.text_list("pos_att_type", '|')?.unwrap_or_default();

@@ -17,7 +17,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
     // Exports leave out what equals the published defaults.
     let base = llama::spec(&config.with_default("head_dim", 256))?;
     if config.bool("use_bidirectional_attention")? == Some(true) {
-        return Err(unknown("setting", "use_bidirectional_attention", &["false"]));
+        return Err(unknown("use_bidirectional_attention", "true", &["false"]));
     }
     let activation = match activation(config, Activation::GeluTanh)? {
         // The first release's configs say `gelu` and mean its approximation.

@@ -183,11 +183,14 @@ pub(crate) fn config(metadata: &Metadata, architecture: &str) -> Result<Map<Stri
                 Some(counts) if counts.windows(2).all(|pair| pair[0] == pair[1]) => {
                     counts.first().map(|count| json!(count))
                 }
-                Some(_) => {
-                    return Err(Error::config(
-                        key,
-                        "differs from block to block, which is not known",
-                    ));
+                Some(counts) => {
+                    let other = counts.iter().find(|count| **count != counts[0]);
+                    let problem = format!(
+                        "is `{}` in one block and `{}` in another; one number for all is known",
+                        counts[0],
+                        other.unwrap_or(&counts[0])
+                    );
+                    return Err(Error::config(key, problem));
                 }
                 None => None,
             },

@@ -46,7 +46,6 @@ fn spec(config: &Config) -> Result<Spec> {
 /// Which blocks are local: `attention_types` is a list of `[[kinds], times]`.
 fn kinds(config: &Config, count: usize) -> Result<Vec<bool>> {
     let key = "attention_types";
-    let wrong = |problem: &str| Error::config(key, problem.to_string());
     let Some(runs) = config.list(key)? else {
         return Ok((0..count).map(|i| i % 2 == 1).collect());
     };
@@ -54,7 +53,11 @@ fn kinds(config: &Config, count: usize) -> Result<Vec<bool>> {
     for run in runs {
         let (names, times) = match (run.get(0).and_then(|n| n.as_array()), run.get(1)) {
             (Some(names), Some(times)) => (names, times.as_u64().unwrap_or(0)),
-            _ => return Err(wrong("is not a list of `[[kinds], times]`")),
+            _ => {
+                let found: String = run.to_string().chars().take(40).collect();
+                let problem = format!("holds `{found}`, not `[[kinds], times]`");
+                return Err(Error::config(key, problem));
+            }
         };
         for _ in 0..times {
             for name in names {
@@ -74,6 +77,13 @@ fn kinds(config: &Config, count: usize) -> Result<Vec<bool>> {
     }
     match kinds.len() == count {
         true => Ok(kinds),
-        false => Err(wrong(&format!("does not name {count} layers"))),
+        false => {
+            // Counting stops at the first list that is too long.
+            let named = match kinds.len() > count {
+                true => "more".to_string(),
+                false => kinds.len().to_string(),
+            };
+            Err(Error::config(key, format!("names {named} of {count} layers")))
+        }
     }
 }

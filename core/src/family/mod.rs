@@ -405,7 +405,10 @@ fn layers(
             };
             let span = match (slides, window) {
                 (true, Some(window)) => Span::Sliding { window },
-                (true, None) => return Err(Error::config("sliding_window", "is missing")),
+                (true, None) => {
+                    let problem = format!("is missing, and layer {i} slides");
+                    return Err(Error::config("sliding_window", problem));
+                }
                 (false, _) => Span::Causal,
             };
             Ok(Layer::new(span))

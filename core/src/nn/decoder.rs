@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use super::cache::Cache;
 use super::linear::Proj;
 use super::source::{Random, Source};
-use super::spec::{Factor, Head, Spec};
+use super::spec::{Factor, Head, Span, Spec};
 use super::transformer::{Run, Transformer, alone};
 use crate::error::{Error, Result};
 
@@ -39,16 +39,17 @@ impl GptDecoder {
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
         if !spec.has_logits() {
-            return Err(Error::config(
-                "architectures",
-                "asks for no logits, which a decoder gives",
-            ));
+            let problem = "leaves a decoder without logits; want `Head::Tied` or `Head::Own`";
+            return Err(Error::config("architectures", problem));
         }
         if !spec.is_causal() {
-            return Err(Error::config(
-                "layer_types",
-                "lets a token of a decoder see those after it",
-            ));
+            let later = |span: &Span| matches!(span, Span::Bidirectional | Span::Local { .. });
+            let found = spec.layers.iter().position(|layer| later(&layer.span)).unwrap_or(0);
+            let problem = format!(
+                "lets tokens of layer {found} see those after them; a decoder wants `Span::Causal`, \
+                 `Sliding` or `Chunked`"
+            );
+            return Err(Error::config("layer_types", problem));
         }
         let (out_proj, width) = match spec.embed.factor {
             Some(Factor::Tokens { width }) => {

@@ -35,10 +35,9 @@ impl BertEncoder {
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
         if spec.has_logits() {
-            return Err(Error::config(
-                "architectures",
-                "asks for logits, which an encoder has not",
-            ));
+            let problem = "gives an encoder the logits of a decoder; want `Head::None` or \
+                           `Head::Encoder`";
+            return Err(Error::config("architectures", problem));
         }
         let pooler = match spec.head {
             Head::Encoder { pooler: Some(_), .. } => {

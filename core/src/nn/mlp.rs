@@ -43,7 +43,8 @@ impl Mlp {
                 (true, ffn, bias, down_bias)
             }
             spec::Mlp::Experts(_) => {
-                return Err(Error::config("num_experts", "asks for experts within an expert"));
+                let problem = "asks for experts within an expert; want one of the other MLPs";
+                return Err(Error::config("num_experts", problem));
             }
         };
         let gate = match gated {

@@ -62,10 +62,8 @@ impl Seq2Seq {
 
     pub(crate) fn build(source: &mut dyn Source, spec: &Spec) -> Result<Self> {
         let Some(encoder) = &spec.encoder else {
-            return Err(Error::config(
-                "is_encoder_decoder",
-                "is true of a spec without an encoder",
-            ));
+            let problem = "is true of a spec without an encoder; give `Spec::encoder` one";
+            return Err(Error::config("is_encoder_decoder", problem));
         };
         let mut prefixed = Prefixed { source: &mut *source, prefix: "encoder." };
         let encoder = Transformer::build(&mut prefixed, encoder)?;

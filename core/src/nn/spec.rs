@@ -817,20 +817,26 @@ impl Spec {
             (Some(Factor::Sum { width }), head) => {
                 size("embedding_size", width, 1 << 20)?;
                 if matches!(head, Head::Tied { .. }) {
-                    let problem = "gives logits by a table of another size than hidden states";
+                    let problem = format!(
+                        "is `{width}`, where logits by the table of embeddings need hidden_size, {}",
+                        self.width
+                    );
                     return Err(Error::config("embedding_size", problem));
                 }
             }
             (Some(Factor::Tokens { width }), Head::Tied { .. } | Head::Own { .. }) => {
                 size("word_embed_proj_dim", width, 1 << 20)?;
             }
-            (Some(Factor::Tokens { .. }), Head::None | Head::Encoder { .. }) => {
-                let problem = "differs from the size of hidden states without a head over words";
+            (Some(Factor::Tokens { width }), Head::None | Head::Encoder { .. }) => {
+                let problem = format!(
+                    "is `{width}`, which is known with a head over words only; want hidden_size, {}",
+                    self.width
+                );
                 return Err(Error::config("word_embed_proj_dim", problem));
             }
         }
         if attention.relative.is_some() && matches!(self.position, Position::Alibi { .. }) {
-            let problem = "stands beside learned distances; one of the two lowers scores";
+            let problem = "is set beside learned relative positions; keep one of the two";
             return Err(Error::config("alibi", problem));
         }
         match attention.relative {
@@ -840,22 +846,27 @@ impl Spec {
                 let exact = if both { count / 4 } else { count / 2 };
                 if !count.is_multiple_of(4) || furthest <= exact {
                     let problem = format!(
-                        "is `{count}`, not a multiple of 4 of which one direction's half is below \
-                         {furthest}"
+                        "is `{count}`, of which {exact} hold one distance each; want a multiple of 4 \
+                         and fewer of these than relative_attention_max_distance, {furthest}"
                     );
                     return Err(Error::config("relative_attention_num_buckets", problem));
                 }
             }
             Some(Relative::Disentangled { reach, furthest, .. }) => {
                 if attention.kv_heads != attention.heads {
-                    let problem = format!("is `{}`, not {}", attention.kv_heads, attention.heads);
+                    let problem = format!(
+                        "is `{}`; disentangled attention needs num_attention_heads, {}",
+                        attention.kv_heads, attention.heads
+                    );
                     return Err(Error::config("num_key_value_heads", problem));
                 }
                 size("position_buckets", reach, 1 << 20)?;
                 if let Some(furthest) = furthest {
                     size("max_relative_positions", furthest, 1 << 30)?;
                     if reach < 4 || furthest < reach {
-                        let problem = format!("is `{reach}`, not from 4 to {furthest}");
+                        let problem = format!(
+                            "is `{reach}`, not from 4 to max_relative_positions, {furthest}"
+                        );
                         return Err(Error::config("position_buckets", problem));
                     }
                 }
@@ -868,25 +879,45 @@ impl Spec {
             latent.query_rank.map_or(Ok(()), |rank| size("q_lora_rank", rank, 1 << 20))?;
             eps(latent.norm)?;
             if !(1..attention.head_dim).contains(&latent.rotated) {
-                let problem = format!("is `{}`, not a part of a head", latent.rotated);
+                let problem = format!(
+                    "is `{}`, not from 1 to below a head's size, {}",
+                    latent.rotated, attention.head_dim
+                );
                 return Err(Error::config("qk_rope_head_dim", problem));
             }
             if attention.kv_heads != attention.heads {
-                let problem = format!("is `{}`, not {}", attention.kv_heads, attention.heads);
+                let problem = format!(
+                    "is `{}`; latent attention needs num_attention_heads, {}",
+                    attention.kv_heads, attention.heads
+                );
                 return Err(Error::config("num_key_value_heads", problem));
             }
-            let others =
-                attention.qk_norm.is_some() || attention.relative.is_some() || attention.sinks;
-            let turns = |rope: &Rope| rope.dims != latent.rotated;
-            if others || (0..self.layers.len()).filter_map(|i| self.rope(i)).any(turns) {
-                let problem = "stands beside another idea of attention, which is not known";
+            let mut ropes = (0..self.layers.len()).filter_map(|i| self.rope(i));
+            let beside = [
+                ("a norm of queries and keys", attention.qk_norm.is_some()),
+                ("relative positions", attention.relative.is_some()),
+                ("attention sinks", attention.sinks),
+                (
+                    "a rotation of another size than qk_rope_head_dim",
+                    ropes.any(|rope| rope.dims != latent.rotated),
+                ),
+            ];
+            if let Some((other, _)) = beside.iter().find(|(_, there)| *there) {
+                let problem = format!(
+                    "is `{}` beside {other}; latent attention is known without",
+                    latent.rank
+                );
                 return Err(Error::config("kv_lora_rank", problem));
             }
         }
         for task in self.tasks() {
             let pooled = matches!(self.head, Head::Encoder { pooler: Some(_), .. });
             if task.read == Read::Pooler && !pooled {
-                return Err(Error::config("architectures", "has a head over a pooler, and none"));
+                let problem = format!(
+                    "names a head that reads the pooler's vector (`{task}`) of an encoder without a \
+                     pooler; give `Head::Encoder` one, or let the head read another vector"
+                );
+                return Err(Error::config("architectures", problem));
             }
             size("num_labels", task.outputs, 1 << 24)?;
             if let Some(dense) = &task.dense {
@@ -896,19 +927,30 @@ impl Spec {
         }
         if let Some(encoder) = &self.encoder {
             encoder.validate()?;
-            if encoder.width != self.width || encoder.has_logits() || encoder.encoder.is_some() {
-                let problem = "goes with an encoder of another width or with logits of its own";
-                return Err(Error::config("is_encoder_decoder", problem));
+            let bad = |problem: String| Err(Error::config("is_encoder_decoder", problem));
+            if encoder.width != self.width {
+                return bad(format!(
+                    "joins an encoder of width {} to a decoder of width {}, which must be equal",
+                    encoder.width, self.width
+                ));
             }
-            if encoder.embed.shared
-                && (encoder.vocab, encoder.embed_width()) != (self.vocab, self.embed_width())
-            {
-                let problem = "does not fit two vocabularies or sizes of embeddings";
+            if encoder.has_logits() || encoder.encoder.is_some() {
+                let what = if encoder.has_logits() { "logits" } else { "an encoder" };
+                return bad(format!("joins an encoder that has {what} of its own; give it none"));
+            }
+            let theirs = (encoder.vocab, encoder.embed_width());
+            let ours = (self.vocab, self.embed_width());
+            if encoder.embed.shared && theirs != ours {
+                let problem = format!(
+                    "is true of tables of {theirs:?} and {ours:?} (tokens, size), which must be equal"
+                );
                 return Err(Error::config("share_encoder_decoder_embeddings", problem));
             }
             if !matches!(self.place, Place::Before | Place::After) {
-                let problem = "is not known with this place of norms";
-                return Err(Error::config("is_encoder_decoder", problem));
+                return bad(format!(
+                    "is true with norms at `Place::{:?}`; known with `Before` and `After`",
+                    self.place
+                ));
             }
         }
         for (i, layer) in self.layers.iter().enumerate() {
@@ -926,7 +968,12 @@ impl Spec {
                 positive("attn_scale", temper.scale)?;
             }
             if layer.bare && self.place != Place::Before {
-                return Err(Error::config("layer_types", "leaves out a norm that is not there"));
+                let problem = format!(
+                    "leaves out the norm before the attention of layer {i}, which norms at \
+                     `Place::{:?}` have not; known with `Before`",
+                    self.place
+                );
+                return Err(Error::config("layer_types", problem));
             }
             // What is built is that of the first of them.
             let first = self.layers[..i].iter().find(|other| other.weights == layer.weights);
@@ -934,14 +981,22 @@ impl Spec {
                 && (&first.mlp, first.bare, first.heads) != (&layer.mlp, layer.bare, layer.heads)
             {
                 let problem = format!(
-                    "lets layer {i} share block {block} with one of another MLP, norm or size of heads"
+                    "lets layer {i} share block {block} with a layer of another MLP, norm or size of \
+                     heads; layers of one block must be equal in these"
                 );
                 return Err(Error::config("num_hidden_groups", problem));
             }
-            if layer.weights.is_some() != self.layers[0].weights.is_some()
-                || layer.weights.is_some_and(|block| block >= self.layers.len())
-            {
-                let problem = "lets some blocks share weights in a way that leaves out others";
+            let layers = self.layers.len();
+            if layer.weights.is_some() != self.layers[0].weights.is_some() {
+                let problem = format!(
+                    "lets layer {i} and layer 0 differ in whether they name their block; either all \
+                     layers do or none does"
+                );
+                return Err(Error::config("num_hidden_groups", problem));
+            }
+            if let Some(block) = layer.weights.filter(|block| *block >= layers) {
+                let problem =
+                    format!("lets layer {i} share block {block}, not one below {layers} layers");
                 return Err(Error::config("num_hidden_groups", problem));
             }
             if let Some(HeadShape { kv_heads, head_dim }) = layer.heads {
@@ -953,18 +1008,21 @@ impl Spec {
                     return Err(Error::config("num_key_value_heads", problem));
                 }
                 if attention.latent.is_some() || attention.relative.is_some() {
-                    let problem = "differs by block beside another idea of attention, which is not \
-                                   known; give all blocks one `head_dim`";
+                    let problem = format!(
+                        "is `{head_dim}` in layer {i} alone, beside latent attention or relative \
+                         positions; give all layers one"
+                    );
                     return Err(Error::config("head_dim", problem));
                 }
             }
             if let Some(rope) = self.rope(i) {
                 rope.validate(self.attention_of(i).head_dim)?;
             } else if matches!(layer.rope, LayerRope::Own(_)) {
-                return Err(Error::config(
-                    "layer_types",
-                    "gives a rotation to a block of a model without one",
-                ));
+                let problem = format!(
+                    "gives layer {i} a rotation of its own in a model without one; give \
+                     `Spec::position` a `Rope`"
+                );
+                return Err(Error::config("layer_types", problem));
             }
         }
         Ok(())
@@ -975,7 +1033,7 @@ impl Rope {
     fn validate(&self, head_dim: usize) -> Result<()> {
         if self.dims == 0 || self.dims > head_dim || !self.dims.is_multiple_of(2) {
             let problem = format!(
-                "rotates {} of {head_dim} dimensions, which is not an even part",
+                "rotates {} of {head_dim} dimensions, not an even number from 2 to {head_dim}",
                 self.dims
             );
             return Err(Error::config("partial_rotary_factor", problem));
@@ -986,17 +1044,21 @@ impl Rope {
                 format!("is `{}`, not a number above 0", self.theta),
             ));
         }
-        let bad = |what: &str| Err(Error::config("rope_scaling", what.to_string()));
+        let bad = |what: String| Err(Error::config("rope_scaling", what));
         match &self.scaling {
             Scaling::None => Ok(()),
             Scaling::Linear { factor } if factor.is_finite() && *factor > 0.0 => Ok(()),
-            Scaling::Linear { .. } => bad("has a `factor` that is not above 0"),
+            Scaling::Linear { factor } => bad(format!("has a `factor` of {factor}, not above 0")),
             Scaling::Llama3 { factor, low, high, original } => {
                 let fine = [factor, low, high, original].iter().all(|x| x.is_finite() && **x > 0.0);
                 if fine && high > low {
                     Ok(())
                 } else {
-                    bad("has factors that are not above 0 and in order")
+                    bad(format!(
+                        "has a `factor` of {factor}, `low_freq_factor` {low}, `high_freq_factor` \
+                         {high} and an original window of {original}; want all above 0, and high \
+                         above low"
+                    ))
                 }
             }
             Scaling::Yarn { factor, fast, slow, original, magnitude, .. } => {
@@ -1006,14 +1068,24 @@ impl Rope {
                 if fine && fast >= slow && self.theta > 1.0 {
                     Ok(())
                 } else {
-                    bad("has factors that are not above 0 and in order")
+                    bad(format!(
+                        "has a `factor` of {factor}, `beta_fast` {fast}, `beta_slow` {slow}, an \
+                         original window of {original} and an attention factor of {magnitude} \
+                         beside a `rope_theta` of {}; want all above 0, fast no less than slow, and \
+                         theta above 1",
+                        self.theta
+                    ))
                 }
             }
             Scaling::Dynamic { factor, original } => {
                 if factor.is_finite() && *factor >= 1.0 && *original > 0 && self.dims > 2 {
                     Ok(())
                 } else {
-                    bad("has a `factor` that is not 1 or more, for more than one pair")
+                    bad(format!(
+                        "has a `factor` of {factor} and an original window of {original} for {} \
+                         rotated dimensions; want at least 1, 1 and 4",
+                        self.dims
+                    ))
                 }
             }
             Scaling::Factors(factors) => self.factors(factors),
@@ -1024,7 +1096,11 @@ impl Rope {
                 if magnitudes.iter().all(|x| x.is_finite() && *x > 0.0) && *original > 0 {
                     Ok(())
                 } else {
-                    bad("has an attention factor or a window that is not above 0")
+                    bad(format!(
+                        "has attention factors of {} and {} and an original window of {original}; \
+                         want all above 0",
+                        short.magnitude, long.magnitude
+                    ))
                 }
             }
         }
@@ -1038,12 +1114,13 @@ impl Rope {
     }
 
     fn factors(&self, factors: &[f32]) -> Result<()> {
-        let problem = if factors.len() != self.dims / 2 {
-            "has not one factor a rotated pair"
-        } else if factors.iter().all(|x| x.is_finite() && *x > 0.0) {
-            return Ok(());
+        let pairs = self.dims / 2;
+        let problem = if factors.len() != pairs {
+            format!("has {} factors, not {pairs}: one a rotated pair", factors.len())
+        } else if let Some(wrong) = factors.iter().find(|x| !(x.is_finite() && **x > 0.0)) {
+            format!("has the factor {wrong}, not above 0")
         } else {
-            "has a factor that is not above 0"
+            return Ok(());
         };
         Err(Error::config("rope_scaling", problem))
     }

@@ -372,6 +372,9 @@ impl Transformer {
 pub(crate) fn alone(spec: &Spec) -> Result<()> {
     match &spec.encoder {
         None if !spec.embed.shared => Ok(()),
-        _ => Err(Error::config("is_encoder_decoder", "asks for two stacks, as `Seq2Seq` has them")),
+        _ => {
+            let problem = "is true, and this module is one stack; build both with `Seq2Seq`";
+            Err(Error::config("is_encoder_decoder", problem))
+        }
     }
 }

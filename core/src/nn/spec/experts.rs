@@ -128,14 +128,22 @@ impl Experts {
             }
             let size = self.count / count;
             if !(1..=count).contains(&used) || used * size < self.used {
-                let problem = format!("is `{used}`, too few or too many of {count} groups");
+                let least = self.used.div_ceil(size);
+                let problem = format!("is `{used}`, not from {least} to {count} groups");
                 return bad("topk_group", problem);
             }
             if !(1..=size).contains(&best) {
-                return bad("n_group", format!("leaves {size} experts a group, fewer than {best}"));
+                let problem = format!(
+                    "is `{count}`, which leaves {size} experts a group; want 1 to {size} that speak \
+                     for it, not {best}"
+                );
+                return bad("n_group", problem);
             }
             if matches!(self.routing, Routing::SparseMixer { .. } | Routing::SoftmaxChosen) {
-                return bad("n_group", "stands beside a routing without groups".to_string());
+                let problem = format!(
+                    "is `{count}`; groups are known with routing by `SoftmaxAll` and `Sigmoid` only"
+                );
+                return bad("n_group", problem);
             }
         }
         if let Some(scale) = self.scale
@@ -146,7 +154,9 @@ impl Experts {
         if let Some(Clamp { alpha, limit }) = self.clamp
             && !(alpha.is_finite() && limit.is_finite() && limit > 0.0)
         {
-            return bad("swiglu_limit", format!("is `{limit}`, not a number above 0"));
+            let problem =
+                format!("is `{limit}` with a slope of `{alpha}`; want numbers, the limit above 0");
+            return bad("swiglu_limit", problem);
         }
         if let Routing::SparseMixer { jitter } = self.routing {
             if self.used != 2 || self.count < 2 {
