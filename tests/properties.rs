@@ -348,19 +348,19 @@ fn seq2seq(model: &Seq2Seq, asked: &Asked, device: &Device) -> Answers {
 
     // Each target has its source; then both continue one.
     let states = model.encode(both, Some(kept.clone()));
-    let memory = model.memory(states, Some(kept));
+    let cross = model.cross_cache(states, Some(kept));
     let mut cache = Cache::new(model.spec());
-    let mut step = |ids| model.step(ids, &memory, &mut cache);
+    let mut step = |ids| model.step(ids, &cross, &mut cache);
     answers.put("padded, in parts", in_parts(&mut step, &[first, third], parts, device));
-    let memory = model.memory(model.encode(ids(&[long], device), None), None);
+    let cross = model.cross_cache(model.encode(ids(&[long], device), None), None);
     let mut cache = Cache::new(model.spec());
-    let mut step = |ids| model.step(ids, &memory, &mut cache);
+    let mut step = |ids| model.step(ids, &cross, &mut cache);
     answers.put("one source, in parts", in_parts(&mut step, &[first, third], parts, device));
     let mut cache = Cache::new(model.spec());
-    let mut step = |ids| model.step(ids, &memory, &mut cache);
+    let mut step = |ids| model.step(ids, &cross, &mut cache);
     answers.put("in parts", in_parts(&mut step, &[first], parts, device));
     if cache.truncate(*back) {
-        let mut step = |ids| model.step(ids, &memory, &mut cache);
+        let mut step = |ids| model.step(ids, &cross, &mut cache);
         answers.put("again", in_parts(&mut step, &[other], &[3, 1, 1], device));
     }
     answers

@@ -375,15 +375,14 @@ fn the_transformer_of_2017_is_torchs() {
         println!("logits {worst:.1e}");
         assert!(worst <= REFERENCE, "{worst}");
         // Step by step with two rows for each source.
-        let memory = model.memory(model.encode(int("ids"), Some(kept.clone())), Some(kept));
+        let cross = model.cross_cache(model.encode(int("ids"), Some(kept.clone())), Some(kept));
         let twice = |ids: Tensor<2, Int>| {
             let [b, t] = ids.dims();
             ids.reshape([b, 1, t]).expand([b, 2, t]).reshape([2 * b, t])
         };
         let (mut cache, targets) = (Cache::new(&spec), twice(int("decoder_ids")));
         let [r, t] = targets.dims();
-        let steps =
-            (0..t).map(|i| model.step(targets.clone().narrow(1, i, 1), &memory, &mut cache));
+        let steps = (0..t).map(|i| model.step(targets.clone().narrow(1, i, 1), &cross, &mut cache));
         let found = floats(Tensor::cat(steps.collect(), 1));
         let row = t * 41;
         for i in 0..r {

@@ -12,7 +12,7 @@ use crate::chat::Prompter;
 use crate::embed::Recipe;
 use crate::error::{Error, Result};
 use crate::family::config::Config;
-use crate::family::revert::Found;
+use crate::family::revert::StoredShapes;
 use crate::family::{self, Family, names};
 use crate::generate::Defaults;
 use crate::load::gguf::Gguf;
@@ -32,7 +32,7 @@ pub(crate) struct Checkpoint {
     /// The checkpoint's own name of each tensor.
     pub theirs: BTreeMap<String, String>,
     /// The shape that each had before the family's fix-ups.
-    pub found: Found,
+    pub found: StoredShapes,
     /// What the checkpoint puts before its names.
     prefix: &'static str,
     /// The checkpoint's names that its family does not know.
@@ -123,7 +123,7 @@ impl Checkpoint {
         let used = |prefix: &&&str| theirs.values().any(|name: &String| name.starts_with(**prefix));
         let prefix = prefixes.iter().find(used).copied().unwrap_or_default();
         let shape = |(name, stored): (&String, &Stored)| (name.clone(), stored.shape.clone());
-        let found: Found = tensors.iter().map(shape).collect();
+        let found: StoredShapes = tensors.iter().map(shape).collect();
         let config = config.with_tensors(&tensors);
         let spec = (family.spec)(&config)?;
         spec.validate()?;

@@ -7,7 +7,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::inside::{Inside, See};
 use crate::model::{Model, Net};
-use crate::nn::{Cache, Hidden, Load, Memory, Padded, Run, Seq2Seq, States, by_length};
+use crate::nn::{Cache, CrossCache, Hidden, Load, Padded, Run, Seq2Seq, States, by_length};
 use crate::output::{Output, read};
 use crate::reserve::{reserved, zeros};
 
@@ -163,12 +163,12 @@ impl Model {
             let batch: Vec<usize> = batch.iter().map(|i| rows[*i]).collect();
             self.guarded(|| {
                 let part: Vec<&[u32]> = batch.iter().map(|row| sources[*row]).collect();
-                let memory = self.read_sources(net, &part, cancel)?;
+                let cross = self.read_sources(net, &part, cancel)?;
                 let part: Vec<&[u32]> = batch.iter().map(|row| &targets[*row][..]).collect();
                 let target = Padded::new(&part, None, self.tensor_device());
                 let mut go_on =
                     |_: usize, _: &Hidden| !cancel.is_some_and(CancelToken::is_cancelled);
-                let run = Run { across: Some(&memory), ..Run::of(target.rows) };
+                let run = Run { across: Some(&cross), ..Run::of(target.rows) };
                 let hidden = net.decoder().transformer.run(target.ids, run, &mut go_on);
                 let hidden = hidden.ok_or(Error::Cancelled)?; // [B, T, D]
                 let [b, t, d] = hidden.dims();
@@ -198,15 +198,15 @@ impl Model {
         net: &Seq2Seq,
         rows: &[&[u32]],
         cancel: Option<&CancelToken>,
-    ) -> Result<Memory> {
+    ) -> Result<CrossCache> {
         let batch = Padded::new(rows, None, self.tensor_device());
         let kept = batch.kept.clone();
         let hidden = self.hidden(batch, None, cancel)?;
-        Ok(net.memory(hidden, kept))
+        Ok(net.cross_cache(hidden, kept))
     }
 
     /// One source through the encoder.
-    pub(crate) fn read_source(&self, ids: &[u32], cancel: &CancelToken) -> Result<Memory> {
+    pub(crate) fn read_source(&self, ids: &[u32], cancel: &CancelToken) -> Result<CrossCache> {
         let Net::Seq2Seq(net) = self.net() else {
             let what = format!("an encoder-decoder: `{}` is none", self.family());
             return Err(Error::Missing { call: "read_source", what });

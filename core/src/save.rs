@@ -15,7 +15,7 @@ use crate::load::file::open_regular;
 use crate::load::{Dtype, Stored, Tensors, safetensors};
 use crate::model::{Model, Net};
 use crate::quant::Format;
-use crate::weights::Kept;
+use crate::weights::ParamInfo;
 
 /// Endings of files that are copied beside the weights.
 const COPIED: [&str; 4] = ["json", "txt", "model", "jinja"];
@@ -135,7 +135,7 @@ fn not_inside(folder: &Path, own: &Path) -> Result<()> {
 }
 
 /// A parameter's numbers as they are stored, taken out of `bytes`.
-fn stored(name: &str, kept: &Kept, bytes: &mut HashMap<ParamId, Vec<u8>>) -> Result<Stored> {
+fn stored(name: &str, kept: &ParamInfo, bytes: &mut HashMap<ParamId, Vec<u8>>) -> Result<Stored> {
     if !matches!(kept.format, Format::F32 | Format::F16 | Format::BF16) {
         return Err(Error::Unsupported {
             what: format!("a way to save `{name}`, which is {},", kept.format.name()),

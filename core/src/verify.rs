@@ -8,7 +8,7 @@ use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::kernels::Draw;
 use crate::model::Model;
-use crate::nn::{Cache, Chosen, Found, GoOn, Padded, Rows, Run};
+use crate::nn::{Cache, Chosen, GoOn, Outcome, Padded, Rows, Run};
 use crate::output::read;
 use crate::precision::Precision;
 
@@ -173,11 +173,11 @@ fn trace(model: &Model, ids: &[u32], reference: bool) -> Result<Vec<(String, Vec
     };
     let tokens = tensor(model, ids, shape);
     let prompt = || Run { reference, ..Run::of(Rows::full(shape, 0)) };
-    let memory = match model.seq2seq() {
+    let cross = match model.seq2seq() {
         Some(net) => {
             let states =
                 stack("encoder.", &mut |go_on| net.encode_run(tokens.clone(), prompt(), go_on))?;
-            Some(net.memory(states, None))
+            Some(net.cross_cache(states, None))
         }
         None => None,
     };
@@ -190,7 +190,7 @@ fn trace(model: &Model, ids: &[u32], reference: bool) -> Result<Vec<(String, Vec
         None => model.transformer(),
     };
     let hidden = stack("", &mut |go_on| {
-        let run = Run { across: memory.as_ref(), ..prompt() };
+        let run = Run { across: cross.as_ref(), ..prompt() };
         read_by.run(tokens.clone(), run, go_on)
     })?;
     if let Some(decoder) = decoder {
@@ -202,7 +202,7 @@ fn trace(model: &Model, ids: &[u32], reference: bool) -> Result<Vec<(String, Vec
         let parts = [&ids[..few]].into_iter().chain(ids[few..].chunks(1).take(STEPS));
         for (i, part) in parts.enumerate() {
             let shape = [1, part.len()];
-            let run = Run { across: memory.as_ref(), reference, ..Run::after(&mut cache, shape) };
+            let run = Run { across: cross.as_ref(), reference, ..Run::after(&mut cache, shape) };
             let states = decoder.transformer.run_through(tensor(model, part, shape), run);
             let logits = decoder.logits(states.narrow(1, part.len() - 1, 1));
             let name = if i == 0 { "few".to_string() } else { format!("step.{}", i - 1) };
@@ -252,10 +252,12 @@ fn choices(model: &Model, ids: &[u32]) -> Result<Vec<Step>> {
         let failed = |problem| Error::Device { device: model.device().id(), problem };
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let difference = match chosen.read().map_err(failed)? {
-            Found::Token(id, _) => logits.get(id as usize).map_or(f32::INFINITY, |own| most - own),
+            Outcome::Token(id, _) => {
+                logits.get(id as usize).map_or(f32::INFINITY, |own| most - own)
+            }
             // The host chooses from these.
-            Found::Undecided => 0.0,
-            Found::NotFinite => f32::INFINITY,
+            Outcome::Undecided => 0.0,
+            Outcome::NotFinite => f32::INFINITY,
         };
         let scale = logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
         steps.push(Step { name: name.to_string(), difference, scale });

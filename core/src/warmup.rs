@@ -1,6 +1,6 @@
 //! Doing once, on a few tokens, what calls do.
 
-use crate::embed::{EmbedOptions, Prepared, Row};
+use crate::embed::{EmbedOptions, PooledRow, Prepared};
 use crate::error::Result;
 use crate::generate::{GenerateOptions, PREFILL_CHUNK};
 use crate::model::Model;
@@ -81,7 +81,7 @@ impl Model {
             return Ok(());
         }
         let prepared = rows.iter().map(|ids| Prepared {
-            row: Row { tokens: ids.len(), skipped: 0 },
+            row: PooledRow { tokens: ids.len(), skipped: 0 },
             encoding: Encoding {
                 ids: ids.clone(),
                 type_ids: vec![0; ids.len()],

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::family::revert::Found;
+use crate::family::revert::StoredShapes;
 use crate::family::{Family, names};
 use crate::load::{Dtype, Stored, aligned_copy};
 use crate::nn::is_host;
@@ -21,13 +21,13 @@ use crate::nn::{Full, Weight};
 use crate::precision::Precision;
 use crate::quant::Format;
 use crate::quant::ggml;
-use crate::quant::turned::Turned;
+use crate::quant::repacked::Repacked;
 use crate::quant::weights::{Packed, part_limit};
 use crate::report::{LoadReport, SHOWN};
 
 /// A parameter of an open model: where its numbers are, and what they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct ParamInfo {
     /// Tensors that hold it, row after row, with the bytes of each that count.
     pub parts: Vec<(ParamId, usize)>,
     pub format: Format,
@@ -40,9 +40,9 @@ pub(crate) struct Origin {
     /// Where the transformer's own files stand; `None` for a GGUF file.
     pub home: Option<PathBuf>,
     /// Parameters under our names.
-    pub params: BTreeMap<String, Kept>,
+    pub params: BTreeMap<String, ParamInfo>,
     /// Shapes under our names before fix-ups.
-    pub found: Found,
+    pub found: StoredShapes,
     /// The checkpoint's names of those.
     pub theirs: BTreeMap<String, String>,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Weights<'a> {
     precision: Precision,
     used: BTreeSet<String>,
     report: LoadReport,
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, ParamInfo>,
 }
 
 impl<'a> Weights<'a> {
@@ -102,7 +102,7 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// [`Error::Weights`] with the whole list and the nearest names.
-    pub(crate) fn finish(mut self) -> Result<BTreeMap<String, Kept>> {
+    pub(crate) fn finish(mut self) -> Result<BTreeMap<String, ParamInfo>> {
         match self.failed() {
             Error::Weights(report) if report.is_empty() => Ok(self.kept),
             error => Err(error),
@@ -144,7 +144,7 @@ impl Source for Weights<'_> {
             Weight::Full(values) => vec![(values.id, rows * width * size_of::<f32>())],
             Weight::Packed(packed) => packed.ids(),
         };
-        let kept = Kept { parts, format: weight.format(), shape: vec![rows, width] };
+        let kept = ParamInfo { parts, format: weight.format(), shape: vec![rows, width] };
         self.kept.insert(name.to_string(), kept);
         Ok(weight)
     }
@@ -155,7 +155,7 @@ impl Source for Weights<'_> {
             return Ok(values);
         }
         let parts = vec![(values.id, len * size_of::<f32>())];
-        let kept = Kept { parts, format: Format::F32, shape: vec![len] };
+        let kept = ParamInfo { parts, format: Format::F32, shape: vec![len] };
         self.kept.insert(name.to_string(), kept);
         Ok(values)
     }
@@ -178,23 +178,23 @@ impl Weights<'_> {
         if half && matches!(format, Format::F32 | Format::BF16) && !table {
             let bytes = Bytes::from(ggml::to_f16(format, &stored.bytes));
             let packed = Packed::new(bytes, Format::F16, rows, width, self.device)?;
-            return Ok(Weight::Packed(packed.turned(Turned::Half)));
+            return Ok(Weight::Packed(packed.repacked(Repacked::Half)));
         }
         let fits = stored.bytes.len() <= part_limit(self.device);
         let encoder = matches!(self.checkpoint.spec.head, Head::None | Head::Encoder { .. });
-        let turned = match self.precision {
-            Precision::F16 if !table && !is_host(self.device) => Turned::Half,
-            _ if table || !wide || !is_host(self.device) => Turned::Never,
-            Precision::Bf16 => Turned::Rounded(Arc::default()),
-            _ if encoder => Turned::Stored(Arc::default()),
-            _ => Turned::Never,
+        let repack = match self.precision {
+            Precision::F16 if !table && !is_host(self.device) => Repacked::Half,
+            _ if table || !wide || !is_host(self.device) => Repacked::Never,
+            Precision::Bf16 => Repacked::Rounded(Arc::default()),
+            _ if encoder => Repacked::Stored(Arc::default()),
+            _ => Repacked::Never,
         };
         if format == Format::F32 && fits {
             let values = frozen(full(stored, [rows, width], self.device));
-            return Ok(Weight::Full(Full::from(values).turned(turned)));
+            return Ok(Weight::Full(Full::from(values).repacked(repack)));
         }
         let packed = Packed::new(stored.bytes.clone(), format, rows, width, self.device)?;
-        Ok(Weight::Packed(packed.turned(turned)))
+        Ok(Weight::Packed(packed.repacked(repack)))
     }
 
     fn read_vector(&mut self, name: &str, len: usize) -> Param<Tensor<1>> {

@@ -2,9 +2,9 @@
 //! largest score, the sum of weights and the weighted sum of values so far (online softmax,
 //! arXiv:1805.02867; FlashAttention, arXiv:2205.14135).
 //!
-//! Both products of a block are tiles of the products of many rows: keys, transposed, and values
-//! are panels that stay in the nearest cache while all queries of a task meet them. Few queries
-//! go another way (`attention/few.rs`).
+//! Both products of a block are tiles of a GEMM: keys, transposed, and values are panels that stay in
+//! the nearest cache while they are multiplied with all queries of a task. One query or a few, as in
+//! decoding, go another way (`attention/few.rs`).
 
 mod few;
 
@@ -23,7 +23,7 @@ const KEYS: usize = 64;
 /// Queries of a task, which turns its keys by itself: a short text is one task a head.
 const QUERIES: usize = 64;
 
-/// Queries of a part up to which keys and values are met as they lie, without a panel.
+/// Queries of a part up to which keys and values are read as they lie, without a panel.
 const ALONE: usize = 3;
 
 /// One sequence among the rows of queries and keys.
@@ -39,7 +39,7 @@ pub struct Part {
 
 /// What attends to what.
 #[derive(Clone, Copy)]
-pub struct Attend<'a> {
+pub struct AttentionArgs<'a> {
     /// `[T, H C]`
     pub q: &'a [f32],
     /// Keys and values, `[S, K C]` each: one pair for all parts, or one for each.
@@ -63,11 +63,11 @@ pub struct Attend<'a> {
 }
 
 /// `out [T, H C]`, overwritten; the lengths are the caller's to have checked, and are asserted.
-pub fn attend(all: Attend<'_>, out: &mut [f32]) {
+pub fn attend(all: AttentionArgs<'_>, out: &mut [f32]) {
     attend_with(Level::best(), all, out);
 }
 
-fn attend_with(level: Level, all: Attend<'_>, out: &mut [f32]) {
+fn attend_with(level: Level, all: AttentionArgs<'_>, out: &mut [f32]) {
     let (q_row, k_row) = (all.heads * all.dim, all.kv_heads * all.dim);
     assert!(q_row > 0 && k_row > 0 && all.heads.is_multiple_of(all.kv_heads), "no heads");
     assert!(all.q.len() == out.len(), "lengths differ");
@@ -164,7 +164,7 @@ fn is_few(part: &Part) -> bool {
     (1..=ALONE).contains(&part.queries.len())
 }
 
-impl<'a> Attend<'a> {
+impl<'a> AttentionArgs<'a> {
     /// The keys and values that a part looks at.
     fn side(&self, part: usize) -> (&'a [f32], &'a [f32]) {
         self.sides[if self.sides.len() == 1 { 0 } else { part }]
@@ -203,7 +203,7 @@ struct Many<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-fn run_task(level: Level, all: Attend<'_>, task: Task<'_>) {
+fn run_task(level: Level, all: AttentionArgs<'_>, task: Task<'_>) {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
@@ -218,15 +218,15 @@ fn run_task(level: Level, all: Attend<'_>, task: Task<'_>) {
             scratch.resize(need, 0.0);
         }
         match task {
-            Task::Many(task) => level.run(Run { all, task, scratch }),
-            Task::Few(piece) => level.run(few::Meet { all, piece, scratch }),
+            Task::Many(task) => level.run(ManyQueries { all, task, scratch }),
+            Task::Few(piece) => level.run(few::FewQueries { all, piece, scratch }),
         }
     });
 }
 
-/// What softmax has seen so far of some queries: the largest score of each, and the sum of its
+/// The online softmax of some queries so far: the largest score of each, and the sum of its
 /// weights.
-struct Seen<'a> {
+struct SoftmaxState<'a> {
     largest: &'a mut [f32],
     weights: &'a mut [f32],
 }
@@ -237,11 +237,11 @@ fn within(range: Range<usize>, first: usize, block: usize) -> Range<usize> {
     at(range.start)..at(range.end)
 }
 
-impl<'a> Seen<'a> {
-    fn new(largest: &'a mut [f32], weights: &'a mut [f32]) -> Seen<'a> {
+impl<'a> SoftmaxState<'a> {
+    fn new(largest: &'a mut [f32], weights: &'a mut [f32]) -> SoftmaxState<'a> {
         largest.fill(f32::NEG_INFINITY);
         weights.fill(0.0);
-        Seen { largest, weights }
+        SoftmaxState { largest, weights }
     }
 
     /// Makes weights of the scores of a block, `[queries, KEYS]`, of which query `i` sees those in
@@ -346,16 +346,16 @@ fn across<S: Simd, const SUM: bool>(s: S, square: &[[f32; 16]; 16]) -> [f32; 16]
     turned[0]
 }
 
-struct Run<'a, 'b> {
-    all: Attend<'a>,
+struct ManyQueries<'a, 'b> {
+    all: AttentionArgs<'a>,
     task: Many<'b>,
     scratch: &'a mut [f32],
 }
 
-impl Kernel for Run<'_, '_> {
+impl Kernel for ManyQueries<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Run { all, mut task, scratch } = self;
+        let ManyQueries { all, mut task, scratch } = self;
         let (all_k, all_v) = task.side;
         let (count, dim) = (task.out.len(), all.dim);
         let wide = dim.next_multiple_of(32);
@@ -366,7 +366,7 @@ impl Kernel for Run<'_, '_> {
         let (scores, scratch) = scratch.split_at_mut(QUERIES * KEYS);
         let (largest, scratch) = scratch.split_at_mut(QUERIES);
         sums[..count * wide].fill(0.0);
-        let mut seen = Seen::new(&mut largest[..count], &mut scratch[..count]);
+        let mut seen = SoftmaxState::new(&mut largest[..count], &mut scratch[..count]);
 
         let (q_row, k_row) = (all.heads * dim, all.kv_heads * dim);
         let kv_head = task.head / (all.heads / all.kv_heads);
@@ -534,8 +534,8 @@ mod tests {
     }
 
     /// Score by score, in f64.
-    fn plain(all: Attend<'_>) -> Vec<f64> {
-        let Attend { heads, kv_heads, dim, .. } = all;
+    fn plain(all: AttentionArgs<'_>) -> Vec<f64> {
+        let AttentionArgs { heads, kv_heads, dim, .. } = all;
         let mut out = vec![0.0; all.q.len()];
         for (i, part) in all.parts.iter().enumerate() {
             let (k, v) = all.side(i);
@@ -616,7 +616,7 @@ mod tests {
                     (Some(0), Some(1), Some(3.0)),
                     (Some(0), None, Some(0.5)),
                 ] {
-                    let all = Attend {
+                    let all = AttentionArgs {
                         q: &q,
                         sides: &[(&k, &v)],
                         heads,
@@ -652,7 +652,7 @@ mod tests {
         let run = |threads: usize| {
             let mut out = vec![0.0; q.len()];
             let parts = [Part { queries: 0..1, keys: 0..keys, before: keys - 1 }];
-            let all = Attend {
+            let all = AttentionArgs {
                 q: &q,
                 sides: &[(&k, &k)],
                 heads,

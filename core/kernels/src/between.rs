@@ -19,7 +19,7 @@ const LANES: usize = 16;
 
 /// A normalization of rows.
 #[derive(Clone, Copy)]
-pub struct Norm<'a> {
+pub struct NormArgs<'a> {
     /// Whether the mean is taken away (layer norm) or not (root mean square).
     pub centered: bool,
     /// Added to the mean square.
@@ -31,13 +31,13 @@ pub struct Norm<'a> {
 }
 
 /// Normalizes rows of the size of the scale, in place.
-pub fn norm(norm: Norm<'_>, x: &mut [f32]) {
+pub fn norm(norm: NormArgs<'_>, x: &mut [f32]) {
     let width = norm.gamma.len().max(1);
     in_parts(x, width, SMALL, &|x| Level::best().run(NormRows { norm, x }));
 }
 
 /// `x = norm(x + y)`, row by row.
-pub fn norm_of_sum(norm: Norm<'_>, x: &mut [f32], y: &[f32]) {
+pub fn norm_of_sum(norm: NormArgs<'_>, x: &mut [f32], y: &[f32]) {
     let width = norm.gamma.len().max(1);
     in_pairs(x, y, width, SMALL, &|x, y| Level::best().run(NormOfSum { norm, x, y }));
 }
@@ -117,14 +117,14 @@ fn share(all: usize, width: usize, small: usize) -> Option<usize> {
 }
 
 struct NormRows<'a> {
-    norm: Norm<'a>,
+    norm: NormArgs<'a>,
     x: &'a mut [f32],
 }
 
 impl Kernel for NormRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Norm { centered, eps, gamma, beta } = self.norm;
+        let NormArgs { centered, eps, gamma, beta } = self.norm;
         let width = gamma.len();
         if width == 0 {
             return;
@@ -153,7 +153,7 @@ impl Kernel for NormRows<'_> {
 }
 
 struct NormOfSum<'a> {
-    norm: Norm<'a>,
+    norm: NormArgs<'a>,
     x: &'a mut [f32],
     y: &'a [f32],
 }
@@ -435,7 +435,7 @@ mod tests {
             let floats = |by: usize| (0..rows * 40).map(move |i| (i * by % 97) as f32 - 48.0);
             let (mut x, y): (Vec<f32>, Vec<f32>) = (floats(31).collect(), floats(57).collect());
             let gamma: Vec<f32> = (0..40).map(|i| 1.0 - i as f32 * 0.02).collect();
-            let kind = Norm { centered: true, eps: 1e-6, gamma: &gamma, beta: Some(&gamma) };
+            let kind = NormArgs { centered: true, eps: 1e-6, gamma: &gamma, beta: Some(&gamma) };
             let mut wanted: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
             norm(kind, &mut wanted);
             norm_of_sum(kind, &mut x, &y);
@@ -449,7 +449,7 @@ mod tests {
         let before = x.clone();
         let gamma: Vec<f32> = (0..37).map(|i| 1.0 + i as f32 * 0.01).collect();
         let norm_of = |centered, x: &mut [f32]| {
-            norm(Norm { centered, eps: 1e-5, gamma: &gamma, beta: Some(&gamma) }, x);
+            norm(NormArgs { centered, eps: 1e-5, gamma: &gamma, beta: Some(&gamma) }, x);
         };
         for centered in [false, true] {
             x.copy_from_slice(&before);

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use half::bf16;
 
 use super::sums::Line;
-use super::tiles::{Config, Tiles};
+use super::tiles::{TileConfig, Tiles};
 
 /// Rows of `w` in a panel, and rows of `x` in a block, which AMX takes at once.
 pub(super) const ROWS: usize = 32;
@@ -93,7 +93,7 @@ fn rounded(x: &[f32], to: &mut [bf16]) {
 }
 
 /// Rows of `x` times some panels.
-pub(super) struct Meet<'a, 'out> {
+pub(super) struct PanelProduct<'a, 'out> {
     /// Those of the columns of `out`, one after another.
     pub(super) panels: &'a [Line],
     /// Blocks as [`round_block`] makes them; what is in rows that are not there is any number.
@@ -110,8 +110,8 @@ pub(super) fn panel(k: usize) -> usize {
 }
 
 /// Computes it.
-pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
-    let Meet { panels, x, k, bias, out } = all;
+pub(super) fn gemm(how: Bf16, all: PanelProduct<'_, '_>) {
+    let PanelProduct { panels, x, k, bias, out } = all;
     assert!(k.is_multiple_of(32) && x.len() >= out.len().next_multiple_of(ROWS) * k, "rows of x");
     let panels: &[i32] = bytemuck::cast_slice(panels);
     let blocks = out.len().div_ceil(ROWS);
@@ -133,7 +133,7 @@ pub(super) fn meet(how: Bf16, all: Meet<'_, '_>) {
         }
     };
     match how {
-        Bf16::Tiles(tiles) => tiles.run(&Config::LARGE, work),
+        Bf16::Tiles(tiles) => tiles.run(&TileConfig::LARGE, work),
         Bf16::Vectors(_) => work(),
     }
 }

@@ -6,22 +6,22 @@
 //!   format.rs     the formats, ggml.rs: their blocks in plain loops, the reference of all
 //!   pool.rs       the threads
 //!   quantized.rs  activations in 16 bits, rounding.rs: a group of them
-//!   product.rs    the loops, once for all formats and processors, wide.rs: that of floats in AVX-512,
-//!                 sums.rs: where their sums go
+//!   product.rs    GEMV and GEMM, once for all formats and processors, sums.rs: where their sums go,
+//!                 wide.rs: the GEMM of floats in AVX-512
 //!   packed.rs     what the bytes of a block mean
-//!   panels.rs     matrices turned once, bf16.rs: products in bfloat16
-//!   vnni.rs       few rows in bytes, tile_bytes.rs: by tiles
-//!   tiles.rs      many rows in pieces of bfloat16
+//!   panels.rs     repacked weights, bf16.rs: products in bfloat16
+//!   vnni.rs       GEMV in bytes, tile_bytes.rs: small batches in bytes by tiles
+//!   tiles.rs      prefill GEMM in pieces of bfloat16
 //!   attention.rs  attention, between.rs: norms, activations, rotations
 //!   logits.rs     what choosing a token asks of them
 //!   simd.rs       the vocabulary all are written in, x86.rs, arm.rs: its instructions
 //!   level.rs      which of them are taken, features.rs: proofs that the processor has them
 //! ```
 //!
-//! Sums are f32: the result is that of the weights of [`crate::ggml::dequantize`] but for
-//! the order of summation and, with [`Arithmetic::Integers`], the rounding of activations to 16
-//! bits (of weights too, where tiles meet many rows). The number of threads changes nothing. No matrix is ever dequantized as a whole: a thread
-//! holds at most 512 KiB, kept from call to call.
+//! Sums are f32: the result is that of the weights of [`crate::ggml::dequantize`] but for the order
+//! of summation and, with [`Arithmetic::Integers`], the rounding of activations to 16 bits (of
+//! weights too, in a GEMM by tiles). The number of threads changes nothing. No matrix is ever
+//! dequantized as a whole: a thread holds at most 512 KiB, kept from call to call.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -70,22 +70,22 @@ pub use panels::Panels;
 
 use format::row_bytes;
 use level::Level;
-use packed::{Packed, Quants};
+use packed::{BlockFormat, Quants};
 use panels::Kind;
 use pool::{Pool, Shares};
-use product::{IntProduct, Product, Rows, SCRATCH, STRIP, Unpack, few_floats};
+use product::{IntProduct, Operands, Product, SCRATCH, STRIP, Unpack, few_floats};
 use quantized::{FEW_INTS, Quantized};
 use simd::PANEL_ROWS;
 use sums::Line;
 use tiles::{Pieces, Tiles};
 
-/// Bytes of packed weights that a thread takes at a time for few rows of `x`: some 5 us of work.
+/// Bytes of packed weights that a thread takes at a time in a GEMV: some 5 us of work.
 const SHARE: usize = 128 << 10;
 
 /// Multiplications under which a product is not worth another thread.
 const SMALL: usize = 32 << 10;
 
-/// Runs `$call::<P>($($arg),*)` with the [`Packed`] type `P` of `$format`.
+/// Runs `$call::<P>($($arg),*)` with the [`BlockFormat`] type `P` of `$format`.
 macro_rules! with_format {
     ($format:expr, $call:ident($($arg:expr),* $(,)?)) => {
         match $format {
@@ -157,7 +157,7 @@ pub struct Matrix<'a> {
     pub n: usize,
     /// `[n]`, added to each row of the result.
     pub bias: Option<&'a [f32]>,
-    /// The same rows as [`Panels`], for more than a few rows of `x`.
+    /// The same rows repacked as [`Panels`], for products with more than a few rows of `x`.
     pub panels: Option<&'a Panels>,
     /// What is made of the products, bias and all.
     pub then: Option<Activation>,
@@ -188,7 +188,7 @@ pub fn rows(format: Format, w: &[u8], ids: &[u32], k: usize, out: &mut [f32]) {
 #[derive(Clone, Copy)]
 struct How<'a> {
     level: Level,
-    /// For many rows.
+    /// AMX, for products with many rows (GEMM).
     tiles: Option<Tiles>,
     pool: &'a Pool,
     arithmetic: Arithmetic,
@@ -234,7 +234,7 @@ fn matmuls_with(
     let (width, k) = (k, k.next_multiple_of(32));
     let floats = Activations { floats: &x, ints: None, pieces: None, halves: &[], m, k, width };
     #[cfg(target_arch = "x86_64")]
-    if let Some(kind) = matrices.iter().find_map(|matrix| way(how, matrix, &floats).rounds()) {
+    if let Some(kind) = matrices.iter().find_map(|matrix| loops(how, matrix, &floats).rounds()) {
         thread_local! {
             static HALVES: RefCell<Vec<half::bf16>> = const { RefCell::new(Vec::new()) };
         }
@@ -257,13 +257,13 @@ fn matmuls_with(
     thread_local! {
         static BUFFERS: RefCell<(tiles::Buffer, quantized::Buffer)> = RefCell::default();
     }
-    let by_tiles = |matrix: &&Matrix<'_>| matches!(way(how, matrix, &floats), Way::Tiles(_));
+    let by_tiles = |matrix: &&Matrix<'_>| matches!(loops(how, matrix, &floats), Loops::Tiles(_));
     let in_words = |matrix: &Matrix<'_>| in_integers(how, matrix.format) && !by_tiles(&matrix);
     BUFFERS.with_borrow_mut(|(pieces, ints)| {
         // What is multiplied with packed weights alone need not be exact.
         let exact = matrices.iter().filter(by_tiles).any(|m| !in_integers(how, m.format));
-        let tiles = matrices.iter().find_map(|matrix| match way(how, matrix, &floats) {
-            Way::Tiles(tiles) => Some(tiles),
+        let tiles = matrices.iter().find_map(|matrix| match loops(how, matrix, &floats) {
+            Loops::Tiles(tiles) => Some(tiles),
             _ => None,
         });
         let pieces = tiles.map(|tiles| pieces.fill(tiles, how.pool, &x, k, exact));
@@ -277,23 +277,23 @@ fn matmuls_with(
 
 /// By what all of `x` is multiplied with a matrix.
 #[derive(Clone, Copy)]
-enum Way<'a> {
-    /// The loops for few rows, along the width.
-    Few,
-    /// Panels that were made before.
-    Held(&'a Panels),
-    /// Tiles, which unpack for themselves.
+enum Loops<'a> {
+    /// A row or a few: dot products along the width, weights unpacked in registers.
+    Gemv,
+    /// GEMM by panels that were repacked before.
+    Repacked(&'a Panels),
+    /// GEMM by tiles of AMX, which unpack for themselves.
     Tiles(Tiles),
-    /// Panels that are made on the way.
-    Many,
+    /// GEMM by panels that are unpacked on the way.
+    Gemm,
 }
 
-impl Way<'_> {
+impl Loops<'_> {
     /// How `x` is rounded for it, if it is.
     #[cfg(target_arch = "x86_64")]
     fn rounds(self) -> Option<bf16::Bf16> {
         match self {
-            Way::Held(Panels { kind: Kind::Rounded(how), .. }) => Some(*how),
+            Loops::Repacked(Panels { kind: Kind::Rounded(how), .. }) => Some(*how),
             _ => None,
         }
     }
@@ -306,9 +306,9 @@ const READY: usize = 4;
 /// same core is at work: then a tile takes three times as long to load.
 const TILED: usize = 257;
 
-/// Which way a product goes. That depends on the number of rows, the format and the processor alone,
-/// never on the threads.
-fn way<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Way<'a> {
+/// Which loops compute a product. That depends on the number of rows, the format and the processor
+/// alone, never on the threads.
+fn loops<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Loops<'a> {
     let quicker = |panels: &&Panels| match panels.kind {
         Kind::Floats(_) => how.tiles.is_none() || x.m < TILED,
         #[cfg(target_arch = "x86_64")]
@@ -317,10 +317,10 @@ fn way<'a>(how: How<'_>, matrix: &Matrix<'a>, x: &Activations<'_>) -> Way<'a> {
     let is_of_it = |panels: &&Panels| panels.is(how.level, [matrix.n, x.width]);
     let held = matrix.panels.filter(|_| x.m >= READY).filter(quicker).filter(is_of_it);
     match (held, how.tiles) {
-        (Some(panels), _) => Way::Held(panels),
-        _ if x.m <= few_rows(how, matrix.format) => Way::Few,
-        (None, Some(tiles)) => Way::Tiles(tiles),
-        (None, None) => Way::Many,
+        (Some(panels), _) => Loops::Repacked(panels),
+        _ if x.m <= few_rows(how, matrix.format) => Loops::Gemv,
+        (None, Some(tiles)) => Loops::Tiles(tiles),
+        (None, None) => Loops::Gemm,
     }
 }
 
@@ -329,7 +329,7 @@ fn in_integers(how: How<'_>, format: Format) -> bool {
     how.arithmetic == Arithmetic::Integers && format.block() > 1
 }
 
-/// Up to how many rows of `x` the few-rows loops take.
+/// The most rows of `x` that the GEMV loops take.
 fn few_rows(how: How<'_>, format: Format) -> usize {
     match in_integers(how, format) {
         true => FEW_INTS,
@@ -355,7 +355,8 @@ struct Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
-    /// How many rows stay in the cache of a thread while rows of matrices meet them.
+    /// How many rows stay in the cache of a thread while they are multiplied with one row of a matrix
+    /// after another.
     fn near(&self) -> usize {
         /// Bytes of halves: what panels and results leave of a second cache.
         const HALVES: usize = 512 << 10;
@@ -366,7 +367,7 @@ impl<'a> Activations<'a> {
         }
     }
 
-    /// The rows from row `first` on, which is 0 but where tiles meet them.
+    /// The rows from row `first` on, which is 0 but in a GEMM by tiles.
     fn skip_rows(&self, first: usize) -> Activations<'a> {
         debug_assert!(first == 0 || self.ints.is_none(), "of many rows all are met by tiles");
         let pieces = self.pieces.map(|pieces| pieces.skip_rows(first));
@@ -383,18 +384,18 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     let small = threads == 1 || m.saturating_mul(all).saturating_mul(k) < SMALL;
     // Rows of a share. For many rows of `x`, whole panels.
     let share = |matrix: &Matrix<'_>| {
-        let way = way(how, matrix, x);
+        let way = loops(how, matrix, x);
         match way {
             _ if small => matrix.n.max(1),
-            Way::Few => {
+            Loops::Gemv => {
                 let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
                 let even = matrix.n.div_ceil(threads).min(SHARE / row_bytes.max(1));
                 // Whole tiles, where those meet them.
                 even.max(1).next_multiple_of(2 * STRIP)
             }
-            Way::Held(_) | Way::Tiles(_) | Way::Many => {
+            Loops::Repacked(_) | Loops::Tiles(_) | Loops::Gemm => {
                 // Tiles unpack the next panel while they multiply one.
-                let each = if matches!(way, Way::Held(_)) { 16 } else { 6 };
+                let each = if matches!(way, Loops::Repacked(_)) { 16 } else { 6 };
                 (all.div_ceil(PANEL_ROWS) / (each * threads)).clamp(1, 8) * PANEL_ROWS
             }
         }
@@ -402,7 +403,7 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
     let shares = |matrix: &Matrix<'_>| matrix.n.div_ceil(share(matrix));
     // Where tiles meet them, as many rows of `x` at a time as stay in the cache of a thread.
     let near = x.near();
-    let columns: Columns = out.iter_mut().map(|out| out.as_mut_ptr()).collect();
+    let columns: OutColumns = out.iter_mut().map(|out| out.as_mut_ptr()).collect();
     let count: usize = matrices.iter().map(shares).sum();
     how.pool.run(count * m.div_ceil(near), &|task| {
         let few = task / count * near..m.min((task / count + 1) * near);
@@ -430,18 +431,18 @@ fn share_out(how: How<'_>, matrices: &[Matrix<'_>], x: &Activations<'_>, out: &m
 }
 
 /// Where the results go, as threads share them: columns of `[m, n]`.
-struct Columns(Vec<*mut f32>);
+struct OutColumns(Vec<*mut f32>);
 
 // SAFETY: threads write to columns of their own alone, as `with` asks of its caller.
-unsafe impl Sync for Columns {}
+unsafe impl Sync for OutColumns {}
 
-impl FromIterator<*mut f32> for Columns {
-    fn from_iter<I: IntoIterator<Item = *mut f32>>(from: I) -> Columns {
-        Columns(from.into_iter().collect())
+impl FromIterator<*mut f32> for OutColumns {
+    fn from_iter<I: IntoIterator<Item = *mut f32>>(from: I) -> OutColumns {
+        OutColumns(from.into_iter().collect())
     }
 }
 
-impl Columns {
+impl OutColumns {
     /// Calls `work` with the columns from `start` to `end` of some rows of result `i`, a slice for
     /// each.
     ///
@@ -484,14 +485,14 @@ fn multiply(
     rows: Range<usize>,
     out: &mut [&mut [f32]],
 ) {
-    let way = way(how, matrix, x);
-    if let Way::Held(panels) = way {
+    let way = loops(how, matrix, x);
+    if let Loops::Repacked(panels) = way {
         return by_panels(how, matrix, panels, x, rows, out);
     }
     let row_bytes = row_bytes(matrix.format, matrix.w, x.width, matrix.n);
     let share = Share { how, matrix, rows, row_bytes };
     match (way, x.pieces, x.ints) {
-        (Way::Tiles(_), Some(pieces), _) => {
+        (Loops::Tiles(_), Some(pieces), _) => {
             with_format!(matrix.format, by_tiles(share, pieces, out));
         }
         (_, _, Some(ints)) if in_integers(how, matrix.format) => with_quants!(
@@ -523,7 +524,7 @@ fn by_panels(
             let panel = bf16::panel(x.k) / 16;
             let panels = rows.start / bf16::ROWS..rows.end.div_ceil(bf16::ROWS);
             let panels = &held.lines[panels.start * panel..panels.end * panel];
-            bf16::meet(how, bf16::Meet { panels, x: x.halves, k: x.k, bias, out });
+            bf16::gemm(how, bf16::PanelProduct { panels, x: x.halves, k: x.k, bias, out });
         }
     }
 }
@@ -536,17 +537,17 @@ struct Share<'a> {
     row_bytes: usize,
 }
 
-fn floats<P: Packed>(share: Share<'_>, x: &Activations<'_>, out: &mut [&mut [f32]]) {
+fn floats<P: BlockFormat>(share: Share<'_>, x: &Activations<'_>, out: &mut [&mut [f32]]) {
     let level = share.how.level;
     rows_of::<P>(share, out, &|rows| level.run(Product::<P> { rows, x: x.floats, k: x.k }));
 }
 
-fn by_tiles<P: Packed>(share: Share<'_>, x: Pieces<'_>, out: &mut [&mut [f32]]) {
+fn by_tiles<P: BlockFormat>(share: Share<'_>, x: Pieces<'_>, out: &mut [&mut [f32]]) {
     let Share { matrix, rows, row_bytes, .. } = share;
     let w = &matrix.w[rows.start * row_bytes..rows.end * row_bytes];
     let (w, row_bytes) = padded::<P>(w, row_bytes);
     let bias = matrix.bias.map(|bias| &bias[rows]);
-    tiles::meet::<P>(tiles::Meet { w: &w, row_bytes, x, bias, out });
+    tiles::gemm::<P>(tiles::TileProduct { w: &w, row_bytes, x, bias, out });
 }
 
 fn integers<P: Quants>(share: Share<'_>, x: Quantized<'_>, out: &mut [&mut [f32]]) {
@@ -555,7 +556,11 @@ fn integers<P: Quants>(share: Share<'_>, x: Quantized<'_>, out: &mut [&mut [f32]
 }
 
 /// Calls `part` with a share of rows, in whole blocks.
-fn rows_of<P: Packed>(share: Share<'_>, out: &mut [&mut [f32]], part: &impl Fn(Rows<'_, '_, P>)) {
+fn rows_of<P: BlockFormat>(
+    share: Share<'_>,
+    out: &mut [&mut [f32]],
+    part: &impl Fn(Operands<'_, '_, P>),
+) {
     thread_local! {
         static PANEL: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     }
@@ -567,12 +572,12 @@ fn rows_of<P: Packed>(share: Share<'_>, out: &mut [&mut [f32]], part: &impl Fn(R
             scratch.resize(SCRATCH, Line::ZERO);
         }
         let bias = matrix.bias.map(|bias| &bias[rows]);
-        part(Rows { format: PhantomData, w: &w, row_bytes, bias, out, scratch });
+        part(Operands { format: PhantomData, w: &w, row_bytes, bias, out, scratch });
     });
 }
 
 /// The rows with zeros after each up to a whole number of blocks, and the bytes of such a row.
-fn padded<P: Packed>(w: &[u8], row_bytes: usize) -> (Cow<'_, [u8]>, usize) {
+fn padded<P: BlockFormat>(w: &[u8], row_bytes: usize) -> (Cow<'_, [u8]>, usize) {
     let whole = row_bytes.next_multiple_of(size_of::<P::Block>());
     if whole == row_bytes {
         return (Cow::Borrowed(w), whole);
@@ -601,7 +606,7 @@ fn rows_with(level: Level, format: Format, w: &[u8], ids: &[u32], k: usize, out:
     }
 }
 
-fn unpack<P: Packed>(level: Level, w: &[u8], out: &mut [f32]) {
+fn unpack<P: BlockFormat>(level: Level, w: &[u8], out: &mut [f32]) {
     level.run(Unpack { format: PhantomData::<P>, w, out });
 }
 

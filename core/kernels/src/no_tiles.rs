@@ -1,9 +1,9 @@
 //! [`tiles`](super::tiles) where the processor has none.
 
-use super::packed::Packed;
+use super::packed::BlockFormat;
 use super::pool::Pool;
 
-/// None.
+/// Proof of AMX, which this processor cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tiles {}
 
@@ -13,7 +13,7 @@ impl Tiles {
     }
 }
 
-/// None.
+/// Rows of `x` in pieces of bfloat16, which only AMX takes.
 #[derive(Clone, Copy)]
 pub(super) struct Pieces<'a> {
     tiles: Tiles,
@@ -46,9 +46,9 @@ impl Buffer {
     }
 }
 
-/// As there.
+/// Rows of `x` times packed rows by tiles, which nothing here can ask for.
 #[allow(dead_code, reason = "nobody reads what nobody makes")]
-pub(super) struct Meet<'a, 'out> {
+pub(super) struct TileProduct<'a, 'out> {
     pub(super) w: &'a [u8],
     pub(super) row_bytes: usize,
     pub(super) x: Pieces<'a>,
@@ -56,7 +56,7 @@ pub(super) struct Meet<'a, 'out> {
     pub(super) out: &'a mut [&'out mut [f32]],
 }
 
-pub(super) fn meet<P: Packed>(all: Meet<'_, '_>) {
+pub(super) fn gemm<P: BlockFormat>(all: TileProduct<'_, '_>) {
     let _ = all.x.lines;
     match all.x.tiles {}
 }

@@ -15,7 +15,7 @@ use super::simd::Simd;
 use crate::ggml::{q3_scales, q4_scales};
 
 /// A block format, known when compiled.
-pub(super) trait Packed {
+pub(super) trait BlockFormat {
     /// The bytes of one block.
     type Block: Pod;
     /// What all groups of a block of each of four rows need: scales as floats.
@@ -39,7 +39,7 @@ pub(super) trait Packed {
 
 /// How two groups of a format become unsigned bytes.
 #[cfg(target_arch = "x86_64")]
-pub(super) trait Pairs: Packed {
+pub(super) trait Pairs: BlockFormat {
     /// What integers are more than they stand for, where that is the same for all. Signed bytes are
     /// taken as unsigned ones, 128 more.
     const BIAS: u8 = 0;
@@ -55,16 +55,16 @@ pub(super) trait Pairs: Packed {
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) trait Pairs {}
 #[cfg(not(target_arch = "x86_64"))]
-impl<P: Packed> Pairs for P {}
+impl<P: BlockFormat> Pairs for P {}
 
 /// A block format whose weights are small integers times a scale, plus an offset for some.
-pub(super) trait Quants: Packed + Pairs {
+pub(super) trait Quants: BlockFormat + Pairs {
     /// Whether a group has a scale for each half.
     const HALVES: bool;
     /// Whether weights have an offset. A bias of the integers is none: the words are without it.
     const OFFSET: bool;
 
-    /// The integers of [`Packed::group`], less their bias.
+    /// The integers of [`BlockFormat::group`], less their bias.
     fn words<S: Simd>(s: S, block: &Self::Block, g: usize) -> S::Words;
 
     /// Blocks whose scales stand together: four of one group, or one of eight.
@@ -118,7 +118,7 @@ macro_rules! one_group {
     ) => {
         pub(super) struct $name;
 
-        impl Packed for $name {
+        impl BlockFormat for $name {
             type Block = [u8; $bytes];
             type Scales = $scales;
             const GROUPS: usize = 1;
@@ -190,7 +190,7 @@ macro_rules! eight_groups {
             }
         }
 
-        impl Packed for $name {
+        impl BlockFormat for $name {
             type Block = [u8; $bytes];
             type Scales = [$scales; 4];
             const GROUPS: usize = 8;
@@ -270,14 +270,14 @@ impl Sixteen {
 
 /// Scales of 8 groups of 32 weights, then their offsets.
 #[repr(align(64))]
-pub(super) struct Eight([f32; 16]);
+pub(super) struct EightScales([f32; 16]);
 
-impl Eight {
+impl EightScales {
     const HALVES: bool = false;
 
     #[inline(always)]
-    fn new<S: Simd>(s: S, packed: &[u8; 12], d: f32, dmin: f32) -> Eight {
-        Eight(s.scaled(&q4_scales(packed), [d, -dmin]))
+    fn new<S: Simd>(s: S, packed: &[u8; 12], d: f32, dmin: f32) -> EightScales {
+        EightScales(s.scaled(&q4_scales(packed), [d, -dmin]))
     }
 
     /// The scale and the offset of group `g`, for both halves.
@@ -313,14 +313,14 @@ eight_groups!(Q3K, 110, f16 at [108 as d], Sixteen: |s, block| {
     s.or(low, high)
 });
 
-eight_groups!(Q4K, 144, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
-    Eight::new(s, part(block, 4), d, dmin)
+eight_groups!(Q4K, 144, f16 at [0 as d, 2 as dmin], EightScales: |s, block| {
+    EightScales::new(s, part(block, 4), d, dmin)
 }, bias 0, offset true, |g| {
     s.moved::<0>(s.bytes(part(block, 16 + g / 2 * 32)), 4 * (g % 2), 15)
 });
 
-eight_groups!(Q5K, 176, f16 at [0 as d, 2 as dmin], Eight: |s, block| {
-    Eight::new(s, part(block, 4), d, dmin)
+eight_groups!(Q5K, 176, f16 at [0 as d, 2 as dmin], EightScales: |s, block| {
+    EightScales::new(s, part(block, 4), d, dmin)
 }, bias 0, offset true, |g| {
     let low = s.moved::<0>(s.bytes(part(block, 48 + g / 2 * 32)), 4 * (g % 2), 15);
     let fifth = s.moved::<4>(s.bytes(part(block, 16)), g, 1);

@@ -1,16 +1,16 @@
-//! Rows of `x` times packed rows, as floats or as integers.
+//! GEMV and GEMM: rows of `x` times packed rows, as floats or as integers.
 //!
 //! ```text
-//! few rows:   block of w --unpack--> registers --multiply with x--> sums      (4 rows of w at once)
-//! many rows:  w --unpack, transpose--> panel: a row of w in each lane (stays in the cache)
-//!             panel x rows of x, in tiles of TILE x 2 vectors of sums held in registers
+//! GEMV:  block of w --unpack--> registers --multiply with x--> sums      (4 rows of w at once)
+//! GEMM:  w --unpack, transpose--> panel: a row of w in each lane (stays in the cache)
+//!        panel x rows of x, in tiles of TILE x 2 vectors of sums in registers
 //! ```
 //!
-//! The few-rows loops run along the width: lane `l` of a sum adds the products of the positions
-//! `l`, `l + LANES`, ... in this order, then the lanes are added. They read each weight once and
-//! make nothing that is not used at once. The many-rows loops hold a row of `w` in each lane, so
-//! that no lanes are to be added; there a row of `x` gives the same floats in any batch. Both
-//! orders depend on the width alone, never on the number of threads.
+//! The GEMV loops (a row of `x`, or a few) run along the width: lane `l` of a sum adds the products
+//! of the positions `l`, `l + LANES`, ... in this order, then the lanes are added. They read each
+//! weight once and make nothing that is not used at once. The GEMM loops hold a row of `w` in each
+//! lane, so that no lanes are to be added; there a row of `x` gives the same floats in any batch.
+//! Both orders depend on the width alone, never on the number of threads.
 //!
 //! The integer loops take `x` in 16 bits, 32 numbers to a scale ([`quantized`](super::quantized)).
 //! The sum of a group is exact, then becomes a float and is scaled. That is half of the work of
@@ -19,7 +19,7 @@
 
 use std::marker::PhantomData;
 
-use super::packed::{Packed, Quants};
+use super::packed::{BlockFormat, Quants};
 use super::quantized::{Beside, FEW_INTS, Quantized, beside};
 use super::simd::{Ahead, Kernel, MOST, PANEL_ROWS, Simd};
 use super::sums::{AHEAD, Base, DEPTH, Line, add, put, stretch};
@@ -29,21 +29,21 @@ use super::{tile_bytes, vnni};
 /// 32-bit numbers of a panel: half of a small second cache.
 const PANEL: usize = 96 * DEPTH;
 
-/// Rows of `x` that the few-rows loops take, in floats. Where unpacking is but a load, they are
+/// The most rows of `x` that the GEMV loops take, in floats. Where unpacking is but a load, they are
 /// quicker than panels until making a panel is little beside what it is used for.
 pub(super) const fn few_floats(plain: bool) -> usize {
     if plain { 40 } else { 4 }
 }
 
-/// Rows of `w` that meet all of a few rows of `x` before the next ones: they stay in the nearest
-/// cache.
+/// Rows of `w` that are multiplied with all of a few rows of `x` before the next ones: they stay in
+/// the nearest cache.
 pub(super) const STRIP: usize = 8;
 
 /// Lines of scratch that a product of many rows may use.
 pub(super) const SCRATCH: usize = PANEL / 16;
 
 /// Packed rows and where their products go.
-pub(super) struct Rows<'a, 'out, P> {
+pub(super) struct Operands<'a, 'out, P> {
     pub(super) format: PhantomData<P>,
     /// Packed rows, each of `row_bytes`, a whole number of blocks of `P`.
     pub(super) w: &'a [u8],
@@ -58,16 +58,16 @@ pub(super) struct Rows<'a, 'out, P> {
 
 /// All of `x` times some rows of `w`, in floats.
 pub(super) struct Product<'a, 'out, P> {
-    pub(super) rows: Rows<'a, 'out, P>,
+    pub(super) rows: Operands<'a, 'out, P>,
     /// Rows of `k`, a multiple of 32.
     pub(super) x: &'a [f32],
     pub(super) k: usize,
 }
 
-impl<P: Packed> Kernel for Product<'_, '_, P> {
+impl<P: BlockFormat> Kernel for Product<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x, k } = self;
+        let Product { rows: Operands { w, row_bytes, bias, out, scratch, .. }, x, k } = self;
         if out.len() <= few_floats(P::PLAIN) {
             for (i, strip) in w.chunks(STRIP * row_bytes).enumerate() {
                 let mut m = 0;
@@ -93,14 +93,14 @@ impl<P: Packed> Kernel for Product<'_, '_, P> {
 
 /// All of `x` times some rows of `w`, in integers.
 pub(super) struct IntProduct<'a, 'out, P> {
-    pub(super) rows: Rows<'a, 'out, P>,
+    pub(super) rows: Operands<'a, 'out, P>,
     pub(super) x: Quantized<'a>,
 }
 
 impl<P: Quants> Kernel for IntProduct<'_, '_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let IntProduct { rows: Rows { w, row_bytes, bias, out, scratch, .. }, x } = self;
+        let IntProduct { rows: Operands { w, row_bytes, bias, out, scratch, .. }, x } = self;
         if out.len() <= FEW_INTS {
             #[cfg(target_arch = "x86_64")]
             if let Some(columns) = x.columns {
@@ -144,7 +144,7 @@ pub(super) struct Unpack<'a, P> {
     pub(super) out: &'a mut [f32],
 }
 
-impl<P: Packed> Kernel for Unpack<'_, P> {
+impl<P: BlockFormat> Kernel for Unpack<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let blocks: &[P::Block] = bytemuck::cast_slice(self.w);
@@ -171,7 +171,7 @@ fn in_memory<T>(scales: T) -> T {
 /// The blocks of four rows of `w` from row `first` on; where there are no four left, the last one
 /// comes again.
 #[inline(always)]
-fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4] {
+fn four<P: BlockFormat>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4] {
     let last = (w.len() / row_bytes).saturating_sub(1);
     [first, first + 1, first + 2, first + 3]
         .map(|row| bytemuck::cast_slice(&w[row.min(last) * row_bytes..][..row_bytes]))
@@ -179,7 +179,7 @@ fn four<P: Packed>(w: &[u8], row_bytes: usize, first: usize) -> [&[P::Block]; 4]
 
 /// `M` rows of `x` times the rows of `w`, four at a time, to `out` from column `to` on; gives `M`.
 #[inline(always)]
-fn few<S: Simd, P: Packed, const M: usize>(
+fn few<S: Simd, P: BlockFormat, const M: usize>(
     s: S,
     w: &[u8],
     row_bytes: usize,
@@ -278,7 +278,7 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
         for r in 0..four {
             let blocks: &[P::Block] =
                 bytemuck::cast_slice(&w[(first + r) * row_bytes..][..row_bytes]);
-            let mut row = Row { sum: [[s.splat(0.0); 2]; M], offsets: [[0.0; M]; 16] };
+            let mut row = RowSums { sum: [[s.splat(0.0); 2]; M], offsets: [[0.0; M]; 16] };
             let (whole, rest) = blocks.as_chunks::<4>();
             for (i, blocks) in whole.iter().enumerate() {
                 row.add::<P>(s, blocks.each_ref(), 4, x, 4 * i);
@@ -308,14 +308,14 @@ fn few_ints<S: Simd, P: Quants, const M: usize>(
 }
 
 /// Sums of one row of `w` with `M` rows of `x`.
-struct Row<S: Simd, const M: usize> {
+struct RowSums<S: Simd, const M: usize> {
     /// Where one row of `x` is alone, it has two sums, so that an addition need not wait for the
     /// last.
     sum: [[S::Floats; 2]; M],
     offsets: [[f32; M]; 16],
 }
 
-impl<S: Simd, const M: usize> Row<S, M> {
+impl<S: Simd, const M: usize> RowSums<S, M> {
     /// Adds the first `count` of four blocks that follow each other, from block `first` of the row.
     #[inline(always)]
     fn add<P: Quants>(
@@ -385,7 +385,7 @@ type Square = [i32; 256];
 
 /// Many rows of `x` times the rows of `w`, some panels of them at a time.
 #[inline(always)]
-fn many<S: Simd, P: Packed>(
+fn many<S: Simd, P: BlockFormat>(
     s: S,
     w: &[u8],
     row_bytes: usize,
@@ -396,19 +396,19 @@ fn many<S: Simd, P: Packed>(
 ) {
     let scratch: &mut [i32] = bytemuck::cast_slice_mut(scratch);
     let width = w.len() / row_bytes;
-    for part in Parts::new(x.k, width, 2 * S::LANES) {
+    for part in CacheBlocks::new(x.k, width, 2 * S::LANES) {
         let panels = &mut scratch[..part.columns.len().div_ceil(2 * S::LANES) * part.panel];
         fill_panels::<S, P>(s, w, row_bytes, &part, panels);
         let (first, groups) = (part.columns.start, part.depth.len() / 32);
         let x = Strip { x: &x.x[part.depth.start..], k: x.k };
         let base = Base::new(bias, part.depth.start);
         let panels = bytemuck::cast_slice(panels);
-        s.run(Tiles { panels, groups, x, base, out: &mut *out, first, ahead: false });
+        s.run(PanelSums { panels, groups, x, base, out: &mut *out, first, ahead: false });
     }
 }
 
 /// What is multiplied in one go: some columns of the result, and a stretch of what is summed.
-struct Part {
+struct CacheBlock {
     columns: std::ops::Range<usize>,
     depth: std::ops::Range<usize>,
     /// 32-bit numbers in a panel of so many rows.
@@ -417,7 +417,7 @@ struct Part {
 
 /// All of a product of rows of `k` that gives `width` columns, with panels of `rows`: as much at a
 /// time as [`PANEL`] holds, stretch after stretch.
-struct Parts {
+struct CacheBlocks {
     k: usize,
     width: usize,
     rows: usize,
@@ -425,19 +425,19 @@ struct Parts {
     at: [usize; 2],
 }
 
-impl Parts {
+impl CacheBlocks {
     #[inline(always)]
-    fn new(k: usize, width: usize, rows: usize) -> Parts {
-        Parts { k, width, rows, at: [0, 0] }
+    fn new(k: usize, width: usize, rows: usize) -> CacheBlocks {
+        CacheBlocks { k, width, rows, at: [0, 0] }
     }
 }
 
-impl Iterator for Parts {
-    type Item = Part;
+impl Iterator for CacheBlocks {
+    type Item = CacheBlock;
 
     // By hand: adapters would not be inlined.
     #[inline(always)]
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<CacheBlock> {
         let [from, first] = self.at;
         if from >= self.k || self.width == 0 {
             return None;
@@ -449,17 +449,17 @@ impl Iterator for Parts {
             true => [from, columns.end],
             false => [depth.end, 0],
         };
-        Some(Part { columns, depth, panel })
+        Some(CacheBlock { columns, depth, panel })
     }
 }
 
 /// The panels of a part, one after another.
 #[inline(always)]
-fn fill_panels<S: Simd, P: Packed>(
+fn fill_panels<S: Simd, P: BlockFormat>(
     s: S,
     w: &[u8],
     row_bytes: usize,
-    part: &Part,
+    part: &CacheBlock,
     panels: &mut [i32],
 ) {
     let mut squares: [Square; 16] = [[0; 256]; 16];
@@ -476,7 +476,7 @@ fn fill_panels<S: Simd, P: Packed>(
 /// Where the panels of a part are among those of all rows: stretch after stretch, those of all
 /// rows one after another. `first` is the row that columns are counted from.
 #[inline(always)]
-fn place(part: &Part, first: usize, all: usize, rows: usize) -> std::ops::Range<usize> {
+fn place(part: &CacheBlock, first: usize, all: usize, rows: usize) -> std::ops::Range<usize> {
     let before = part.depth.start * all.next_multiple_of(rows);
     let start = before + (first + part.columns.start) / rows * part.panel;
     start..start + part.columns.len().div_ceil(rows) * part.panel
@@ -510,12 +510,12 @@ impl Shared {
     }
 }
 
-impl<P: Packed> Kernel for Fill<'_, P> {
+impl<P: BlockFormat> Kernel for Fill<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Fill { w, row_bytes, k, rows, all, to, .. } = self;
         let w = &w[rows.start * row_bytes..rows.end * row_bytes];
-        for part in Parts::new(k, rows.len(), 2 * S::LANES) {
+        for part in CacheBlocks::new(k, rows.len(), 2 * S::LANES) {
             let range = place(&part, rows.start, all, 2 * S::LANES);
             assert!(range.end <= to.len, "panels of all rows");
             // SAFETY: the range is within the panels, and belongs to these rows alone.
@@ -544,19 +544,19 @@ impl Kernel for Ready<'_, '_> {
         let Ready { panels, all, first, x, k, bias, out } = self;
         let panels: &[f32] = bytemuck::cast_slice(panels);
         let width = out.first().map_or(0, |row| row.len());
-        for part in Parts::new(k, width, 2 * S::LANES) {
+        for part in CacheBlocks::new(k, width, 2 * S::LANES) {
             let panels = &panels[place(&part, first, all, 2 * S::LANES)];
             let (first, groups) = (part.columns.start, part.depth.len() / 32);
             let x = Strip { x: &x[part.depth.start..], k };
             let base = Base::new(bias, part.depth.start);
-            s.run(Tiles { panels, groups, x, base, out: &mut *out, first, ahead: true });
+            s.run(PanelSums { panels, groups, x, base, out: &mut *out, first, ahead: true });
         }
     }
 }
 
 /// Some blocks of [`Simd::LANES`] rows of `w` as one half of a panel `[k][2 * LANES]` of floats.
 #[inline(always)]
-fn fill<S: Simd, P: Packed>(
+fn fill<S: Simd, P: BlockFormat>(
     s: S,
     w: &[u8],
     row_bytes: usize,
@@ -592,7 +592,7 @@ fn fill<S: Simd, P: Packed>(
 
 /// Asks for the same blocks of the rows that come after these.
 #[inline(always)]
-fn next_rows<S: Simd, P: Packed>(s: S, blocks: [&P::Block; 4], row_bytes: usize) {
+fn next_rows<S: Simd, P: BlockFormat>(s: S, blocks: [&P::Block; 4], row_bytes: usize) {
     for block in blocks {
         let from: *const u8 = std::ptr::from_ref(block).cast();
         s.prefetch(from.wrapping_add(S::LANES * row_bytes), size_of::<P::Block>());
@@ -601,7 +601,7 @@ fn next_rows<S: Simd, P: Packed>(s: S, blocks: [&P::Block; 4], row_bytes: usize)
 
 /// Adds all rows of `x` times some panels to `out`, from column `first` on: the same for all
 /// formats.
-struct Tiles<'a, 'out> {
+struct PanelSums<'a, 'out> {
     panels: &'a [f32],
     groups: usize,
     x: Strip<'a>,
@@ -612,13 +612,14 @@ struct Tiles<'a, 'out> {
     ahead: bool,
 }
 
-/// Rows of `x` that meet panel after panel: a stretch of them stays in the second cache.
+/// Rows of `x` that are multiplied with panel after panel: a stretch of them stays in the second
+/// cache.
 const NEAR: usize = 96;
 
-impl Kernel for Tiles<'_, '_> {
+impl Kernel for PanelSums<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tiles { panels, groups, x: Strip { x, k }, base, out, first, ahead } = self;
+        let PanelSums { panels, groups, x: Strip { x, k }, base, out, first, ahead } = self;
         let width = 2 * S::LANES;
         let mut sums = [[0.0; PANEL_ROWS]; MOST];
         for (i, out) in out.chunks_mut(NEAR).enumerate() {
@@ -814,7 +815,7 @@ fn fill_ints<S: Simd, P: Quants>(
     }
 }
 
-/// [`Tiles`] in integers.
+/// [`PanelSums`] in integers.
 struct IntTiles<'a, 'out, const HALVES: bool, const OFFSET: bool> {
     panels: &'a [i32],
     groups: usize,
@@ -842,7 +843,7 @@ impl<const HALVES: bool, const OFFSET: bool> Kernel for IntTiles<'_, '_, HALVES,
     }
 }
 
-/// What [`Tiles`] does for `M` rows, in integers.
+/// What [`PanelSums`] does for `M` rows, in integers.
 #[inline(always)]
 fn int_tiles<S: Simd, const HALVES: bool, const OFFSET: bool, const M: usize>(
     s: S,

@@ -1,4 +1,4 @@
-//! Activations as 16-bit integers, 32 to a scale.
+//! Quantized activations: 16-bit integers, 32 to a scale.
 
 use super::level::Level;
 use super::pool::{Pool, Shares};
@@ -9,7 +9,7 @@ use super::tiles::Tiles;
 #[cfg(target_arch = "x86_64")]
 use super::vnni;
 
-/// Rows of `x` that the few-rows loops take.
+/// The most rows of `x` that the GEMV loops take in integers.
 pub(super) const FEW_INTS: usize = 8;
 
 /// Rows of `x` in 16 bits: number `i` of a group stands for `words[i] * scale`.
@@ -20,7 +20,7 @@ pub(super) const FEW_INTS: usize = 8;
 pub(super) struct Quantized<'a> {
     /// `[groups][rows]` of 32 if beside each other, else `[rows][groups]`.
     pub(super) words: &'a [[i16; 32]],
-    /// The same.
+    /// The scale of each group, in the order of `words`.
     pub(super) scales: &'a [f32],
     /// The sums of the two halves of a group, as floats: `[groups][2][rows]`, else
     /// `[rows][groups][2]`.
@@ -29,7 +29,7 @@ pub(super) struct Quantized<'a> {
     pub(super) groups: usize,
     /// Few rows in bytes, where the processor multiplies bytes; the others are empty then.
     #[cfg(target_arch = "x86_64")]
-    pub(super) eights: &'a [vnni::Eight],
+    pub(super) eights: &'a [vnni::EightGroups],
     /// The same for tiles.
     #[cfg(target_arch = "x86_64")]
     pub(super) columns: Option<Columns<'a>>,
@@ -97,7 +97,7 @@ pub(super) struct Buffer {
     scales: Vec<f32>,
     sums: Vec<f32>,
     #[cfg(target_arch = "x86_64")]
-    eights: Vec<vnni::Eight>,
+    eights: Vec<vnni::EightGroups>,
     #[cfg(target_arch = "x86_64")]
     columns: Vec<Group>,
 }
@@ -145,7 +145,7 @@ impl Buffer {
         #[cfg(target_arch = "x86_64")]
         if matches!(level, Level::Avx512(_)) && rows <= FEW_INTS {
             let all = groups.div_ceil(vnni::GROUPS) * beside;
-            self.eights.resize(all.max(self.eights.len()), vnni::Eight::ZERO);
+            self.eights.resize(all.max(self.eights.len()), vnni::EightGroups::ZERO);
             let to = &mut self.eights[..all];
             level.run(Eights { x: x.as_chunks().0, beside, groups, to });
             return Quantized { eights: to, ..none };
@@ -218,7 +218,7 @@ struct Eights<'a> {
     beside: usize,
     /// Groups in a row.
     groups: usize,
-    to: &'a mut [vnni::Eight],
+    to: &'a mut [vnni::EightGroups],
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -228,7 +228,7 @@ impl Kernel for Eights<'_> {
         let Eights { x, beside, groups, to } = self;
         for (i, to) in to.chunks_exact_mut(beside).enumerate() {
             for (to, x) in to.iter_mut().zip(x.chunks_exact(groups)) {
-                *to = vnni::Eight::new(s, &x[vnni::GROUPS * i..]);
+                *to = vnni::EightGroups::new(s, &x[vnni::GROUPS * i..]);
             }
         }
     }

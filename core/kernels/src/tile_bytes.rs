@@ -1,4 +1,5 @@
-//! Five to eight rows of `x` times packed rows, by the tiles of AMX, which multiply bytes.
+//! Small batches in decoding: five to eight rows of `x` times packed rows, by the tiles of AMX, which
+//! multiply bytes.
 //!
 //! A number of `x` is two signed bytes, `256 * high + low`, as in [`vnni`](super::vnni): the high bytes
 //! of eight rows and their low ones are the sixteen columns of a tile. With 16 rows of `w` in signed
@@ -25,7 +26,7 @@ use super::packed::{Pairs, Quants};
 use super::rounding;
 use super::simd::{Simd, first};
 use super::sums::Line;
-use super::tiles::{Config, Tiles};
+use super::tiles::{TileConfig, Tiles};
 
 /// Rows of a tile.
 const TILE: usize = 16;
@@ -98,7 +99,7 @@ pub(super) struct Columns<'a> {
 
 /// A unit of 16 rows of `w`: a block of eight groups of each, or four blocks of one group.
 #[repr(C, align(64))]
-struct Part {
+struct Unit {
     /// Two groups at a time.
     bytes: [[[u8; 64]; TILE]; 4],
     /// Of blocks of one group for each of them the scales and the offsets of the rows, as they lie.
@@ -112,8 +113,8 @@ struct Part {
     _apart: [[u8; 64]; 12],
 }
 
-impl Part {
-    const ZERO: Part = Part {
+impl Unit {
+    const ZERO: Unit = Unit {
         bytes: [[[0; 64]; TILE]; 4],
         halves: [[[0; TILE]; 4]; 2],
         scales: [[0.0; 16]; TILE],
@@ -129,13 +130,13 @@ type Sums = [[i32; TILE]; TILE];
 #[repr(C, align(64))]
 struct Scratch {
     /// The unit that is being scaled, the one that is multiplied, and the next two.
-    parts: [Part; 4],
+    parts: [Unit; 4],
     ints: [Sums; 2 * WAITING],
 }
 
 impl Scratch {
     const ZERO: Scratch =
-        Scratch { parts: [Part::ZERO; 4], ints: [[[0; TILE]; TILE]; 2 * WAITING] };
+        Scratch { parts: [Unit::ZERO; 4], ints: [[[0; TILE]; TILE]; 2 * WAITING] };
 }
 
 /// The rows of `w` times those of `x`.
@@ -148,8 +149,8 @@ pub(super) fn few<P: Pairs + Quants>(
     thread_local! {
         static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Box::new(Scratch::ZERO));
     }
-    const WHOLE: Config = Config::new([[16, 64], [16, 32], [8, 64]]);
-    const HALVES: Config = Config::new([[16, 64], [16, 16], [4, 64]]);
+    const WHOLE: TileConfig = TileConfig::new([[16, 64], [16, 32], [8, 64]]);
+    const HALVES: TileConfig = TileConfig::new([[16, 64], [16, 16], [4, 64]]);
     let config = if P::HALVES { &HALVES } else { &WHOLE };
     SCRATCH.with_borrow_mut(|scratch| {
         let s = x.tiles.vectors();
@@ -422,7 +423,7 @@ unsafe fn take_x(x: *const u8) {
 fn scale<P: Quants>(
     s: Avx512,
     ints: &[Sums],
-    w: &Part,
+    w: &Unit,
     g: usize,
     x: &Group,
     first: usize,
@@ -437,7 +438,7 @@ fn scale<P: Quants>(
                 let low = s.mul(low, s.splat(w.scales[r][2 * g]));
                 s.mul_add(high, s.splat(w.scales[r][2 * g + 1]), low)
             }
-            false => s.mul(low, s.splat(Part::factor::<P>(&w.scales, r, g))),
+            false => s.mul(low, s.splat(Unit::factor::<P>(&w.scales, r, g))),
         };
         sums[r] = s.mul_add(sum, by, sums[r]);
     }
@@ -450,7 +451,7 @@ fn scale<P: Quants>(
     } else if P::OFFSET {
         let of = s.load_floats(&x.sums);
         for r in first..first + 4 {
-            sums[r] = s.mul_add(s.splat(Part::factor::<P>(&w.offsets, r, g)), of, sums[r]);
+            sums[r] = s.mul_add(s.splat(Unit::factor::<P>(&w.offsets, r, g)), of, sums[r]);
         }
     }
 }
@@ -479,7 +480,7 @@ fn write(s: Avx512, sums: &[__m512; TILE], first: usize, out: &mut [&mut [f32]])
     }
 }
 
-impl Part {
+impl Unit {
     /// Row `r` out of the blocks of a unit; without the bytes where nothing has to be done to them.
     #[inline(always)]
     fn unpack<P: Pairs + Quants>(

@@ -1,15 +1,15 @@
-//! Products of floats by the tiles of AMX, which multiply bfloat16: floats in pieces.
+//! GEMM by the tiles of AMX, which multiply bfloat16: floats in pieces.
 //!
 //! A float is the sum of three bfloat16, exactly: its first eight bits, the next eight, the last
 //! eight. The product of two floats is that of their pieces, of which the three smallest are left
 //! out: they are less than one rounding of the product. So six products in bfloat16, with sums in
 //! floats, are one in floats, and still twice as quick as vectors of floats. Of packed weights and of
-//! what meets them 16 bits are kept, as by the integer loops: two pieces, three products.
+//! the activations beside them 16 bits are kept, as by the integer loops: two pieces, three products.
 //!
 //! ```text
 //! w:    32 rows  --unpack, split-->          tiles [k / 32][2][piece][16 rows][32]     (in the cache)
-//! x:    16 rows  --split, turned, once-->    tiles [k / 32][piece][16 pairs][16 rows]  (by all threads)
-//! sums: 32 rows of w times 32 of x, in four tiles, turned as they are written
+//! x:    16 rows  --split, repacked, once-->  tiles [k / 32][piece][16 pairs][16 rows]  (by all threads)
+//! sums: 32 rows of w times 32 of x, in four tiles, transposed as they are written
 //! ```
 //!
 //! While some rows of `w` are multiplied, the next ones are unpacked: tiles and vectors work at the
@@ -28,7 +28,7 @@ use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use super::features::Avx512;
-use super::packed::Packed;
+use super::packed::BlockFormat;
 use super::pool::{Pool, Shares};
 use super::simd::Simd;
 use super::sums::{AHEAD, Base, Line, add, stretch};
@@ -41,7 +41,7 @@ pub(super) struct Tiles(Avx512);
 /// Rows of a tile.
 const TILE: usize = 16;
 
-/// Rows of `w`, and of `x`, that meet at once.
+/// Rows of `w`, and of `x`, that are multiplied at once.
 const ROWS: usize = 2 * TILE;
 
 /// Lines from a group of 32 rows of `w` in so many pieces to the next. One more than there are: else
@@ -50,7 +50,8 @@ const fn apart(pieces: usize) -> usize {
     2 * pieces * TILE + 1
 }
 
-/// Bytes of `x` that rows of `w` meet one after another: most of a second cache of 2 MiB.
+/// Bytes of `x` that are multiplied with one row of `w` after another: most of a second cache of 2
+/// MiB.
 const NEAR: usize = 5 << 18;
 
 impl Tiles {
@@ -66,7 +67,7 @@ impl Tiles {
     }
 
     /// Runs `work` with tiles of such shapes.
-    pub(super) fn run<R>(self, config: &Config, work: impl FnOnce() -> R) -> R {
+    pub(super) fn run<R>(self, config: &TileConfig, work: impl FnOnce() -> R) -> R {
         struct Release;
 
         impl Drop for Release {
@@ -85,14 +86,14 @@ impl Tiles {
 
 /// Shapes of tiles.
 #[repr(C, align(64))]
-pub(super) struct Config([u8; 64]);
+pub(super) struct TileConfig([u8; 64]);
 
-impl Config {
+impl TileConfig {
     /// Eight tiles of 16 rows of 64 bytes.
-    pub(super) const LARGE: Config = Config::new([[16, 64]; 8]);
+    pub(super) const LARGE: TileConfig = TileConfig::new([[16, 64]; 8]);
 
     /// Tiles of so many rows of so many bytes.
-    pub(super) const fn new<const N: usize>(shapes: [[u8; 2]; N]) -> Config {
+    pub(super) const fn new<const N: usize>(shapes: [[u8; 2]; N]) -> TileConfig {
         let mut config = [0; 64];
         config[0] = 1; // the palette
         let mut tile = 0;
@@ -101,7 +102,7 @@ impl Config {
             config[48 + tile] = shapes[tile][0];
             tile += 1;
         }
-        Config(config)
+        TileConfig(config)
     }
 }
 
@@ -190,7 +191,8 @@ impl<'a> Pieces<'a> {
         Pieces { lines, ..self }
     }
 
-    /// How many rows stay in the cache of a thread while rows of `w` meet them.
+    /// How many rows stay in the cache of a thread while one row of `w` after another is multiplied
+    /// with them.
     pub(super) fn near(self) -> usize {
         let row = 2 * self.pieces * stretch(self.steps * 32).max(1);
         (NEAR / row).max(1).next_multiple_of(ROWS)
@@ -260,7 +262,7 @@ unsafe fn turn<const N: usize>(s: Avx512, x: &[f32], k: usize, to: &mut [Line]) 
 }
 
 /// Rows of `x` times packed rows.
-pub(super) struct Meet<'a, 'out> {
+pub(super) struct TileProduct<'a, 'out> {
     /// Rows of `row_bytes`, a whole number of blocks.
     pub(super) w: &'a [u8],
     pub(super) row_bytes: usize,
@@ -271,21 +273,21 @@ pub(super) struct Meet<'a, 'out> {
 
 /// Unpacks and splits some groups of a row, of which it is given all bytes: a line for each piece, 16
 /// lines from one piece to the next, [`apart`] from one group to the next.
-type Unpack = unsafe fn(Avx512, &[u8], std::ops::Range<usize>, &mut [Line]);
+type UnpackFn = unsafe fn(Avx512, &[u8], std::ops::Range<usize>, &mut [Line]);
 
 /// Computes them.
-pub(super) fn meet<P: Packed>(all: Meet<'_, '_>) {
+pub(super) fn gemm<P: BlockFormat>(all: TileProduct<'_, '_>) {
     thread_local! {
         /// Two times 32 rows of `w`.
         static STRIPS: RefCell<[Vec<Line>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
     }
-    let unpack: Unpack = match all.x.pieces {
+    let unpack: UnpackFn = match all.x.pieces {
         2 => unpack::<P, 2>,
         _ => unpack::<P, 3>,
     };
     STRIPS.with_borrow_mut(|strips| {
         // SAFETY: `Tiles` proves the features, and `run` configures the tiles.
-        all.x.tiles.run(&Config::LARGE, || unsafe {
+        all.x.tiles.run(&TileConfig::LARGE, || unsafe {
             match all.x.pieces {
                 2 => meet_with::<2>(all, unpack, strips),
                 _ => meet_with::<3>(all, unpack, strips),
@@ -300,12 +302,12 @@ const PRODUCTS: [usize; 2] = [3, 6];
 /// Groups that are unpacked at a time: of the largest blocks.
 const UNIT: usize = 8;
 
-/// [`Unpack`] of a format into `N` pieces. The groups are those of whole blocks.
+/// [`UnpackFn`] of a format into `N` pieces. The groups are those of whole blocks.
 ///
 /// # Safety
 /// The processor has the features of an [`Avx512`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn unpack<P: Packed, const N: usize>(
+unsafe fn unpack<P: BlockFormat, const N: usize>(
     s: Avx512,
     row: &[u8],
     groups: std::ops::Range<usize>,
@@ -337,7 +339,7 @@ unsafe fn unpack<P: Packed, const N: usize>(
 #[derive(Clone)]
 struct Rest<'a> {
     s: Avx512,
-    unpack: Unpack,
+    unpack: UnpackFn,
     pieces: usize,
     /// The rows from the one on that is next, and how many bytes a row has.
     w: &'a [u8],
@@ -410,11 +412,11 @@ macro_rules! multiply {
 /// The processor has the features of an [`Avx512`], and tiles are configured.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn meet_with<const N: usize>(
-    all: Meet<'_, '_>,
-    unpack: Unpack,
+    all: TileProduct<'_, '_>,
+    unpack: UnpackFn,
     strips: &mut [Vec<Line>; 2],
 ) {
-    let Meet { w, row_bytes, x, bias, out } = all;
+    let TileProduct { w, row_bytes, x, bias, out } = all;
     let Tiles(s) = x.tiles;
     let (rows, block) = (w.len() / row_bytes, x.steps * N * TILE);
     let depth = stretch(x.steps * 32) / 32;

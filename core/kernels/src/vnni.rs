@@ -1,10 +1,10 @@
-//! Few rows of `x` times packed rows in bytes, for processors that multiply bytes: AVX-512 with
+//! GEMV in bytes: few rows of `x` times packed rows, for processors that multiply bytes: AVX-512 with
 //! VNNI.
 //!
 //! A vector of 64 bytes holds two groups of weights, as unsigned integers. A number of `x` is two
 //! signed bytes, `256 * high + low`, so that one instruction each multiplies the weights with the
 //! high and with the low bytes and adds four products to a lane. Weights are never widened, which
-//! is half of the work where one row of `x` meets them. That integers are unsigned is made up for
+//! is half of the work where `x` is one row. That integers are unsigned is made up for
 //! by the sums of `x`.
 
 use std::arch::x86_64::*;
@@ -21,7 +21,7 @@ pub(super) const GROUPS: usize = 8;
 /// Eight groups of a row of `x`.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Eight {
+pub(super) struct EightGroups {
     /// For each pair of groups the high bytes, then the low ones.
     bytes: [[[i8; 64]; 2]; 4],
     /// What the sums of the halves of each group stand for.
@@ -32,14 +32,18 @@ pub(super) struct Eight {
     scales: [f32; 8],
 }
 
-impl Eight {
-    pub(super) const ZERO: Eight =
-        Eight { bytes: [[[0; 64]; 2]; 4], halves: [0.0; 16], sums: [0.0; 8], scales: [0.0; 8] };
+impl EightGroups {
+    pub(super) const ZERO: EightGroups = EightGroups {
+        bytes: [[[0; 64]; 2]; 4],
+        halves: [0.0; 16],
+        sums: [0.0; 8],
+        scales: [0.0; 8],
+    };
 
     /// Rounds up to eight groups to 16 bits; those that are not there are zero.
     #[inline(always)]
-    pub(super) fn new<S: Simd>(s: S, x: &[[f32; 32]]) -> Eight {
-        let mut eight = Eight::ZERO;
+    pub(super) fn new<S: Simd>(s: S, x: &[[f32; 32]]) -> EightGroups {
+        let mut eight = EightGroups::ZERO;
         for (g, x) in x.iter().take(GROUPS).enumerate() {
             let mut words = [0; 32];
             let (scale, [low, high]) = s.quantize(x, &mut words);
@@ -212,7 +216,7 @@ pub(super) fn few<P: Pairs + Quants, const M: usize>(
     s: Avx512,
     w: &[u8],
     row_bytes: usize,
-    x: &[Eight],
+    x: &[EightGroups],
     out: &mut [&mut [f32]],
 ) {
     let (x, _) = x.as_chunks::<M>();
@@ -255,7 +259,7 @@ pub(super) fn few<P: Pairs + Quants, const M: usize>(
 fn add<P: Pairs + Quants, const M: usize>(
     s: Avx512,
     blocks: [&P::Block; 4],
-    x: &[Eight; M],
+    x: &[EightGroups; M],
     at: usize,
     sums: &mut [__m512; M],
 ) {

@@ -171,7 +171,7 @@ macro_rules! number {
 /// The loop for some rows.
 macro_rules! rows {
     ($all:expr, $($row:tt)*) => {{
-        let Rows { w, x, apart, turns, next, step, to } = $all;
+        let LoopArgs { w, x, apart, turns, next, step, to } = $all;
         // Pointers to rows that are not there are not followed.
         let three = |i: usize| x.wrapping_byte_add(3 * i * apart);
         asm!(
@@ -220,7 +220,7 @@ macro_rules! rows {
 }
 
 /// What the loop is given.
-struct Rows {
+struct LoopArgs {
     w: *const f32,
     x: *const f32,
     /// Bytes from a row of `x` to the next.
@@ -254,7 +254,7 @@ pub(super) fn rows(
         (_, 0) => (panel.as_ptr().cast(), 0),
         next => next,
     };
-    let all = Rows {
+    let all = LoopArgs {
         w: panel.as_ptr(),
         x: x.as_ptr(),
         apart: 4 * k,

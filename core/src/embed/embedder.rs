@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, TensorData, activation};
 
 use super::late::Late;
 use super::options::EmbedOptions;
-use super::pooling::{Pooling, Row};
-use super::recipe::{DenseActivation, DenseFile, Recipe, Splade, Step};
+use super::pooling::{PooledRow, Pooling};
+use super::recipe::{DenseActivation, DenseFile, Recipe, Splade, Stage};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::load::{Dtype, aligned_copy};
@@ -66,7 +66,7 @@ enum Layer {
 /// A text ready for the network.
 pub(crate) struct Prepared {
     pub encoding: Encoding,
-    pub row: Row,
+    pub row: PooledRow,
 }
 
 impl Embedder {
@@ -76,8 +76,8 @@ impl Embedder {
         let mut steps = Vec::new();
         for step in &recipe.steps {
             steps.push(match step {
-                Step::Normalize => Layer::Normalize,
-                Step::Dense(file) => {
+                Stage::Normalize => Layer::Normalize,
+                Stage::Dense(file) => {
                     if file.inputs != size {
                         let problem = format!("takes {} numbers where {size} come", file.inputs);
                         return Err(Error::format(&file.path, "a Dense module", problem));
@@ -158,7 +158,7 @@ impl Embedder {
                 tokenizer.encode_batch(run, true, Some(limit))?
             };
             prepared.extend(encodings.into_iter().map(|encoding| {
-                let row = Row { tokens: encoding.ids.len(), skipped };
+                let row = PooledRow { tokens: encoding.ids.len(), skipped };
                 Prepared { encoding, row }
             }));
         }
@@ -188,7 +188,7 @@ impl Embedder {
     pub(crate) fn finish(
         &self,
         hidden: Tensor<3>,
-        rows: &[Row],
+        rows: &[PooledRow],
         options: &EmbedOptions,
     ) -> Tensor<2> {
         let pooled: Vec<Tensor<2>> = self
@@ -219,7 +219,7 @@ impl Embedder {
     pub(crate) fn finish_packed(
         &self,
         hidden: &Tensor<3>,
-        rows: &[Row],
+        rows: &[PooledRow],
         options: &EmbedOptions,
     ) -> Option<Tensor<2>> {
         let pooled = self.poolings(options).iter().map(|pooling| pooling.packed(hidden, rows));

@@ -15,8 +15,8 @@ mod vectors;
 pub(crate) use embedder::{Embedder, Prepared};
 pub(crate) use late::Late;
 pub use options::{EmbedOptions, Progress};
+pub(crate) use pooling::PooledRow;
 pub use pooling::Pooling;
-pub(crate) use pooling::Row;
 pub(crate) use recipe::Recipe;
 pub use vectors::Embeddings;
 

@@ -1,4 +1,4 @@
-//! One vector out of the hidden states of a text's tokens.
+//! Pooling: one vector out of the hidden states of a text's tokens.
 
 use std::str::FromStr;
 
@@ -51,7 +51,7 @@ impl FromStr for Pooling {
 
 /// A text's tokens in a batch: how many there are, and how many of the first are not pooled.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
+pub(crate) struct PooledRow {
     pub tokens: usize,
     pub skipped: usize,
 }
@@ -61,7 +61,7 @@ impl Pooling {
     ///
     /// # Shapes
     /// `hidden: [B, T, D]`, B rows -> `[B, D]`
-    pub(crate) fn forward(self, hidden: Tensor<3>, rows: &[Row]) -> Tensor<2> {
+    pub(crate) fn forward(self, hidden: Tensor<3>, rows: &[PooledRow]) -> Tensor<2> {
         let [b, t, d] = hidden.dims();
         let device = hidden.device();
         if self == Pooling::Max {
@@ -97,7 +97,7 @@ impl Pooling {
     ///
     /// # Shapes
     /// `hidden: [1, N, D]`, the tokens of B rows -> `[B, D]`
-    pub(crate) fn packed(self, hidden: &Tensor<3>, rows: &[Row]) -> Option<Tensor<2>> {
+    pub(crate) fn packed(self, hidden: &Tensor<3>, rows: &[PooledRow]) -> Option<Tensor<2>> {
         let [_, n, d] = hidden.dims();
         if let Some(values) = host::floats(hidden) {
             return Some(host::tensor(self.on_host(&values, d, rows), [rows.len(), d]));
@@ -123,7 +123,7 @@ impl Pooling {
     ///
     /// # Shapes
     /// `hidden: [N, D]`, the tokens of B rows -> `[B, D]`
-    fn on_host(self, hidden: &[f32], d: usize, rows: &[Row]) -> Vec<f32> {
+    fn on_host(self, hidden: &[f32], d: usize, rows: &[PooledRow]) -> Vec<f32> {
         let mut out = vec![0.0; rows.len() * d];
         let mut rest = hidden;
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(d.max(1))) {
@@ -152,7 +152,7 @@ impl Pooling {
     }
 
     /// The weight of each of a row's `t` places.
-    fn weights(self, row: Row, t: usize) -> Vec<f32> {
+    fn weights(self, row: PooledRow, t: usize) -> Vec<f32> {
         let pooled = row.skipped.min(row.tokens)..row.tokens;
         let n = pooled.len() as f32;
         // Weights of places count from the text's start, the tokens not pooled included.

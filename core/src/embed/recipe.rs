@@ -39,7 +39,7 @@ pub(crate) enum DenseActivation {
 
 /// What happens to the pooled vector, in order.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) enum Stage {
     Dense(Box<DenseFile>),
     /// To length 1.
     Normalize,
@@ -65,7 +65,7 @@ pub(crate) struct Recipe {
     pub pooling: Vec<Pooling>,
     /// Whether the prompt's tokens are pooled too.
     pub include_prompt: bool,
-    pub steps: Vec<Step>,
+    pub steps: Vec<Stage>,
     /// Texts put before a text, by name.
     pub prompts: BTreeMap<String, String>,
     pub default_prompt: Option<String>,
@@ -143,7 +143,7 @@ impl Recipe {
 
     /// Whether embeddings are brought to length 1, where nothing else may happen to them.
     pub(crate) fn normalizes_only(&self) -> Result<bool> {
-        let other = |step: &Step| !matches!(step, Step::Normalize);
+        let other = |step: &Stage| !matches!(step, Stage::Normalize);
         if self.steps.iter().any(other) || !self.pooling.is_empty() {
             return Err(Error::Unsupported {
                 what: "a sentence-transformers module after `StaticEmbedding`".to_string(),
@@ -166,7 +166,7 @@ impl Recipe {
             }
         };
         // Files with a pooling are made for search by direction: llama.cpp normalizes as well.
-        let steps = if pooling.is_empty() { vec![] } else { vec![Step::Normalize] };
+        let steps = if pooling.is_empty() { vec![] } else { vec![Stage::Normalize] };
         Ok(Recipe { pooling, steps, include_prompt: true, ..Recipe::default() })
     }
 
@@ -247,8 +247,8 @@ impl Recipe {
                 self.pooling = pooling(&values)?;
                 self.include_prompt = flag(&values, "include_prompt")?.unwrap_or(true);
             }
-            "Dense" => self.steps.push(Step::Dense(Box::new(dense(&inside)?))),
-            "Normalize" => self.steps.push(Step::Normalize),
+            "Dense" => self.steps.push(Stage::Dense(Box::new(dense(&inside)?))),
+            "Normalize" => self.steps.push(Stage::Normalize),
             other => {
                 return Err(Error::Unsupported {
                     what: format!("sentence-transformers module `{other}`"),

@@ -9,7 +9,7 @@ use crate::nn::Spec;
 use crate::quant::Format;
 
 /// The shapes that the checkpoint had, under our names before its fix-ups.
-pub(crate) type Found = BTreeMap<String, Vec<usize>>;
+pub(crate) type StoredShapes = BTreeMap<String, Vec<usize>>;
 
 impl Fixup {
     /// Undoes [`apply`](Self::apply) for a folder whose tensors had these shapes. What does not fit
@@ -17,7 +17,12 @@ impl Fixup {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for numbers that the checkpoint's way of storing cannot hold.
-    pub(crate) fn revert(&self, tensors: &mut Tensors, found: &Found, spec: &Spec) -> Result<()> {
+    pub(crate) fn revert(
+        &self,
+        tensors: &mut Tensors,
+        found: &StoredShapes,
+        spec: &Spec,
+    ) -> Result<()> {
         match self {
             Fixup::Transpose(names) => each(tensors, names, "weight", transpose)?,
             Fixup::AddOne(names) => each(tensors, names, "weight", less_one)?,
@@ -120,7 +125,7 @@ fn taken(tensors: &mut Tensors, names: &[String]) -> Option<Vec<Stored>> {
 
 /// Puts a tensor under these names as well where the checkpoint had them, and leaves it under its own
 /// only where that was there, too.
-fn put_back(tensors: &mut Tensors, found: &Found, ours: &str, others: &[&str]) {
+fn put_back(tensors: &mut Tensors, found: &StoredShapes, ours: &str, others: &[&str]) {
     let others = others.iter().filter(|name| found.contains_key(**name));
     let names: Vec<&str> = others.copied().collect();
     let Some(stored) = tensors.get(ours).cloned().filter(|_| !names.is_empty()) else { return };
@@ -132,14 +137,14 @@ fn put_back(tensors: &mut Tensors, found: &Found, ours: &str, others: &[&str]) {
     }
 }
 
-fn tables(tensors: &mut Tensors, found: &Found, spec: &Spec) {
+fn tables(tensors: &mut Tensors, found: &StoredShapes, spec: &Spec) {
     let shared = spec.encoder.as_ref().is_some_and(|encoder| encoder.embed.shared);
     let others = ["embed.twin.weight", "encoder.embed.tokens.weight"];
     let others = if shared { &others[..] } else { &others[..1] };
     put_back(tensors, found, "embed.tokens.weight", others);
 }
 
-fn fuse(tensors: &mut Tensors, found: &Found, whole: &str, sides: &[&str]) {
+fn fuse(tensors: &mut Tensors, found: &StoredShapes, whole: &str, sides: &[&str]) {
     for name in found.keys().filter(|name| name.contains(whole)) {
         let names: Vec<String> = sides.iter().map(|side| name.replace(whole, side)).collect();
         if let Some(fused) = taken(tensors, &names).and_then(|parts| joined(&parts)) {
@@ -172,7 +177,7 @@ fn scatter_qkv(tensors: &mut Tensors, spec: &Spec) {
 }
 
 /// Rows that no token has: zeros.
-fn pad_rows(tensors: &mut Tensors, found: &Found, name: &str) {
+fn pad_rows(tensors: &mut Tensors, found: &StoredShapes, name: &str) {
     let (Some(stored), Some(shape)) = (tensors.get_mut(name), found.get(name)) else { return };
     let (Some(&rows), Some(&wanted)) = (stored.shape.first(), shape.first()) else { return };
     if rows == 0 || wanted <= rows {
@@ -186,7 +191,7 @@ fn pad_rows(tensors: &mut Tensors, found: &Found, name: &str) {
 }
 
 /// Vectors that were joined, one by one again.
-fn part(tensors: &mut Tensors, found: &Found, parts: &[&str]) {
+fn part(tensors: &mut Tensors, found: &StoredShapes, parts: &[&str]) {
     for part in parts {
         for first in found.keys().filter(|name| name.contains(&format!(".{part}.0."))) {
             let Some((stem, suffix)) = first.rsplit_once(".0.") else { continue };
@@ -207,7 +212,7 @@ fn part(tensors: &mut Tensors, found: &Found, parts: &[&str]) {
     }
 }
 
-fn stack(tensors: &mut Tensors, found: &Found) {
+fn stack(tensors: &mut Tensors, found: &StoredShapes) {
     let sides: [(&str, &[&str]); 4] = [
         (".mlp.experts.gate.", &["gate"]),
         (".mlp.experts.up.", &["up"]),
@@ -266,7 +271,7 @@ fn scatter_gate_up(tensors: &mut Tensors) {
     }
 }
 
-fn fuse_latent(tensors: &mut Tensors, found: &Found, spec: &Spec) {
+fn fuse_latent(tensors: &mut Tensors, found: &StoredShapes, spec: &Spec) {
     let Some(latent) = spec.attention.latent else { return };
     let heads = spec.attention.heads;
     let k = spec.attention.head_dim.saturating_sub(latent.rotated);
@@ -300,7 +305,7 @@ fn fuse_latent(tensors: &mut Tensors, found: &Found, spec: &Spec) {
 }
 
 /// Matrices of experts as 4-bit floats again, each number exactly as it was.
-fn to_mxfp4(tensors: &mut Tensors, found: &Found) -> Result<()> {
+fn to_mxfp4(tensors: &mut Tensors, found: &StoredShapes) -> Result<()> {
     for name in found.keys().filter(|name| name.contains(".mlp.experts.")) {
         let Some(stem) = name.strip_suffix("_blocks.weight") else { continue };
         let ours = format!("{stem}.weight");

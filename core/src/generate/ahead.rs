@@ -13,14 +13,14 @@ use std::sync::OnceLock;
 
 use burn::tensor::{Int, Tensor};
 
-use super::logits::{Ahead, Logits, Step};
+use super::logits::{Ahead, Logits, PendingStep};
 use super::pass::{states, tensor};
 use super::sampler::{Choice, Sampler};
 use super::session::Session;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{Cache, Chosen, Found, Run};
+use crate::nn::{Cache, Chosen, Outcome, Run};
 
 /// Orders a step with the token, whose place is the cache's next, and the choice after it; `None` for
 /// the choice where the host has to make it.
@@ -54,7 +54,7 @@ impl Session {
         more: bool,
     ) -> Result<Option<Choice>> {
         let step = self.ahead.take_if(|ahead| ahead.id == Some(id)).map(|ahead| ahead.step);
-        let Step { logits, chosen } = match step {
+        let PendingStep { logits, chosen } = match step {
             Some(step) => step,
             None => {
                 self.withdraw();
@@ -65,7 +65,7 @@ impl Session {
                     order(model, cache, cancel, tensor(model, &[id], [1, 1]), sampler, 0)
                 });
                 let (logits, chosen) = self.whole(ordered)?;
-                Step { logits, chosen }
+                PendingStep { logits, chosen }
             }
         };
         self.fed(id, logits);
@@ -78,24 +78,24 @@ impl Session {
             let (go_on, ids) = (CancelToken::new(), chosen.ids.clone());
             let ordered = model.guarded(|| order(model, cache, &go_on, ids, sampler, 1));
             let (logits, chosen) = self.whole(ordered)?;
-            self.ahead = Some(Ahead { id: None, step: Step { logits, chosen } });
+            self.ahead = Some(Ahead { id: None, step: PendingStep { logits, chosen } });
         }
         let model = &self.model;
         let failed = |problem| Error::Device { device: model.device().id(), problem };
         let found = model.guarded(|| chosen.read().map_err(failed));
         match self.whole(found)? {
-            Found::Token(id, logprob) => {
+            Outcome::Token(id, logprob) => {
                 sampler.drawn_ahead();
                 if let Some(ahead) = &mut self.ahead {
                     ahead.id = Some(id);
                 }
                 Ok(Some(Choice { id, logprob, top: vec![] }))
             }
-            Found::NotFinite => {
+            Outcome::NotFinite => {
                 self.withdraw();
                 Err(Error::NotFinite { what: "logits" })
             }
-            Found::Undecided => {
+            Outcome::Undecided => {
                 self.withdraw();
                 Ok(None)
             }

@@ -1,4 +1,5 @@
-//! Several sequences that are decoded together: a token of all is one forward pass.
+//! Batched decoding, which sequences join and leave (continuous batching): a token of all is one
+//! forward pass.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -50,7 +51,7 @@ use crate::nn::Cache;
 /// ```
 pub struct Batch {
     model: Model,
-    rows: Vec<Row>,
+    rows: Vec<Member>,
     /// Pieces of the last step that were not given yet.
     ready: VecDeque<(usize, Result<Piece>)>,
     /// Sequences that were ever added.
@@ -59,7 +60,7 @@ pub struct Batch {
 }
 
 /// One of the sequences.
-struct Row {
+struct Member {
     number: usize,
     /// Let go of at the end, and its cache with it.
     session: Option<Session>,
@@ -143,7 +144,7 @@ impl Batch {
         let generation = session.open(ids, options)?;
         let number = self.added;
         self.added += 1;
-        self.rows.push(Row { number, session: Some(session), generation, cancel });
+        self.rows.push(Member { number, session: Some(session), generation, cancel });
         Ok(number)
     }
 
@@ -206,7 +207,7 @@ impl Batch {
         Some(self.row(sequence)?.cancel.clone())
     }
 
-    fn row(&self, sequence: usize) -> Option<&Row> {
+    fn row(&self, sequence: usize) -> Option<&Member> {
         self.rows.iter().find(|row| row.number == sequence)
     }
 
@@ -254,7 +255,7 @@ impl Batch {
 fn step_together(
     model: &Model,
     cancel: &CancelToken,
-    mut rows: Vec<&mut Row>,
+    mut rows: Vec<&mut Member>,
     ready: &mut VecDeque<(usize, Result<Piece>)>,
 ) {
     let start = Instant::now();
@@ -311,7 +312,7 @@ struct Fed<'a> {
     piece: Option<Result<Piece>>,
 }
 
-impl Row {
+impl Member {
     /// Whether its next token can be one of several in a pass.
     fn joins(&self, model: &Model) -> bool {
         self.session.as_ref().is_some_and(|session| {
@@ -319,7 +320,7 @@ impl Row {
                 let decoder = model.decoder()?;
                 Some(decoder.transformer.joins(model.tensor_device(), caches))
             };
-            let free = session.memory.is_none() && self.generation.has_pending();
+            let free = session.source.is_none() && self.generation.has_pending();
             free && known(std::iter::once(&session.cache)).unwrap_or(false)
         })
     }

@@ -35,14 +35,14 @@ const NOTHING: f32 = -1e9;
 
 /// A row on its way: tokens and their sum.
 #[derive(Clone)]
-struct Row {
+struct Hypothesis {
     ids: Vec<u32>,
     score: f32,
 }
 
 /// A token that could continue a row.
 #[derive(Clone, Copy)]
-struct Step {
+struct Candidate {
     score: f32,
     row: usize,
     id: u32,
@@ -93,14 +93,19 @@ fn search(session: &mut Session, options: &Resolved, how: Search) -> Result<Vec<
         session.clear();
     }
     let tokenizer = session.model.tokenizer();
-    let beam = |row: Row| {
+    let beam = |row: Hypothesis| {
         let text = tokenizer.map_or(Ok(String::new()), |all| all.decode(&row.ids, true))?;
         Ok(Beam { ids: row.ids, text, score: row.score })
     };
     result?.into_iter().take(how.sequences).map(beam).collect()
 }
 
-fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> Result<Vec<Row>> {
+fn rows(
+    session: &mut Session,
+    options: &Resolved,
+    how: Search,
+    most: usize,
+) -> Result<Vec<Hypothesis>> {
     let given = session.ids.clone();
     let (n, vocab) = (how.beams, options.vocab);
     let ends = options.ends();
@@ -109,14 +114,16 @@ fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> 
     let mut sampler = Sampler::new(options, options.seed);
     // Only the first of the rows, which are all alike, is looked at.
     let score = |row: usize| if row == 0 { 0.0 } else { NOTHING };
-    let mut running: Vec<Row> = (0..n).map(|row| Row { ids: vec![], score: score(row) }).collect();
-    let mut ended: Vec<(Row, bool)> = vec![(Row { ids: vec![], score: NOTHING }, false); n];
+    let mut running: Vec<Hypothesis> =
+        (0..n).map(|row| Hypothesis { ids: vec![], score: score(row) }).collect();
+    let mut ended: Vec<(Hypothesis, bool)> =
+        vec![(Hypothesis { ids: vec![], score: NOTHING }, false); n];
     let mut hopeful = true;
     let mut logits = session.logits.read(&session.model)?.to_vec();
     let mut scores: Vec<f32> = reserved("scores", &[vocab])?;
     loop {
         let made = running[0].ids.len();
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<Candidate> = Vec::new();
         for (i, row) in running.iter().enumerate() {
             let from = if logits.len() == vocab { 0 } else { i };
             scores.clear();
@@ -131,20 +138,21 @@ fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> 
             if n == 1 {
                 log_softmax(&mut scores)?;
             }
-            let step = |(id, score): (u32, &f32)| Step { score: score + row.score, row: i, id };
-            let mut best: Vec<Step> = (0u32..).zip(&scores).map(step).collect();
+            let step =
+                |(id, score): (u32, &f32)| Candidate { score: score + row.score, row: i, id };
+            let mut best: Vec<Candidate> = (0u32..).zip(&scores).map(step).collect();
             top(&mut best, keep);
             steps.extend(best);
         }
         top(&mut steps, keep);
-        let ends = |step: &Step| made + 1 >= most || ends.contains(&step.id);
-        let longer = |step: &Step, score: f32| {
+        let ends = |step: &Candidate| made + 1 >= most || ends.contains(&step.id);
+        let longer = |step: &Candidate, score: f32| {
             let mut ids = running[step.row].ids.clone();
             ids.push(step.id);
-            Row { ids, score }
+            Hypothesis { ids, score }
         };
         // What goes on.
-        let mut on: Vec<Step> = steps.clone();
+        let mut on: Vec<Candidate> = steps.clone();
         for step in on.iter_mut().filter(|step| ends(step)) {
             step.score += NOTHING;
         }
@@ -191,7 +199,7 @@ fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> 
         logits = pass(
             &session.model,
             &mut session.cache,
-            session.memory.as_ref(),
+            session.source.as_ref(),
             &session.cancel,
             (&next, n),
             true,
@@ -202,8 +210,8 @@ fn rows(session: &mut Session, options: &Resolved, how: Search, most: usize) -> 
 }
 
 /// The best `count`, best first; of equals the earlier row and the lower id.
-fn top(steps: &mut Vec<Step>, count: usize) {
-    let order = |a: &Step, b: &Step| {
+fn top(steps: &mut Vec<Candidate>, count: usize) {
+    let order = |a: &Candidate, b: &Candidate| {
         b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)).then(a.id.cmp(&b.id))
     };
     if count < steps.len() {

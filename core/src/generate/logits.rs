@@ -41,7 +41,7 @@ impl Logits {
 
 /// A step that is under way.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct PendingStep {
     /// What it gives, `[1, 1, V]`.
     pub logits: Tensor<3>,
     /// The token after it; `None` where the host has to choose.
@@ -53,5 +53,5 @@ pub(super) struct Step {
 pub(super) struct Ahead {
     /// The token, once the host knows it.
     pub id: Option<u32>,
-    pub step: Step,
+    pub step: PendingStep,
 }

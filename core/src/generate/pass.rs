@@ -1,11 +1,12 @@
-//! Forward passes of a decoder: tokens of one sequence, of equally long ones, or one of each of several.
+//! Prefill and decoding, the forward passes of a decoder: tokens of one sequence, of equally long
+//! ones, or one of each of several.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{Cache, GptDecoder, Hidden, Memory, Rows, Run, States};
+use crate::nn::{Cache, CrossCache, GptDecoder, Hidden, Rows, Run, States};
 use crate::output::read;
 
 /// One forward pass of the next tokens of `rows` sequences that are equally long, one sequence
@@ -14,7 +15,7 @@ use crate::output::read;
 pub(super) fn pass(
     model: &Model,
     cache: &mut Cache,
-    memory: Option<&Memory>,
+    source: Option<&CrossCache>,
     cancel: &CancelToken,
     (ids, rows): (&[u32], usize),
     all: bool,
@@ -22,7 +23,7 @@ pub(super) fn pass(
 ) -> Result<Vec<f32>> {
     let t = ids.len() / rows.max(1);
     let tokens = Rows::full([rows, t], cache.len()).of_lengths(&[total]);
-    let run = Run { states: States::One(cache), across: memory, ..Run::of(tokens) };
+    let run = Run { states: States::One(cache), across: source, ..Run::of(tokens) };
     logits(model, cancel, (ids, [rows, t]), run, all)
 }
 

@@ -10,7 +10,7 @@ use super::stop::{FinishReason, Stop, StopStrings};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{self, Cache, Memory, Rows, Run, States};
+use crate::nn::{self, Cache, CrossCache, Rows, Run, States};
 use crate::output::{Later, Output};
 use crate::reserve::reserved;
 use crate::text::DecodeStream;
@@ -23,7 +23,7 @@ pub struct Session {
     pub(super) model: Model,
     pub(super) cache: Cache,
     /// What there is of the source, for an encoder-decoder that has read one.
-    pub(super) memory: Option<Memory>,
+    pub(super) source: Option<CrossCache>,
     pub(super) ids: Vec<u32>,
     /// The length that the cache's keys were rotated for.
     pub(super) rotated: usize,
@@ -38,8 +38,8 @@ impl Session {
     pub(crate) fn new(model: Model) -> Session {
         let cache = Cache::new(model.spec());
         let cancel = CancelToken::default();
-        let (memory, ids, logits) = (None, vec![], Logits::default());
-        Session { model, cache, memory, ids, rotated: 0, logits, ahead: None, cancel }
+        let (source, ids, logits) = (None, vec![], Logits::default());
+        Session { model, cache, source, ids, rotated: 0, logits, ahead: None, cancel }
     }
 
     /// The tokens so far.
@@ -49,7 +49,7 @@ impl Session {
 
     /// Bytes that keys and values take, those of a source among them.
     pub fn cache_bytes(&self) -> usize {
-        self.cache.bytes() + self.memory.as_ref().map_or(0, Memory::bytes)
+        self.cache.bytes() + self.source.as_ref().map_or(0, CrossCache::bytes)
     }
 
     /// What stops this session's work from another thread.
@@ -60,7 +60,7 @@ impl Session {
     /// Forgets all tokens, the source of an encoder-decoder, and that anything was cancelled.
     pub fn reset(&mut self) {
         self.clear();
-        self.memory = None;
+        self.source = None;
         self.cancel = CancelToken::default();
     }
 
@@ -81,9 +81,9 @@ impl Session {
     /// without tokens or with one beyond the vocabulary, [`Error::TooLong`], [`Error::Cancelled`],
     /// [`Error::Device`].
     pub fn read_source(&mut self, ids: &[u32]) -> Result<()> {
-        let memory = self.model.read_source(ids, &self.cancel)?;
+        let source = self.model.read_source(ids, &self.cancel)?;
         self.clear();
-        self.memory = Some(memory);
+        self.source = Some(source);
         match self.model.defaults().start {
             Some(start) => self.feed(&[start]),
             None => Ok(()),
@@ -159,9 +159,9 @@ impl Session {
     fn take_in(&mut self, ids: &[u32], chunk: usize, total: usize) -> Result<Option<Later>> {
         let mut last = None;
         for part in ids.chunks(chunk) {
-            let Session { model, cache, memory, cancel, .. } = self;
+            let Session { model, cache, source, cancel, .. } = self;
             let rows = Rows::full([1, part.len()], cache.len()).of_lengths(&[total]);
-            let across = memory.as_ref();
+            let across = source.as_ref();
             let run = Run { states: States::One(cache), across, ..Run::of(rows) };
             let taken = model.guarded(|| {
                 let decoder = model.need_decoder("feed")?;
@@ -291,7 +291,7 @@ impl Session {
     }
 
     pub(super) fn check(&self, ids: &[u32]) -> Result<()> {
-        if self.memory.is_none() && self.model.seq2seq().is_some() {
+        if self.source.is_none() && self.model.seq2seq().is_some() {
             let problem = "has no source to look at; give it one with `read_source` first";
             return Err(Error::argument("session", problem));
         }
@@ -303,8 +303,8 @@ impl Session {
     ///
     /// `total` is the length of the sequence once all that is being read is in.
     fn pass(&mut self, ids: &[u32], all: bool, total: usize) -> Result<Vec<f32>> {
-        let memory = self.memory.as_ref();
-        let logits = pass(&self.model, &mut self.cache, memory, &self.cancel, (ids, 1), all, total);
+        let source = self.source.as_ref();
+        let logits = pass(&self.model, &mut self.cache, source, &self.cancel, (ids, 1), all, total);
         let logits = self.whole(logits)?;
         self.ids.extend_from_slice(ids);
         Ok(logits)

@@ -11,7 +11,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::cross::Seen;
+use super::cross::SourceKv;
 use super::linear::Proj;
 use super::norm::Norm;
 use super::source::Source;
@@ -166,7 +166,7 @@ impl Attention {
     ///
     /// # Shapes
     /// `source: [B, S, D]`
-    pub(crate) fn look(&self, source: Tensor<3>) -> Seen {
-        Seen::new(self.k.forward(source.clone()), self.v.forward(source), self.spec.head_dim)
+    pub(crate) fn look(&self, source: Tensor<3>) -> SourceKv {
+        SourceKv::new(self.k.forward(source.clone()), self.v.forward(source), self.spec.head_dim)
     }
 }

@@ -1,4 +1,5 @@
-//! Keys and values of the tokens that a session has seen, so that none is computed twice.
+//! The KV cache: keys and values of the tokens that a session has read, so that none is computed
+//! twice.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -25,10 +26,10 @@ impl Cache {
             .iter()
             .map(|layer| match layer.span {
                 Span::Sliding { window } => {
-                    LayerCache::Rolling(Rolling { window, ..Default::default() })
+                    LayerCache::Rolling(RingKv { window, ..Default::default() })
                 }
                 Span::Causal | Span::Bidirectional | Span::Local { .. } | Span::Chunked { .. } => {
-                    LayerCache::Full(Full::default())
+                    LayerCache::Full(GrowingKv::default())
                 }
             })
             .collect();
@@ -70,7 +71,7 @@ impl Cache {
 
     /// How one token more is computed, and what each layer holds on a GPU; `None` where one holds
     /// tensors.
-    pub(crate) fn stepped(&mut self) -> Option<(&mut Steps, Vec<&mut gpu::Held>)> {
+    pub(crate) fn stepped(&mut self) -> Option<(&mut Steps, Vec<&mut gpu::DeviceKv>)> {
         if !self.layers.iter().all(LayerCache::fits_gpu) {
             return None;
         }
@@ -116,19 +117,19 @@ impl Cache {
 #[derive(Debug)]
 pub(crate) enum LayerCache {
     /// All tokens.
-    Full(Full),
+    Full(GrowingKv),
     /// The last tokens of a sliding window.
-    Rolling(Rolling),
+    Rolling(RingKv),
     /// Rows in this program's memory, those of each sequence by themselves.
-    Host(Vec<Held>),
+    Host(Vec<HostKv>),
     /// Rows of one sequence on a GPU.
     #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
-    Device(gpu::Held),
+    Device(gpu::DeviceKv),
 }
 
 /// Keys and values of a sequence as rows `[S, K C]`, of all tokens or of the last ones.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct HostKv {
     keys: Vec<f32>,
     values: Vec<f32>,
     /// Floats of a row.
@@ -139,19 +140,19 @@ pub(crate) struct Held {
     window: Option<usize>,
 }
 
-impl Clone for Held {
+impl Clone for HostKv {
     /// With the same room to grow, so that the next token does not move it.
-    fn clone(&self) -> Held {
+    fn clone(&self) -> HostKv {
         let copy = |from: &Vec<f32>| {
             let mut to = Vec::with_capacity(from.capacity());
             to.extend_from_slice(from);
             to
         };
-        Held { keys: copy(&self.keys), values: copy(&self.values), ..*self }
+        HostKv { keys: copy(&self.keys), values: copy(&self.values), ..*self }
     }
 }
 
-impl Held {
+impl HostKv {
     /// Takes in rows of the next tokens.
     pub(crate) fn extend(&mut self, k: &[f32], v: &[f32], row: usize) {
         self.row = row;
@@ -192,14 +193,14 @@ type Pair = (Tensor<4>, Tensor<4>);
 
 /// A buffer with room to grow, so that a new token is written in place.
 #[derive(Debug, Default)]
-pub(crate) struct Full {
+pub(crate) struct GrowingKv {
     buffer: Option<Pair>,
     len: usize,
 }
 
 /// A ring: place `p` stands at `p % window`.
 #[derive(Debug, Default)]
-pub(crate) struct Rolling {
+pub(crate) struct RingKv {
     buffer: Option<Pair>,
     window: usize,
     /// Tokens seen, of which the last `window` are held.
@@ -243,7 +244,7 @@ impl LayerCache {
                 for (held, (k, v)) in all.iter_mut().zip(news) {
                     held.extend(k, v, heads * c);
                 }
-                let tensor = |side: fn(&Held) -> &Vec<f32>| {
+                let tensor = |side: fn(&HostKv) -> &Vec<f32>| {
                     let rows: Vec<f32> = all.iter().flat_map(side).copied().collect();
                     let s = rows.len() / (all.len() * heads * c).max(1);
                     host::tensor(rows, [all.len(), s, heads, c]).swap_dims(1, 2)
@@ -255,14 +256,14 @@ impl LayerCache {
 
     /// The rows of so many sequences in this program's memory; `None` when there are tensors
     /// already, or other sequences.
-    pub(crate) fn host(&mut self, rows: usize) -> Option<&mut [Held]> {
+    pub(crate) fn host(&mut self, rows: usize) -> Option<&mut [HostKv]> {
         let window = match self {
             LayerCache::Full(full) if full.len == 0 => None,
             LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
             LayerCache::Host(held) => return (held.len() == rows).then_some(held),
             _ => return None,
         };
-        let empty = || Held { window, ..Held::default() };
+        let empty = || HostKv { window, ..HostKv::default() };
         *self = LayerCache::Host((0..rows).map(|_| empty()).collect());
         match self {
             LayerCache::Host(held) => Some(held),
@@ -291,14 +292,14 @@ impl LayerCache {
     }
 
     /// The rows on a GPU; `None` when there are tensors already.
-    pub(crate) fn device(&mut self) -> Option<&mut gpu::Held> {
+    pub(crate) fn device(&mut self) -> Option<&mut gpu::DeviceKv> {
         let window = match self {
             LayerCache::Full(full) if full.len == 0 => None,
             LayerCache::Rolling(ring) if ring.seen == 0 => Some(ring.window),
             LayerCache::Device(rows) => return Some(rows),
             _ => return None,
         };
-        *self = LayerCache::Device(gpu::Held::new(window));
+        *self = LayerCache::Device(gpu::DeviceKv::new(window));
         match self {
             LayerCache::Device(rows) => Some(rows),
             _ => None,
@@ -316,16 +317,18 @@ impl LayerCache {
     }
 
     /// The same rows as tensor operations hold them.
-    fn in_tensors(rows: &gpu::Held) -> LayerCache {
+    fn in_tensors(rows: &gpu::DeviceKv) -> LayerCache {
         let (buffer, seen) = (rows.tensors(), rows.seen());
         match rows.window() {
-            None => LayerCache::Full(Full { len: if buffer.is_some() { seen } else { 0 }, buffer }),
+            None => {
+                LayerCache::Full(GrowingKv { len: if buffer.is_some() { seen } else { 0 }, buffer })
+            }
             Some(window) => {
                 let places = rows.places(0);
-                let ring = Rolling { window, seen, buffer: None };
+                let ring = RingKv { window, seen, buffer: None };
                 let lay = |all: &Tensor<4>| ring.lay(all, &places, seen);
                 let buffer = buffer.filter(|_| seen > 0).map(|(k, v)| (lay(&k), lay(&v)));
-                LayerCache::Rolling(Rolling { buffer, ..ring })
+                LayerCache::Rolling(RingKv { buffer, ..ring })
             }
         }
     }
@@ -343,7 +346,7 @@ impl LayerCache {
             LayerCache::Full(full) => &mut full.buffer,
             LayerCache::Rolling(ring) => &mut ring.buffer,
             LayerCache::Host(held) => {
-                let mut left: Vec<Option<Held>> =
+                let mut left: Vec<Option<HostKv>> =
                     std::mem::take(held).into_iter().map(Some).collect();
                 let used = |from: usize, row: usize| rows[from..].contains(&row);
                 held.extend(rows.iter().enumerate().filter_map(|(i, row)| {
@@ -369,7 +372,7 @@ impl LayerCache {
             LayerCache::Rolling(ring) => &ring.buffer,
             LayerCache::Device(rows) => return rows.bytes(),
             LayerCache::Host(held) => {
-                let floats = |held: &Held| held.keys.capacity() + held.values.capacity();
+                let floats = |held: &HostKv| held.keys.capacity() + held.values.capacity();
                 return 4 * held.iter().map(floats).sum::<usize>();
             }
         };
@@ -390,7 +393,7 @@ fn first((k, v): &Pair, len: usize) -> Pair {
     (k.clone().narrow(2, 0, len), v.clone().narrow(2, 0, len))
 }
 
-impl Full {
+impl GrowingKv {
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> Pair {
         let len = self.len + k.dims()[2];
         let room_for = |x: &Tensor<4>| {
@@ -418,7 +421,7 @@ fn capacity(len: usize) -> usize {
     len.next_power_of_two().max(64)
 }
 
-impl Rolling {
+impl RingKv {
     /// The places held once `seen` tokens were taken in, in the order of the ring.
     fn held(&self, seen: usize) -> impl Iterator<Item = usize> + use<> {
         let window = self.window;
@@ -500,7 +503,7 @@ mod tests {
     #[test]
     fn ring_slots_hold_the_newest_place_of_their_remainder() {
         for window in 1..9 {
-            let ring = Rolling { window, ..Default::default() };
+            let ring = RingKv { window, ..Default::default() };
             for seen in 0..40 {
                 let held: Vec<usize> = ring.held(seen).collect();
                 assert_eq!(held.len(), seen.min(window));

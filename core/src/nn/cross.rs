@@ -1,4 +1,4 @@
-//! What a decoder sees of its source: the keys and values of every block, computed once for all
+//! The cross-attention cache: a source's keys and values in every block, computed once for all
 //! tokens of the target and for all rows that continue one source.
 
 use burn::tensor::{Bool, Tensor};
@@ -10,34 +10,34 @@ use crate::kernels::cpu::attention::Part;
 
 /// The keys and values that one block has of a source.
 #[derive(Clone, Debug)]
-pub(crate) enum Seen {
+pub(crate) enum SourceKv {
     /// As rows in this program's memory, `[B, S, K C]` each.
     Rows(Tensor<3>, Tensor<3>),
     /// By head, `[B, K, S, C]` each.
     Heads(Tensor<4>, Tensor<4>),
 }
 
-impl Seen {
+impl SourceKv {
     /// Rows of keys and values, `[B, S, K C]` each, in heads of size `c`.
-    pub(crate) fn new(k: Tensor<3>, v: Tensor<3>, c: usize) -> Seen {
+    pub(crate) fn new(k: Tensor<3>, v: Tensor<3>, c: usize) -> SourceKv {
         match host::floats(&k).is_some() && host::floats(&v).is_some() {
-            true => Seen::Rows(k, v),
-            false => Seen::Heads(heads(k, c), heads(v, c)),
+            true => SourceKv::Rows(k, v),
+            false => SourceKv::Heads(heads(k, c), heads(v, c)),
         }
     }
 
     /// By head, `[B, K, S, C]` each.
     pub(crate) fn heads(&self, c: usize) -> (Tensor<4>, Tensor<4>) {
         match self {
-            Seen::Rows(k, v) => (heads(k.clone(), c), heads(v.clone(), c)),
-            Seen::Heads(k, v) => (k.clone(), v.clone()),
+            SourceKv::Rows(k, v) => (heads(k.clone(), c), heads(v.clone(), c)),
+            SourceKv::Heads(k, v) => (k.clone(), v.clone()),
         }
     }
 
     fn bytes(&self) -> usize {
         4 * match self {
-            Seen::Rows(k, v) => k.shape().num_elements() + v.shape().num_elements(),
-            Seen::Heads(k, v) => k.shape().num_elements() + v.shape().num_elements(),
+            SourceKv::Rows(k, v) => k.shape().num_elements() + v.shape().num_elements(),
+            SourceKv::Heads(k, v) => k.shape().num_elements() + v.shape().num_elements(),
         }
     }
 }
@@ -48,11 +48,12 @@ fn heads(x: Tensor<3>, c: usize) -> Tensor<4> {
     x.reshape([b, s, inner / c, c]).swap_dims(1, 2)
 }
 
-/// What all blocks of a decoder see of a batch of sources.
+/// The cross-attention cache: the keys and values that all blocks of a decoder have of a batch of
+/// sources.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct CrossCache {
     /// One a block that has weights of its own.
-    pub(crate) blocks: Vec<Seen>,
+    pub(crate) blocks: Vec<SourceKv>,
     /// Tokens of each source.
     lengths: Vec<usize>,
     /// Tokens of the longest (S).
@@ -63,20 +64,20 @@ pub struct Memory {
     on_the_right: bool,
 }
 
-impl Memory {
+impl CrossCache {
     /// # Shapes
     /// `kept: [B, S]`, `true` for real tokens
     pub(crate) fn new(
-        blocks: Vec<Seen>,
+        blocks: Vec<SourceKv>,
         [b, tokens]: [usize; 2],
         kept: Option<Tensor<2, Bool>>,
-    ) -> Memory {
+    ) -> CrossCache {
         let Some(kept) = kept else {
             let lengths = vec![tokens; b];
-            return Memory { blocks, lengths, tokens, hidden: None, on_the_right: true };
+            return CrossCache { blocks, lengths, tokens, hidden: None, on_the_right: true };
         };
         let rows = Rows::masked([b, tokens], kept.clone());
-        Memory {
+        CrossCache {
             blocks,
             lengths: rows.lengths().to_vec(),
             tokens,
@@ -97,7 +98,7 @@ impl Memory {
 
     /// Bytes that keys and values take.
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().map(Seen::bytes).sum()
+        self.blocks.iter().map(SourceKv::bytes).sum()
     }
 
     /// Which queries look at which keys when each source has this many queries in a row.
@@ -123,8 +124,8 @@ impl Memory {
     /// Keys and values for block `i` in this program's memory, `[B, S, K C]` each.
     pub(crate) fn rows_of(&self, i: usize) -> Option<[Floats; 2]> {
         match self.blocks.get(i)? {
-            Seen::Rows(k, v) => Some([host::floats(k)?, host::floats(v)?]),
-            Seen::Heads(..) => None,
+            SourceKv::Rows(k, v) => Some([host::floats(k)?, host::floats(v)?]),
+            SourceKv::Heads(..) => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A matrix of 32-bit floats, and what the CPU makes of it once.
+//! A matrix of 32-bit floats, and its panels, which the CPU repacks once.
 
 use std::ops::Deref;
 
@@ -8,28 +8,29 @@ use burn::module::{
 };
 use burn::tensor::{Device, Tensor};
 
-use crate::quant::turned::Turned;
+use crate::quant::repacked::Repacked;
 
 /// A matrix `[rows, width]` of 32-bit floats, output size first: its parameter, by [`Deref`].
 ///
 /// An encoder multiplies nearly always with many rows. So the matrices of one that was opened on
-/// the CPU are turned once, at the first such product, into the order in which the processor takes
-/// them: that doubles their memory, of which the mapped half is the system's to take back.
+/// the CPU are repacked once, at the first such product, into panels in the order in which the
+/// processor reads them: that doubles their memory, of which the mapped half is the system's to
+/// take back.
 #[derive(Clone, Debug)]
 pub struct Full {
     values: Param<Tensor<2>>,
-    turned: Turned,
+    repack: Repacked,
 }
 
 impl Full {
-    /// The same, turned so when it first meets many rows.
-    pub(crate) fn turned(self, turned: Turned) -> Full {
-        Full { turned, ..self }
+    /// The same, repacked so at its first product with many rows.
+    pub(crate) fn repacked(self, repack: Repacked) -> Full {
+        Full { repack, ..self }
     }
 
-    /// What it is turned into.
-    pub(crate) fn as_turned(&self) -> &Turned {
-        &self.turned
+    /// How it is repacked.
+    pub(crate) fn repack(&self) -> &Repacked {
+        &self.repack
     }
 
     fn with(self, change: impl FnOnce(Param<Tensor<2>>) -> Param<Tensor<2>>) -> Full {
@@ -39,7 +40,7 @@ impl Full {
 
 impl From<Param<Tensor<2>>> for Full {
     fn from(values: Param<Tensor<2>>) -> Full {
-        Full { values, turned: Turned::Never }
+        Full { values, repack: Repacked::Never }
     }
 }
 
@@ -74,7 +75,7 @@ impl Module for Full {
     }
 
     fn materialize(self) -> Self {
-        Full { values: self.values.materialize(), turned: self.turned }
+        Full { values: self.values.materialize(), repack: self.repack }
     }
 
     fn num_params(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::found::Found;
+use super::outcome::Outcome;
 use super::spec::Activation;
 use crate::kernels::Draw;
 
@@ -32,9 +32,9 @@ pub(crate) fn gate<const N: usize>(
 
 /// Keys and values of one sequence on a GPU.
 #[derive(Debug)]
-pub(crate) enum Held {}
+pub(crate) enum DeviceKv {}
 
-impl Held {
+impl DeviceKv {
     pub(crate) fn places(&self, _t: usize) -> Vec<usize> {
         match *self {}
     }
@@ -84,7 +84,7 @@ impl Chosen {
         None
     }
 
-    pub(crate) fn read(self) -> Result<Found, String> {
+    pub(crate) fn read(self) -> Result<Outcome, String> {
         match self.never {}
     }
 }

@@ -91,7 +91,7 @@ pub(crate) enum MatrixAt {
     /// The gate of what attention gives.
     AttnGate,
     /// Of the attention to a source: queries, what joins. Its keys and values are made once, see
-    /// [`Memory`](super::Memory).
+    /// [`CrossCache`](super::CrossCache).
     CrossQ,
     CrossOut,
     /// Of an MLP.

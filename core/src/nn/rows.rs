@@ -20,7 +20,7 @@ pub(crate) struct Sequence {
 
 /// Which tokens of a batch are no padding.
 #[derive(Clone, Debug)]
-enum Kept {
+enum RealTokens {
     /// All.
     All,
     /// The first of each row, as many as [`Sequence::real`] says; the mask is made when it is asked
@@ -40,7 +40,7 @@ pub(crate) struct Rows {
     places: Vec<usize>,
     /// The sequences, in the order of their rows.
     sequences: Vec<Sequence>,
-    kept: Kept,
+    kept: RealTokens,
     /// Tokens of each sequence when all of it was read, for rotations that go by it: one number for
     /// all, or one each.
     lengths: Vec<usize>,
@@ -48,7 +48,7 @@ pub(crate) struct Rows {
     run_together: bool,
 }
 
-/// How many rows of the batch meet each matrix: what kernels tell apart.
+/// Rows that each matrix is multiplied with, as kernels tell them apart: GEMV, a small batch, GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     /// One token more of one sequence.
@@ -84,7 +84,7 @@ impl Rows {
             shape: [b, t],
             places: (before..before + t).collect(),
             sequences: (0..b).map(sequence).collect(),
-            kept: Kept::All,
+            kept: RealTokens::All,
             lengths: vec![before + t],
             run_together: false,
         }
@@ -106,7 +106,7 @@ impl Rows {
         };
         Rows {
             sequences: real.iter().enumerate().map(sequence).collect(),
-            kept: kept.map_or(Kept::First, Kept::FirstBy),
+            kept: kept.map_or(RealTokens::First, RealTokens::FirstBy),
             lengths: real.to_vec(),
             ..Rows::full([b, t], 0)
         }
@@ -123,7 +123,7 @@ impl Rows {
         if first && real.len() == b {
             return Rows::padded(shape, &real, Some(kept), false);
         }
-        Rows { kept: Kept::Exactly(kept), lengths: real, ..Rows::full(shape, 0) }
+        Rows { kept: RealTokens::Exactly(kept), lengths: real, ..Rows::full(shape, 0) }
     }
 
     /// Sequences of these lengths one after another in one row, none of which sees another.
@@ -185,7 +185,7 @@ impl Rows {
         self.shape[0] * self.shape[1]
     }
 
-    /// How many rows meet each matrix.
+    /// How many rows each matrix is multiplied with.
     pub(crate) fn class(&self) -> Class {
         Class::of(self.count())
     }
@@ -212,7 +212,7 @@ impl Rows {
 
     /// Whether padding, where there is some, stands after all real tokens of its row.
     pub(crate) fn is_on_the_right(&self) -> bool {
-        !matches!(self.kept, Kept::Exactly(_))
+        !matches!(self.kept, RealTokens::Exactly(_))
     }
 
     /// Whether a token that is no key looks, which then may see none through a window.
@@ -233,9 +233,9 @@ impl Rows {
     /// `true` for what is no padding, `[B, T]`; `None` where nothing is.
     pub(crate) fn kept(&self, device: &Device) -> Option<Tensor<2, Bool>> {
         match &self.kept {
-            Kept::All => None,
-            Kept::FirstBy(kept) | Kept::Exactly(kept) => Some(kept.clone()),
-            Kept::First => {
+            RealTokens::All => None,
+            RealTokens::FirstBy(kept) | RealTokens::Exactly(kept) => Some(kept.clone()),
+            RealTokens::First => {
                 let [b, t] = self.shape;
                 let row = |own: &Sequence| {
                     let real = own.real;

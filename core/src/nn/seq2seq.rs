@@ -2,7 +2,7 @@
 //! encoder's states on the way (arXiv:1706.03762).
 //!
 //! ```text
-//! source [B, S] -> encoder -> states [B, S, D] -> keys and values of every block: Memory
+//! source [B, S] -> encoder -> states [B, S, D] -> keys and values of every block: CrossCache
 //!                                                     |
 //! target [B, T] -> decoder: attn -> cross attention <-'  -> mlp -> head -> logits [B, T, V]
 //! ```
@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::cache::Cache;
-use super::cross::Memory;
+use super::cross::CrossCache;
 use super::decoder::GptDecoder;
 use super::rows::Rows;
 use super::source::{Prefixed, Random, Source};
@@ -37,10 +37,10 @@ use crate::error::{Error, Result};
 /// assert_eq!(model.forward(source.clone(), None, target).dims(), [1, 3, 100]);
 ///
 /// // Token by token: the source is read once.
-/// let memory = model.memory(model.encode(source, None), None);
+/// let cross = model.cross_cache(model.encode(source, None), None);
 /// let mut cache = Cache::new(&spec);
 /// let first = Tensor::<2, Int>::from_data([[1]], &device);
-/// assert_eq!(model.step(first, &memory, &mut cache).dims(), [1, 1, 100]);
+/// assert_eq!(model.step(first, &cross, &mut cache).dims(), [1, 1, 100]);
 /// # Ok::<(), emberform::Error>(())
 /// ```
 #[derive(Module, Debug)]
@@ -86,9 +86,9 @@ impl Seq2Seq {
         kept: Option<Tensor<2, Bool>>,
         decoder_ids: Tensor<2, Int>,
     ) -> Tensor<3> {
-        let memory = self.memory(self.encode(ids, kept.clone()), kept);
+        let source = self.cross_cache(self.encode(ids, kept.clone()), kept);
         let rows = Rows::full(decoder_ids.dims(), 0);
-        self.decode(decoder_ids, Run { across: Some(&memory), ..Run::of(rows) })
+        self.decode(decoder_ids, Run { across: Some(&source), ..Run::of(rows) })
     }
 
     /// The encoder's hidden states of sources.
@@ -100,30 +100,31 @@ impl Seq2Seq {
         self.encoder.run_through(ids, run)
     }
 
-    /// What the decoder needs of the encoder's states, for [`step`](Self::step).
+    /// The keys and values that the decoder's blocks have of the encoder's states, computed once for
+    /// all calls of [`step`](Self::step).
     ///
     /// # Shapes
     /// `hidden: [B, S, D]`, `kept: [B, S]`
-    pub fn memory(&self, hidden: Tensor<3>, kept: Option<Tensor<2, Bool>>) -> Memory {
+    pub fn cross_cache(&self, hidden: Tensor<3>, kept: Option<Tensor<2, Bool>>) -> CrossCache {
         let [b, s, _] = hidden.dims();
         let blocks = self.decoder.transformer.blocks.iter();
         let seen = blocks.filter_map(|block| Some(block.cross.as_ref()?.look(hidden.clone())));
-        Memory::new(seen.collect(), [b, s], kept)
+        CrossCache::new(seen.collect(), [b, s], kept)
     }
 
     /// The next tokens of targets, whose earlier ones are in `cache`.
     ///
     /// # Shapes
     /// `decoder_ids: [R, T]` -> `[R, T, V]`; R is the same in all calls with one cache, and a
-    /// multiple of the sources in `memory`: rows that continue one source follow each other.
+    /// multiple of the sources in `source`: rows that continue one source follow each other.
     pub fn step(
         &self,
         decoder_ids: Tensor<2, Int>,
-        memory: &Memory,
+        source: &CrossCache,
         cache: &mut Cache,
     ) -> Tensor<3> {
         let run = Run::after(cache, decoder_ids.dims());
-        self.decode(decoder_ids, Run { across: Some(memory), ..run })
+        self.decode(decoder_ids, Run { across: Some(source), ..run })
     }
 
     /// The table of tokens where both have one.

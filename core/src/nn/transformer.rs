@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::block::Block;
 use super::cache::Cache;
-use super::cross::Memory;
+use super::cross::CrossCache;
 use super::gpu::is_gpu;
 use super::host::is_host;
 use super::linear::Proj;
@@ -18,7 +18,7 @@ use super::position::sinusoidal;
 use super::relative::Distances;
 use super::rows::Rows;
 use super::run::params::{Load, Parameters};
-use super::run::{self, Decided, Hidden, Layer, Pass, Stack, Ways, knows};
+use super::run::{self, Decided, Hidden, LayerPass, Pass, Stack, Ways, knows};
 use super::source::{Random, Source};
 use super::spec::{Factor, Position, Rope, Spec};
 use super::states::States;
@@ -71,7 +71,7 @@ pub(crate) struct Run<'a> {
     /// Layers whose attention weights are wanted, `[B, H, T, S]`; of rows that do not stand together.
     pub maps: &'a mut [(usize, Option<Tensor<4>>)],
     /// What there is of a source, for a decoder with an encoder beside it.
-    pub across: Option<&'a Memory>,
+    pub across: Option<&'a CrossCache>,
     /// The table of tokens, for a stack that shares another's.
     pub tokens: Option<&'a Weight>,
     /// Whether tensor operations compute every step: what others are compared with.
@@ -246,7 +246,7 @@ impl Transformer {
             }
             let number = own.weights.unwrap_or(i);
             let (map, wanted) = (OnceCell::new(), maps.iter_mut().find(|(own, _)| *own == i));
-            let layer = Layer {
+            let layer = LayerPass {
                 pass: &pass,
                 owner: stack.blocks[number],
                 number,

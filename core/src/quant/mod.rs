@@ -1,4 +1,5 @@
-//! How weights are stored: the number formats and block formats that stay packed in memory.
+//! Quantization, how weights are stored: the number formats and block formats that stay packed in
+//! memory.
 //!
 //! A weight matrix `[rows, width]` is `rows` runs of `width / block` blocks, each block
 //! [`Format::block_bytes`] long. Nothing here keeps a dequantized copy of a matrix.
@@ -6,4 +7,4 @@
 pub mod weights;
 
 pub use emberform_kernels::{Format, ggml};
-pub(crate) mod turned;
+pub(crate) mod repacked;

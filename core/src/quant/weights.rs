@@ -17,7 +17,7 @@ use burn_flex::FlexTensor;
 use bytes::Bytes;
 
 use super::Format;
-use super::turned::Turned;
+use super::repacked::Repacked;
 use crate::error::{Error, Result};
 use crate::kernels;
 
@@ -34,7 +34,7 @@ pub struct Packed {
     format: Format,
     rows: usize,
     width: usize,
-    turned: Turned,
+    repack: Repacked,
 }
 
 impl Packed {
@@ -84,18 +84,18 @@ impl Packed {
             if is_gpu(device) { on_gpu(bytes, format, device) } else { on_cpu(bytes, device) }
         };
         let parts = (0..rows).step_by(rows_per_part).map(part).collect();
-        let turned = Turned::Never;
-        Ok(Packed { parts, rows_per_part, format, rows, width, turned })
+        let repack = Repacked::Never;
+        Ok(Packed { parts, rows_per_part, format, rows, width, repack })
     }
 
-    /// The same, turned so when it first meets many rows on the CPU.
-    pub(crate) fn turned(self, turned: Turned) -> Packed {
-        Packed { turned, ..self }
+    /// The same, repacked so at its first product with many rows on the CPU.
+    pub(crate) fn repacked(self, repack: Repacked) -> Packed {
+        Packed { repack, ..self }
     }
 
-    /// What it is turned into.
-    pub(crate) fn as_turned(&self) -> &Turned {
-        &self.turned
+    /// How it is repacked.
+    pub(crate) fn repack(&self) -> &Repacked {
+        &self.repack
     }
 
     /// The bytes of `count` rows from row `start` on, shared: splits a fused matrix (such as

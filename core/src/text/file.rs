@@ -16,7 +16,7 @@ use super::json::{Merge, Parts, Table, Text};
 use super::merge::{Bpe, Cuts, NONE, Order};
 use super::normal::{Prefix, Spaces};
 use super::parts::{
-    Added, Edges, Engine, Frame, Inner, Kind, Model, Own, Rule, Slot, Spelling, Trim,
+    Added, Edges, Engine, Frame, Inner, Kind, Own, Rule, Slot, Spelling, TokenModel, Trim,
 };
 use super::pieces::{Pieces, Trie};
 use super::split::{Keep, Pattern, Splitter};
@@ -305,7 +305,7 @@ fn added(parts: &Parts<'_>) -> Added {
     }
 }
 
-type Built = (Spelling, Model, Pieces);
+type Built = (Spelling, TokenModel, Pieces);
 
 /// BERT's WordPiece, if that is the shape.
 fn words(parts: &Parts<'_>, table: &mut Table<'_>) -> std::result::Result<Option<Built>, String> {
@@ -341,7 +341,7 @@ fn words(parts: &Parts<'_>, table: &mut Table<'_>) -> std::result::Result<Option
             .map_or_else(|| "##".into(), |prefix| prefix.0.to_string()),
         letters: Letters::new(normalizer),
     });
-    Ok(Some((Spelling::Plain, Model::Words(words), pieces)))
+    Ok(Some((Spelling::Plain, TokenModel::Words(words), pieces)))
 }
 
 /// The two shapes of byte pair encoding.
@@ -542,10 +542,10 @@ fn byte_pairs(
     });
     Ok(match shape {
         Shape::Bytes { compose, prefix, splitter } => {
-            (Spelling::Bytes, Model::Bytes { compose, prefix, splitter, bpe }, pieces)
+            (Spelling::Bytes, TokenModel::Bytes { compose, prefix, splitter, bpe }, pieces)
         }
         Shape::Characters { spaces, splitter } => {
-            (Spelling::Marks, Model::Characters { spaces, splitter, bpe }, pieces)
+            (Spelling::Marks, TokenModel::Characters { spaces, splitter, bpe }, pieces)
         }
     })
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::parts::{Engine, Model};
+use super::parts::{Engine, TokenModel};
 use super::tokenizer::{Encoding, Tokenizer};
 use crate::error::{Error, Result};
 
@@ -142,7 +142,7 @@ impl Tokenizer {
     pub(crate) fn inside_mark(&self) -> Option<String> {
         let mark = match &self.inner().engine {
             Engine::Own(own) => match &own.model {
-                Model::Words(words) => Some(words.prefix.clone()),
+                TokenModel::Words(words) => Some(words.prefix.clone()),
                 _ => None,
             },
             Engine::Library { library, .. } => match library.get_model() {
@@ -174,7 +174,7 @@ impl Words {
         }
         match &tokenizer.inner().engine {
             Engine::Own(own) => match own.model {
-                Model::Bytes { .. } => Words::Classes(tokenizer.clone()),
+                TokenModel::Bytes { .. } => Words::Classes(tokenizer.clone()),
                 _ => Words::Spaces,
             },
             Engine::Library { library, .. } => match library.get_model() {

@@ -104,7 +104,7 @@ pub(crate) enum Engine {
 /// A compact model and what is around it.
 pub(crate) struct Own {
     pub added: Added,
-    pub model: Model,
+    pub model: TokenModel,
     pub frame: Frame,
     /// Whether places of byte-level tokens leave out the spaces at their ends.
     pub trim: Option<Trim>,
@@ -118,7 +118,7 @@ pub(crate) struct Trim {
 }
 
 /// The compact models.
-pub(crate) enum Model {
+pub(crate) enum TokenModel {
     /// Byte-level byte pair encoding.
     Bytes {
         /// Compose the text first (NFC).

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::merge::{Bpe, Scratch};
 use super::normal::{self, Text};
-use super::parts::{Added, Engine, Inner, Kind, Model, Own, Slot, Spelling, Trim, guarded};
+use super::parts::{Added, Engine, Inner, Kind, Own, Slot, Spelling, TokenModel, Trim, guarded};
 use super::pieces::Pieces;
 use super::spelling;
 use super::split::{OutOfSteps, Splitter};
@@ -219,7 +219,7 @@ impl Own {
             self.model(pieces, part, start == 0, &mut scratch, &mut |id, from, to| {
                 let place = (start + floor(part, from), start + ceil(part, to));
                 let place = match (self.trim, &self.model) {
-                    (Some(trim), Model::Bytes { .. }) => {
+                    (Some(trim), TokenModel::Bytes { .. }) => {
                         let first = out.ids.len() == before;
                         trim.apply(pieces.get(id).unwrap_or_default(), first, place)
                     }
@@ -255,7 +255,7 @@ impl Own {
             })
         };
         match &self.model {
-            Model::Bytes { compose, prefix, splitter, bpe } => {
+            TokenModel::Bytes { compose, prefix, splitter, bpe } => {
                 let text = match (compose, prefix) {
                     (true, _) => normal::compose(part),
                     (_, true) => normal::spaced(part),
@@ -263,10 +263,10 @@ impl Own {
                 };
                 words(&text, splitter, bpe)
             }
-            Model::Characters { spaces, splitter, bpe } => {
+            TokenModel::Characters { spaces, splitter, bpe } => {
                 words(&spaces.apply(part, start), splitter, bpe)
             }
-            Model::Unigram { spaces, unigram } => {
+            TokenModel::Unigram { spaces, unigram } => {
                 let text = spaces.apply(part, start);
                 unigram.encode(text.as_str(), &mut |id, from, to| {
                     let (from, to) = text.origin(from, to);
@@ -274,7 +274,7 @@ impl Own {
                 });
                 Ok(())
             }
-            Model::Words(words) => {
+            TokenModel::Words(words) => {
                 words.encode(pieces, part, emit);
                 Ok(())
             }
@@ -574,12 +574,12 @@ impl Tokenizer {
     }
 }
 
-impl Model {
+impl TokenModel {
     /// The token of a single byte.
     fn byte(&self, byte: u8) -> Option<u32> {
         let bytes = match self {
-            Model::Characters { bpe, .. } => Some(&bpe.bytes),
-            Model::Unigram { unigram, .. } => unigram.bytes.as_ref(),
+            TokenModel::Characters { bpe, .. } => Some(&bpe.bytes),
+            TokenModel::Unigram { unigram, .. } => unigram.bytes.as_ref(),
             _ => None,
         };
         bytes.map(|bytes| bytes[byte as usize]).filter(|&id| id != super::merge::NONE)

@@ -19,7 +19,7 @@ use tokenizers::normalizers::BertNormalizer;
 
 use super::merge::{Bpe, Cuts, NONE, Order, Ranks, score_key};
 use super::normal::{Charsmap, Prefix, Spaces};
-use super::parts::{Added, Engine, Frame, Inner, Kind, Model, Own, Rule, Spelling};
+use super::parts::{Added, Engine, Frame, Inner, Kind, Own, Rule, Spelling, TokenModel};
 use super::pieces::{MAX_TOKEN, MAX_TOKENS, Pieces, Trie};
 use super::split::{Keep, Pattern, Splitter};
 use super::unigram::{MAX_PIECE, Unigram};
@@ -364,7 +364,7 @@ impl<'a> Builder<'a> {
         spelling: Spelling,
         rule: Rule,
         added: Added,
-        model: Model,
+        model: TokenModel,
         frame: Frame,
     ) -> Inner {
         Inner {
@@ -453,7 +453,7 @@ impl<'a> Builder<'a> {
         let added = self.added(true)?;
         let frame = Frame::new(&before, &after, &before, 1);
         let rule = Rule::Spaces { strip: spaces.prefix != Prefix::None };
-        let model = Model::Characters { spaces, splitter, bpe };
+        let model = TokenModel::Characters { spaces, splitter, bpe };
         Ok(self.finish(Spelling::Marks, rule, added, model, frame))
     }
 
@@ -517,7 +517,7 @@ impl<'a> Builder<'a> {
             cuts: None,
         });
         let splitter = pre.splitter().map_err(|what| self.error("pre", what))?;
-        let model = Model::Bytes { compose: pre.compose, prefix: false, splitter, bpe };
+        let model = TokenModel::Bytes { compose: pre.compose, prefix: false, splitter, bpe };
         let added = self.added(false)?;
         Ok(self.finish(Spelling::Bytes, Rule::Bytes, added, model, frame))
     }
@@ -585,7 +585,7 @@ impl<'a> Builder<'a> {
         let frame = Frame::new(&before, &after, &[], 1);
         let lowercase = from.lowercase.unwrap_or(true);
         let accents = Some(from.strip_accents.unwrap_or(lowercase));
-        let model = Model::Words(Box::new(WordPiece {
+        let model = TokenModel::Words(Box::new(WordPiece {
             unknown,
             max_chars: 100,
             prefix: "##".into(),
@@ -624,7 +624,7 @@ impl<'a> Builder<'a> {
             }
         }
         let rule = Rule::Spaces { strip: spaces.prefix != Prefix::None };
-        let model = Model::Unigram {
+        let model = TokenModel::Unigram {
             unigram: Box::new(Unigram {
                 trie: Trie::new(entries),
                 scores,

@@ -1,8 +1,8 @@
-//! Attention of few queries over many keys: what one more token computes.
+//! Attention in decoding: few queries over many keys (Flash-Decoding).
 //!
 //! Each key and each value is read once, so memory is what this waits for. Rows of queries that
-//! share a head of keys (the heads of a group, of each query) meet it together, with keys and
-//! values as they lie. The keys are cut into pieces, one a task, whatever the number of heads; a
+//! share a head of keys (the heads of a group, of each query) are multiplied with it together, keys
+//! and values as they lie. The keys are cut into pieces, one a task, whatever the number of heads; a
 //! piece leaves its sums, which are weighed against each other. Where keys are cut depends on
 //! their number alone, so that the numbers do not depend on the threads.
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::super::between::exp;
 use super::super::simd::{Kernel, Simd};
-use super::{Attend, KEYS, Part, Seen, within};
+use super::{AttentionArgs, KEYS, Part, SoftmaxState, within};
 
 /// Keys of a piece, where that gives no more than [`PIECES`].
 const PIECE: usize = 128;
@@ -18,7 +18,7 @@ const PIECE: usize = 128;
 /// Pieces at most: each costs a row of sums.
 const PIECES: usize = 32;
 
-/// Floats of keys or values that are met before the next ones, which are asked for meanwhile: both
+/// Floats of keys or values that are used before the next ones, which are asked for meanwhile: both
 /// are in the nearest cache.
 const TILE: usize = 4096;
 
@@ -36,22 +36,25 @@ pub(super) struct Piece<'a> {
 }
 
 /// Rows that share a head of keys.
-fn rows(all: &Attend<'_>, part: &Part) -> usize {
+fn rows(all: &AttentionArgs<'_>, part: &Part) -> usize {
     part.queries.len() * (all.heads / all.kv_heads)
 }
 
 /// Floats that a piece leaves.
-pub(super) fn left(all: &Attend<'_>, part: &Part) -> usize {
+pub(super) fn left(all: &AttentionArgs<'_>, part: &Part) -> usize {
     rows(all, part) * (all.dim + 2)
 }
 
 /// Floats to work in.
-pub(super) fn scratch(all: &Attend<'_>, part: &Part) -> usize {
+pub(super) fn scratch(all: &AttentionArgs<'_>, part: &Part) -> usize {
     rows(all, part) * (all.dim + KEYS)
 }
 
 /// The keys that the queries of a part see, in pieces.
-pub(super) fn cut(all: &Attend<'_>, part: &Part) -> impl Iterator<Item = Range<usize>> + use<> {
+pub(super) fn cut(
+    all: &AttentionArgs<'_>,
+    part: &Part,
+) -> impl Iterator<Item = Range<usize>> + use<> {
     let keys = part.keys.len();
     let start = all.seen(keys, part.before).start;
     let end = all.seen(keys, part.before + part.queries.len() - 1).end;
@@ -60,16 +63,16 @@ pub(super) fn cut(all: &Attend<'_>, part: &Part) -> impl Iterator<Item = Range<u
     (start..end).step_by(each).map(move |first| first..end.min(first + each))
 }
 
-pub(super) struct Meet<'a, 'b> {
-    pub all: Attend<'a>,
+pub(super) struct FewQueries<'a, 'b> {
+    pub all: AttentionArgs<'a>,
     pub piece: Piece<'b>,
     pub scratch: &'a mut [f32],
 }
 
-impl Kernel for Meet<'_, '_> {
+impl Kernel for FewQueries<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Meet { all, piece, scratch } = self;
+        let FewQueries { all, piece, scratch } = self;
         let Piece { part, side: (k, v), kv_head, keys, left } = piece;
         let (dim, group) = (all.dim, all.heads / all.kv_heads);
         let (q_row, k_row) = (all.heads * dim, all.kv_heads * dim);
@@ -78,7 +81,7 @@ impl Kernel for Meet<'_, '_> {
         let (sums, rest) = left.split_at_mut(count * dim);
         let (largest, weights) = rest.split_at_mut(count);
         sums.fill(0.0);
-        let mut seen = Seen::new(largest, weights);
+        let mut seen = SoftmaxState::new(largest, weights);
         for (query, to) in part.queries.clone().zip(q.chunks_exact_mut(group * dim)) {
             let from = &all.q[query * q_row + kv_head * group * dim..][..group * dim];
             for (to, from) in to.iter_mut().zip(from) {
@@ -91,7 +94,7 @@ impl Kernel for Meet<'_, '_> {
             let block = KEYS.min(keys.end - first);
             let at = (part.keys.start + first) * k_row + kv_head * dim;
             for from in (0..block).step_by(tile) {
-                let rows = Rows { from: &k[at + from * k_row..], row: k_row, dim, tile };
+                let rows = Strided { from: &k[at + from * k_row..], row: k_row, dim, tile };
                 let keys = tile.min(block - from);
                 let mut i = 0;
                 while i < count {
@@ -108,7 +111,7 @@ impl Kernel for Meet<'_, '_> {
                 |i| within(all.seen(part.keys.len(), part.before + i / group), first, block);
             seen.soften(s, all.softcap, scores, of_block, sums, dim);
             for from in (0..block).step_by(tile) {
-                let rows = Rows { from: &v[at + from * k_row..], row: k_row, dim, tile };
+                let rows = Strided { from: &v[at + from * k_row..], row: k_row, dim, tile };
                 let keys = tile.min(block - from);
                 let mut i = 0;
                 while i < count {
@@ -126,7 +129,7 @@ impl Kernel for Meet<'_, '_> {
 }
 
 /// Keys or values of one head, as they lie.
-struct Rows<'a> {
+struct Strided<'a> {
     from: &'a [f32],
     /// From one to the next.
     row: usize,
@@ -135,7 +138,7 @@ struct Rows<'a> {
     tile: usize,
 }
 
-impl Rows<'_> {
+impl Strided<'_> {
     /// The products of `count` keys with `M` rows of `q`, to rows of scores; gives `M`.
     #[inline(always)]
     fn meet<S: Simd, const M: usize>(
@@ -264,7 +267,7 @@ impl Rows<'_> {
 
 /// Makes of what the pieces of a part left the rows of `out`, those of its queries.
 pub(super) struct Join<'a> {
-    pub all: Attend<'a>,
+    pub all: AttentionArgs<'a>,
     pub part: &'a Part,
     /// Those of the first piece, head by head, then those of the next.
     pub left: &'a [f32],

@@ -2,7 +2,7 @@
 //! tiles, and each query keeps the largest score, the sum of weights and the weighted sum of
 //! values so far (online softmax, arXiv:1805.02867; FlashAttention, arXiv:2205.14135).
 //!
-//! A cube serves some queries that meet the same keys: the heads of one token that share a head of
+//! A cube serves some queries that read the same keys: the heads of one token that share a head of
 //! keys where tokens are few, some tokens of one head where they are many. Where there are few
 //! cubes, the keys are split among more, and a second kernel joins what each found
 //! (Flash-Decoding).
@@ -31,7 +31,7 @@ const SPLITS: usize = 32;
 
 /// What attends to what.
 #[derive(Clone, Copy)]
-pub(crate) struct Attend<'a> {
+pub(crate) struct AttentionArgs<'a> {
     /// `[T, H C]`, contiguous, as the others.
     pub q: &'a CubeTensor,
     /// `[S, K C]` or more rows
@@ -64,7 +64,7 @@ const SHARED: usize = 16 << 10;
 pub(crate) const LARGEST: usize = 256;
 
 /// What queries see, and what was needed on the way.
-pub(crate) struct Found {
+pub(crate) struct AttentionOut {
     /// `[T, H C]`; zeros for a query that sees nothing.
     pub out: CubeTensor,
     /// What each split found, if there are some.
@@ -72,16 +72,16 @@ pub(crate) struct Found {
 }
 
 /// Attention of all queries, in floats.
-pub(crate) fn attend(all: &Attend<'_>) -> Found {
+pub(crate) fn attend(all: &AttentionArgs<'_>) -> AttentionOut {
     attend_as(all, DType::F32)
 }
 
 /// Attention of all queries, in floats or, to be multiplied in them, in 16 bits.
-pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
+pub(crate) fn attend_as(all: &AttentionArgs<'_>, dtype: DType) -> AttentionOut {
     let (tokens, row) = (all.ranges.len(), all.heads * all.dim);
     let out = empty_of(all.q, [tokens, row], dtype);
     if tokens == 0 {
-        return Found { out, parts: None };
+        return AttentionOut { out, parts: None };
     }
     let shared = all.heads / all.kv_heads;
     // The heads of a token meet the same keys; else the tokens of a head do.
@@ -148,7 +148,7 @@ pub(crate) fn attend_as(all: &Attend<'_>, dtype: DType) -> Found {
     if splits > 1 {
         join_parts(&found, &out, [tokens, all.heads, all.dim, splits]);
     }
-    Found { out, parts: (splits > 1).then_some(found) }
+    AttentionOut { out, parts: (splits > 1).then_some(found) }
 }
 
 /// How many of the vectors of a head are in shared memory at once: a divisor of them, of which all keys

@@ -14,7 +14,7 @@ const UNITS: u32 = 64;
 const WIDE: u32 = 256;
 
 /// A normalization of rows.
-pub(crate) struct Norm<'a> {
+pub(crate) struct NormArgs<'a> {
     /// Whether the mean is taken away (layer norm) or not (root mean square).
     pub centered: bool,
     /// Added to the mean square.
@@ -28,7 +28,7 @@ pub(crate) struct Norm<'a> {
 }
 
 /// Normalizes `x [rows, D]`, contiguous.
-pub(crate) fn norm(norm: &Norm<'_>, x: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
+pub(crate) fn norm(norm: &NormArgs<'_>, x: &CubeTensor, rows: usize, width: usize) -> CubeTensor {
     let out = empty(x, [rows, width]);
     if rows * width == 0 {
         return out;
@@ -99,7 +99,7 @@ pub(crate) struct Asked {
 /// Normalizes `x + y + bias` in one launch: `x [rows, width]`, `y` of the same shape if it is there,
 /// `bias [width]` if it is; what `norm` would add after is not.
 pub(crate) fn norm_of_sum(
-    norm: &Norm<'_>,
+    norm: &NormArgs<'_>,
     x: &CubeTensor,
     y: Option<&CubeTensor>,
     bias: Option<&CubeTensor>,

@@ -1,4 +1,4 @@
-//! The next token, chosen where the logits are: the host reads sixteen bytes of it, and the step after
+//! Sampling where the logits are: the host reads sixteen bytes of it, and the step after
 //! can begin before it has.
 //!
 //! ```text
@@ -57,7 +57,7 @@ pub(crate) mod outcome {
 }
 
 /// A token on the device.
-pub(crate) struct Choice {
+pub(crate) struct DeviceChoice {
     /// The token, `[1]` as `i32`; 0 where none was chosen.
     pub id: CubeTensor,
     /// The token, the bits of its log-probability, an [`outcome`], and nothing: `[4]` as `u32`.
@@ -66,7 +66,7 @@ pub(crate) struct Choice {
 
 /// The likeliest of `logits [V]`, or one that is drawn; `None` where there are too many tokens, or
 /// top-k keeps too many.
-pub(crate) fn choose(logits: &CubeTensor, by: Option<&Draw>) -> Option<Choice> {
+pub(crate) fn choose(logits: &CubeTensor, by: Option<&Draw>) -> Option<DeviceChoice> {
     let vocab = logits.meta.num_elements();
     let blocks = vocab.div_ceil(BLOCK as usize);
     let kept = by.map_or(0, |by| by.top_k);
@@ -158,7 +158,7 @@ pub(crate) fn choose(logits: &CubeTensor, by: Option<&Draw>) -> Option<Choice> {
             );
         }
     }
-    Some(Choice { id, found })
+    Some(DeviceChoice { id, found })
 }
 
 /// What [`settle`] does: it takes the likeliest, draws from all, or says what is to be collected.

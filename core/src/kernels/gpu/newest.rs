@@ -1,8 +1,8 @@
-//! Attention of the newest token of a sequence: what `between::settle` and `attend` do, in one
-//! launch, where each of few queries waits for memory more than it computes.
+//! Attention in decoding: of the newest token of a sequence, what `between::settle` and `attend`
+//! do, in one launch, where each of few queries waits for memory more than it computes.
 //!
 //! A cube has some heads that share a head of keys, and a chunk of the keys: it norms its queries
-//! and the newest key, turns them by their angles, keeps that key's row for later tokens, and computes all
+//! and the newest key, rotates them, writes that key's row to the KV cache, and computes all
 //! scores of the chunk before the first is needed. Eight neighbours share a key, so that rows are
 //! read in whole lines. With more than one chunk `attend::join` puts together what each found
 //! (Flash-Decoding).
@@ -10,7 +10,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::attend::{Attend, Found, HIDDEN, join_parts};
+use super::attend::{AttentionArgs, AttentionOut, HIDDEN, join_parts};
 use super::between::{Spot, paired, tanh};
 use super::empty;
 use super::words::{planes, sum4};
@@ -46,7 +46,7 @@ pub(crate) struct HeadNorms {
 
 /// How cubes share the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct CubeSplit {
     /// Heads of a cube.
     pub group: usize,
     /// Keys of a cube, at most [`UNITS`].
@@ -66,15 +66,15 @@ fn shared_bytes(group: usize, dim: usize, plane: bool) -> usize {
     4 * ((group + 2) * dim + squares + group * units + sides + folded + 4 * units)
 }
 
-/// For this many keys, of heads so that `shared` of `heads` meet the same keys, of which a cube can
+/// For this many keys, of heads so that `shared` of `heads` share the same keys, of which a cube can
 /// have `most`. Measured on an H200: until there are enough cubes of many heads, smaller ones are
 /// quicker though keys are read again.
-fn plan(keys: usize, heads: usize, shared: usize, dim: usize, most: usize) -> Plan {
+fn plan(keys: usize, heads: usize, shared: usize, dim: usize, most: usize) -> CubeSplit {
     let whole = UNITS as usize;
     let most = (HELD * SIDE as usize / dim).clamp(1, most);
     let group = |most: usize| (1..=most).rev().find(|size| shared.is_multiple_of(*size));
-    let plan = |most, chunk| Plan { group: group(most).unwrap_or(1), chunk };
-    let cubes = |plan: Plan| heads / plan.group * keys.div_ceil(plan.chunk);
+    let plan = |most, chunk| CubeSplit { group: group(most).unwrap_or(1), chunk };
+    let cubes = |plan: CubeSplit| heads / plan.group * keys.div_ceil(plan.chunk);
     [(plan(most, whole), 2 * BUSY), (plan(2.min(most), whole / 2), BUSY)]
         .into_iter()
         .find(|(plan, enough)| cubes(*plan) >= *enough)
@@ -89,11 +89,11 @@ fn plan(keys: usize, heads: usize, shared: usize, dim: usize, most: usize) -> Pl
 /// go to their row among those that are held. Of `all`, `q` is not looked at and `k` and `v` are written;
 /// `seen` holds what `spot` tells of, and the last key that is seen is the newest one.
 pub(crate) fn attend_newest(
-    all: &Attend<'_>,
+    all: &AttentionArgs<'_>,
     spot: Spot,
     norms: Option<&HeadNorms>,
     row: &CubeTensor,
-) -> Found {
+) -> AttentionOut {
     let keys = all.ranges.first().map_or(0, |range| range.1.saturating_sub(range.0)) as usize;
     let room = row.client.properties().hardware.max_shared_memory_size;
     let most = (1..=8).rev().find(|group| shared_bytes(*group, all.dim, planes(row)) <= room);
@@ -103,12 +103,12 @@ pub(crate) fn attend_newest(
 
 /// [`attend_newest`] by this plan.
 pub(super) fn attend_with(
-    plan: Plan,
-    all: &Attend<'_>,
+    plan: CubeSplit,
+    all: &AttentionArgs<'_>,
     spot: Spot,
     norms: Option<&HeadNorms>,
     row: &CubeTensor,
-) -> Found {
+) -> AttentionOut {
     let keys = all.ranges.first().map_or(0, |range| range.1.saturating_sub(range.0)) as usize;
     let splits = keys.max(1).div_ceil(plan.chunk);
     let out = empty(row, [1, all.heads * all.dim]);
@@ -154,7 +154,7 @@ pub(super) fn attend_with(
     if splits > 1 {
         join_parts(&found, &out, [1, all.heads, all.dim, splits]);
     }
-    Found { out, parts: (splits > 1).then_some(found) }
+    AttentionOut { out, parts: (splits > 1).then_some(found) }
 }
 
 /// Number `c` of the heads in `raw`, normed: those of queries, and after `group` of them that of the key.

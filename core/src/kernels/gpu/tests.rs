@@ -7,13 +7,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
-use super::attend::{Attend, attend, attend_as};
+use super::attend::{AttentionArgs, attend, attend_as};
 use super::between::{
-    Asked, Norm, Rotation, Spot, gate, gate_rows, norm, norm_of_sum, place, pool, rotate, settle,
-    unit_rows,
+    Asked, NormArgs, Rotation, Spot, gate, gate_rows, norm, norm_of_sum, place, pool, rotate,
+    settle, unit_rows,
 };
 use super::gemv::{Rms, Words, gated, project};
-use super::newest::{self, HeadNorms, Plan, attend_newest, attend_with};
+use super::newest::{self, CubeSplit, HeadNorms, attend_newest, attend_with};
 use super::{dots, empty, half};
 use crate::kernels::cpu::{self, Activation};
 use crate::kernels::tests::{floats, packed, small_devices};
@@ -88,7 +88,7 @@ fn norms_are_those_of_the_plain_loop() {
                 let (gamma, beta) = (on(&device, &gamma), on(&device, &beta));
                 let beta = shifted.then_some(&beta);
                 let x = on(&device, &x);
-                let mut kind = Norm { centered, eps, gamma: &gamma, beta, add: None };
+                let mut kind = NormArgs { centered, eps, gamma: &gamma, beta, add: None };
                 let what = format!("[{rows}, {width}], centered {centered}");
                 close(&read(norm(&kind, &x, rows, width)), &wanted, 2e-5, &what);
                 kind.add = Some(&x);
@@ -139,7 +139,7 @@ fn norms_of_sums_are_norms_of_what_was_added_before() {
                     .collect();
                 let (gamma, beta) = (on(&device, &gamma), on(&device, &beta));
                 let beta = centered.then_some(&beta);
-                let kind = Norm { centered, eps: 1e-5, gamma: &gamma, beta, add: None };
+                let kind = NormArgs { centered, eps: 1e-5, gamma: &gamma, beta, add: None };
                 let wanted = read(norm(&kind, &on(&device, &sum), rows, width));
                 let wanted: Vec<f64> = wanted.into_iter().map(f64::from).collect();
                 let exact: Vec<f64> = sum.iter().map(|x| f64::from(*x)).collect();
@@ -353,7 +353,7 @@ fn attention_is_that_of_the_plain_loop() {
                 flat.extend(ranges.iter().flat_map(|range| [range.0 as i32, range.1 as i32]));
                 let seen = whole(&device, flat);
                 let (q, k, v) = (on(&device, &q), on(&device, &k), on(&device, &v));
-                let all = Attend {
+                let all = AttentionArgs {
                     q: &q,
                     k: &k,
                     v: &v,
@@ -583,7 +583,7 @@ fn the_newest_token_attends_as_any_other() {
                 // The same by other kernels: each head normed by itself, then all put together.
                 let plain = match &norms {
                     Some(norms) => {
-                        let by = |gamma| Norm {
+                        let by = |gamma| NormArgs {
                             centered: false,
                             eps: norms.eps,
                             gamma,
@@ -612,7 +612,7 @@ fn the_newest_token_attends_as_any_other() {
                 let wide = ((held + 1 - from) as u32).next_power_of_two().max(64);
                 let ranges = [(0, wide)];
                 let (seen, scale) = (&words, 0.7);
-                let all = Attend {
+                let all = AttentionArgs {
                     q: &q,
                     k: &keys,
                     v: &values,
@@ -628,11 +628,11 @@ fn the_newest_token_attends_as_any_other() {
                 let wanted = read(attend(&all).out);
                 let wanted: Vec<f64> = wanted.into_iter().map(f64::from).collect();
                 let plans = [(1, 64), (heads / kv_heads, 100)];
-                let [one, shared] = plans.map(|(group, chunk)| Some(Plan { group, chunk }));
+                let [one, shared] = plans.map(|(group, chunk)| Some(CubeSplit { group, chunk }));
                 for plan in &[one, shared, None][tried] {
                     let plan = *plan;
                     let own = [room(), room()];
-                    let all = Attend { k: &own[0], v: &own[1], ..all };
+                    let all = AttentionArgs { k: &own[0], v: &own[1], ..all };
                     let found = match plan {
                         Some(plan) if plan.group > 8 => continue,
                         Some(plan) => attend_with(plan, &all, spot, norms.as_ref(), &row),

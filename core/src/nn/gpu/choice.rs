@@ -1,4 +1,4 @@
-//! The next token, chosen on the GPU that its logits are on.
+//! Sampling on the GPU: the next token, chosen on the device that its logits are on.
 
 use burn::backend::{
     BackendTensor, DType, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Shape,
@@ -10,7 +10,7 @@ use super::floats;
 use super::reading::Reading;
 use crate::kernels::Draw;
 use crate::kernels::gpu::choose::{choose, outcome};
-use crate::nn::Found;
+use crate::nn::Outcome;
 
 /// A token that was chosen on the device, and is on its way to the host.
 #[derive(Debug)]
@@ -36,12 +36,12 @@ impl Chosen {
     }
 
     /// Waits for what it comes to.
-    pub(crate) fn read(self) -> Result<Found, String> {
+    pub(crate) fn read(self) -> Result<Outcome, String> {
         let words = self.found.words()?;
         match words[..] {
-            [id, logprob, outcome::CHOSEN, ..] => Ok(Found::Token(id, f32::from_bits(logprob))),
-            [_, _, outcome::NOT_FINITE, ..] => Ok(Found::NotFinite),
-            [_, _, outcome::UNDECIDED, ..] => Ok(Found::Undecided),
+            [id, logprob, outcome::CHOSEN, ..] => Ok(Outcome::Token(id, f32::from_bits(logprob))),
+            [_, _, outcome::NOT_FINITE, ..] => Ok(Outcome::NotFinite),
+            [_, _, outcome::UNDECIDED, ..] => Ok(Outcome::Undecided),
             _ => Err(format!("{words:?} is no choice of a token")),
         }
     }

@@ -1,7 +1,7 @@
 //! Tensors on a GPU, and what is launched for them outside blocks.
 
 mod choice;
-mod held;
+mod kv;
 mod reading;
 
 use std::ops::Range;
@@ -16,7 +16,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::bytes::Bytes;
 
 pub(crate) use choice::Chosen;
-pub(crate) use held::Held;
+pub(crate) use kv::DeviceKv;
 pub(crate) use reading::Reading;
 
 use super::spec::Activation;

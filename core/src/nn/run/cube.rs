@@ -1,7 +1,8 @@
 //! The steps of a plan on a GPU, where each tensor operation is a launch and launches are what small
 //! models wait for.
 //!
-//! What stands between two products is one launch. Folds, each a kernel of [`crate::kernels::gpu`]:
+//! What stands between two products is one launch. Folds (fusions), each a kernel of
+//! [`crate::kernels::gpu`]:
 //!
 //! | steps | one launch |
 //! |---|---|
@@ -20,7 +21,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::knows::{self, Sight, sight};
 use super::params::Parameters;
-use super::pass::Layer;
+use super::pass::LayerPass;
 use super::tensors::{self, Slots, Value};
 use super::why::Why;
 use crate::kernels::cpu::attention::Part;
@@ -36,7 +37,7 @@ use crate::nn::position::Angles;
 use crate::nn::spec::{self, Activation, Pairing};
 use crate::nn::states::LayerStates;
 use crate::nn::weight::Weight;
-use crate::quant::turned::Turned;
+use crate::quant::repacked::Repacked;
 
 pub(crate) use super::tape::{Steps, launches, step};
 
@@ -74,8 +75,8 @@ impl NormParts {
     }
 
     /// The norm, after which something may be added.
-    pub(crate) fn adding<'a>(&'a self, add: Option<&'a CubeTensor>) -> between::Norm<'a> {
-        between::Norm {
+    pub(crate) fn adding<'a>(&'a self, add: Option<&'a CubeTensor>) -> between::NormArgs<'a> {
+        between::NormArgs {
             centered: self.kind.is_centered(),
             eps: self.kind.eps() as f32,
             gamma: &self.gamma,
@@ -91,7 +92,7 @@ impl Weight {
     pub(crate) fn in_halves(&self, x: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
         let Weight::Packed(packed) = self else { return None };
         let [m, width] = x.dims();
-        if !matches!(packed.as_turned(), Turned::Half) || !is_plain(x) {
+        if !matches!(packed.repack(), Repacked::Half) || !is_plain(x) {
             return None;
         }
         let x = floats(x)?;
@@ -105,11 +106,11 @@ impl Weight {
         Some(tensor(half::product(&half::rounded(x), &words, bias.as_ref())?, [m, rows]))
     }
 
-    /// The matrix, if so many rows meet it in 16-bit floats on the device of `like`.
+    /// The matrix, if its product with so many rows goes in f16 on the device of `like`.
     pub(crate) fn half_words(&self, like: &CubeTensor, m: usize) -> Option<Words> {
         let Weight::Packed(packed) = self else { return None };
         let [rows, width] = packed.shape();
-        let asked = m > FEW && matches!(packed.as_turned(), Turned::Half);
+        let asked = m > FEW && matches!(packed.repack(), Repacked::Half);
         if !asked || !half::fits(like, width) {
             return None;
         }
@@ -183,23 +184,23 @@ impl<'a> Matrix<'a> {
         Some(Matrix { weight: &proj.weight, bias, halves: proj.weight.half_words(like, m) })
     }
 
-    fn product(&self, x: &Rows, m: usize) -> Rows {
+    fn product(&self, x: &Activations, m: usize) -> Activations {
         if let (Some(words), Some(x)) = (&self.halves, &x.halves)
             && let Some(y) = half::product(x, words, self.bias.as_ref())
         {
-            return Rows::of(y);
+            return Activations::of(y);
         }
         let [_, width] = self.weight.dims();
         let x = tensor(x.whole(m), [m, width]);
         let y = floats(&self.weight.matmul(x));
         let y = y.unwrap_or_else(|| unreachable!("a product is where its operands are"));
-        Rows { bias: self.bias.clone(), ..Rows::of(y) }
+        Activations { bias: self.bias.clone(), ..Activations::of(y) }
     }
 }
 
 /// Rows on their way through a block, `[M, width]`.
 #[derive(Clone, Default)]
-struct Rows {
+struct Activations {
     floats: Option<CubeTensor>,
     /// The same in 16-bit floats.
     halves: Option<CubeTensor>,
@@ -207,9 +208,9 @@ struct Rows {
     bias: Option<CubeTensor>,
 }
 
-impl Rows {
-    fn of(floats: CubeTensor) -> Rows {
-        Rows { floats: Some(floats), ..Rows::default() }
+impl Activations {
+    fn of(floats: CubeTensor) -> Activations {
+        Activations { floats: Some(floats), ..Activations::default() }
     }
 
     fn floats(&self) -> CubeTensor {
@@ -230,10 +231,10 @@ impl Rows {
     }
 
     /// As products want it.
-    fn made(self, wanted: Wanted) -> Rows {
+    fn made(self, wanted: Wanted) -> Activations {
         match (&self.halves, &self.floats) {
             (None, Some(x)) if wanted.halves => {
-                Rows { halves: Some(half::rounded(x.clone())), ..self }
+                Activations { halves: Some(half::rounded(x.clone())), ..self }
             }
             _ => self,
         }
@@ -269,7 +270,7 @@ pub(super) struct Bound<'a> {
 /// asked of them.
 pub(super) fn bind<'a>(
     steps: &'a [Step],
-    layer: &Layer<'a>,
+    layer: &LayerPass<'a>,
     x: &Tensor<3>,
     states: &LayerStates<'_>,
 ) -> Result<Bound<'a>, Why> {
@@ -414,25 +415,25 @@ impl Bound<'_> {
 }
 
 /// A slot's value.
-enum Stored {
-    Rows(Rows),
+enum Cell {
+    Rows(Activations),
     Tensor(Value),
 }
 
 /// The values of a block's slots.
-struct Values([Option<Stored>; Slot::COUNT]);
+struct Values([Option<Cell>; Slot::COUNT]);
 
 impl Values {
-    fn set(&mut self, slot: Slot, rows: Rows) {
-        self.0[slot as usize] = Some(Stored::Rows(rows));
+    fn set(&mut self, slot: Slot, rows: Activations) {
+        self.0[slot as usize] = Some(Cell::Rows(rows));
     }
 
-    fn get(&self, slot: Slot) -> Rows {
+    fn get(&self, slot: Slot) -> Activations {
         match &self.0[slot as usize] {
-            Some(Stored::Rows(rows)) => rows.clone(),
-            Some(Stored::Tensor(value)) => {
+            Some(Cell::Rows(rows)) => rows.clone(),
+            Some(Cell::Tensor(value)) => {
                 let x = floats(&value.clone().rows());
-                Rows::of(x.unwrap_or_else(|| unreachable!("tensors stay on their device")))
+                Activations::of(x.unwrap_or_else(|| unreachable!("tensors stay on their device")))
             }
             None => unreachable!("a plan writes {slot:?} before it reads it"),
         }
@@ -441,8 +442,8 @@ impl Values {
     /// As a tensor, for a step that tensors compute.
     fn value(&self, slot: Slot, [b, t]: [usize; 2]) -> Option<Value> {
         Some(match self.0[slot as usize].as_ref()? {
-            Stored::Tensor(value) => value.clone(),
-            Stored::Rows(rows) => {
+            Cell::Tensor(value) => value.clone(),
+            Cell::Rows(rows) => {
                 let x = rows.whole(b * t);
                 let width = x.meta.num_elements() / (b * t).max(1);
                 Value::Rows(tensor(x, [b, t, width]))
@@ -457,14 +458,14 @@ impl Values {
 /// `x: [B, T, D]` -> `[B, T, D]`
 pub(super) fn run(
     bound: Bound<'_>,
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     x: Tensor<3>,
     states: &mut LayerStates<'_>,
 ) -> Tensor<3> {
     let shape @ [b, t, d] = x.dims();
     let m = b * t;
     let mut values = Values([const { None }; Slot::COUNT]);
-    values.0[Slot::X as usize] = Some(Stored::Tensor(Value::Rows(x)));
+    values.0[Slot::X as usize] = Some(Cell::Tensor(Value::Rows(x)));
     for (at, op) in bound.ops.iter().enumerate() {
         match op {
             Op::Norm { norm, from, to } => {
@@ -486,13 +487,13 @@ pub(super) fn run(
                 let (rows, sum) = normed(norm, &x, Some(&y), asked, [m, d]);
                 values.set(*to, rows);
                 if let Some(sum) = sum {
-                    values.set(Slot::X, Rows::of(sum));
+                    values.set(Slot::X, Activations::of(sum));
                 }
             }
             Op::NormJoin { norm, from } => {
                 let (x, y) = (values.get(Slot::X).whole(m), values.get(*from).whole(m));
                 let sum = between::norm(&norm.adding(Some(&x)), &y, m, d);
-                values.set(Slot::X, Rows::of(sum));
+                values.set(Slot::X, Activations::of(sum));
             }
             Op::Project { from, of } => {
                 let halves = of.iter().any(|(matrix, _)| matrix.halves.is_some());
@@ -526,7 +527,7 @@ pub(super) fn run(
                     }
                 };
                 values.0[*to as usize] =
-                    Some(Stored::Tensor(Value::Rows(sum.reshape([b, t, width]))));
+                    Some(Cell::Tensor(Value::Rows(sum.reshape([b, t, width]))));
             }
             Op::Attend { attend, sight, norms } => {
                 let dtype = bound.wanted(at, Slot::A).dtype();
@@ -537,8 +538,8 @@ pub(super) fn run(
         }
     }
     match values.0[Slot::X as usize].take() {
-        Some(Stored::Tensor(x)) => x.rows(),
-        Some(Stored::Rows(x)) => tensor(x.whole(m), shape),
+        Some(Cell::Tensor(x)) => x.rows(),
+        Some(Cell::Rows(x)) => tensor(x.whole(m), shape),
         None => unreachable!("a block has a residual stream"),
     }
 }
@@ -547,21 +548,21 @@ pub(super) fn run(
 fn normed(
     norm: &NormParts,
     x: &CubeTensor,
-    y: Option<&Rows>,
+    y: Option<&Activations>,
     asked: Asked,
     sizes: [usize; 2],
-) -> (Rows, Option<CubeTensor>) {
-    let added = y.map(Rows::floats);
+) -> (Activations, Option<CubeTensor>) {
+    let added = y.map(Activations::floats);
     let bias = y.and_then(|y| y.bias.as_ref());
     let made = between::norm_of_sum(&norm.adding(None), x, added.as_ref(), bias, asked, sizes);
-    (Rows { floats: made.floats, halves: made.halves, bias: None }, made.sum)
+    (Activations { floats: made.floats, halves: made.halves, bias: None }, made.sum)
 }
 
 /// Rows that a kernel has written in floats or 16 bits.
-fn rows_of(y: CubeTensor, dtype: DType) -> Rows {
+fn rows_of(y: CubeTensor, dtype: DType) -> Activations {
     match dtype {
-        DType::F16 => Rows { halves: Some(y), ..Rows::default() },
-        _ => Rows::of(y),
+        DType::F16 => Activations { halves: Some(y), ..Activations::default() },
+        _ => Activations::of(y),
     }
 }
 
@@ -569,7 +570,7 @@ fn rows_of(y: CubeTensor, dtype: DType) -> Rows {
 /// where there is one.
 fn see(
     (attend, sight, norms): (&Attend, Sight, &[Option<NormParts>; 2]),
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     values: &Values,
     states: &mut LayerStates<'_>,
     dtype: DType,
@@ -615,7 +616,7 @@ fn see(
             (q, keys, values, seen)
         }
     };
-    let all = attend::Attend {
+    let all = attend::AttentionArgs {
         q: &q,
         k: &k,
         v: &v,
@@ -632,7 +633,12 @@ fn see(
 }
 
 /// A step that tensors compute.
-fn by_tensors(step: &Step, layer: &Layer<'_>, values: &mut Values, states: &mut LayerStates<'_>) {
+fn by_tensors(
+    step: &Step,
+    layer: &LayerPass<'_>,
+    values: &mut Values,
+    states: &mut LayerStates<'_>,
+) {
     let mut slots = Slots::default();
     let shape = layer.pass.rows.shape();
     for slot in step.reads() {
@@ -643,7 +649,7 @@ fn by_tensors(step: &Step, layer: &Layer<'_>, values: &mut Values, states: &mut 
     tensors::step(step, layer, &mut slots, states);
     for slot in step.writes() {
         if let Some(value) = slots.take(slot) {
-            values.0[slot as usize] = Some(Stored::Tensor(value));
+            values.0[slot as usize] = Some(Cell::Tensor(value));
         }
     }
 }

@@ -35,7 +35,7 @@ mod why;
 
 use burn::tensor::Tensor;
 
-pub(crate) use pass::{Hidden, Layer, Pass, Stack};
+pub(crate) use pass::{Hidden, LayerPass, Pass, Stack};
 pub use way::Way;
 pub(crate) use ways::Decided;
 pub use ways::Ways;
@@ -68,7 +68,7 @@ pub(crate) fn step(
 /// The states after a layer's steps.
 pub(crate) fn layer(
     steps: &[Step],
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     x: Hidden,
     mut states: LayerStates<'_>,
 ) -> Hidden {

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::params::Parameters;
-use super::pass::{Layer, Stack};
+use super::pass::{LayerPass, Stack};
 use super::why::Why;
-use crate::nn::gpu::Held;
+use crate::nn::gpu::DeviceKv;
 use crate::nn::norm::Norm;
 use crate::nn::plan::Step;
 use crate::nn::rows::Rows;
@@ -35,7 +35,7 @@ impl std::fmt::Display for Bound {
 
 pub(super) fn bind(
     _steps: &[Step],
-    _layer: &Layer<'_>,
+    _layer: &LayerPass<'_>,
     _x: &Tensor<3>,
     _states: &LayerStates<'_>,
 ) -> Result<Bound, Why> {
@@ -44,7 +44,7 @@ pub(super) fn bind(
 
 pub(super) fn run(
     bound: Bound,
-    _layer: &Layer<'_>,
+    _layer: &LayerPass<'_>,
     _x: Tensor<3>,
     _states: &mut LayerStates<'_>,
 ) -> Tensor<3> {
@@ -69,7 +69,7 @@ pub(crate) fn step(
     _known: &mut Steps,
     _stack: &Stack<'_>,
     _x: Tensor<3>,
-    _held: Vec<&mut Held>,
+    _held: Vec<&mut DeviceKv>,
     _rows: &Rows,
 ) -> Option<Tensor<3>> {
     None

@@ -8,7 +8,7 @@ use super::params::{Load, Parameters};
 use super::way::Way;
 use super::why::Why;
 use crate::kernels::cpu::attention::Part;
-use crate::nn::cross::Memory;
+use crate::nn::cross::CrossCache;
 use crate::nn::host;
 use crate::nn::plan::{Attend, AttentionAt, Plan};
 use crate::nn::position::Angles;
@@ -60,7 +60,7 @@ pub(crate) struct Pass<'a> {
     pub rows: &'a Rows,
     pub device: Device,
     /// What there is of a source.
-    pub across: Option<&'a Memory>,
+    pub across: Option<&'a CrossCache>,
     /// Which target rows look at which source.
     pub looks: Vec<Part>,
     /// The learned distances of the stack.
@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
         stack: &Stack<'a>,
         rows: &'a Rows,
         device: Device,
-        across: Option<&'a Memory>,
+        across: Option<&'a CrossCache>,
     ) -> Pass<'a> {
         let Stack { spec, plan, relative, .. } = *stack;
         // Rows that continue one source look at it together.
@@ -128,7 +128,7 @@ impl<'a> Pass<'a> {
 }
 
 /// One layer of a pass.
-pub(crate) struct Layer<'a> {
+pub(crate) struct LayerPass<'a> {
     pub pass: &'a Pass<'a>,
     pub owner: &'a dyn Parameters,
     /// Which block's weights it has.
@@ -143,13 +143,13 @@ pub(crate) struct Layer<'a> {
     pub map: Option<&'a OnceCell<Tensor<4>>>,
 }
 
-impl<'a> Layer<'a> {
+impl<'a> LayerPass<'a> {
     /// Why nothing but tensors may compute an attention of this layer in this pass, if so.
     pub(crate) fn only_tensors(&self, attend: &Attend) -> Option<Why> {
         let rows = self.pass.rows;
         match attend.of {
             AttentionAt::Cross => {
-                let right = self.pass.across.is_none_or(Memory::is_on_the_right);
+                let right = self.pass.across.is_none_or(CrossCache::is_on_the_right);
                 (!right).then_some(Why::Padding)
             }
             AttentionAt::Own if self.map.is_some() => Some(Why::Maps),
@@ -163,7 +163,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-impl Layer<'_> {
+impl LayerPass<'_> {
     /// Says aloud where tensors compute what was promised to a faster way.
     pub(super) fn check(&self, why: Why) {
         let class = self.pass.rows.class() as usize;

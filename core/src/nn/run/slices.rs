@@ -3,8 +3,8 @@
 //! Between two steps there are floats in this program's memory and no tensors, from the first block
 //! to the last. What is not known here (a bias on scores, say) tensors compute between the others.
 //!
-//! Folds: `x = norm(x + y)` is one pass over both ([`Op::JoinNorm`]); an activation without a gate goes
-//! with the product before it ([`Op::Project`]'s `then`).
+//! Folds (fusions): `x = norm(x + y)` is one pass over both ([`Op::JoinNorm`]); an activation
+//! without a gate goes with the product before it ([`Op::Project`]'s `then`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +15,7 @@ use burn_flex::FlexTensor;
 
 use super::knows::{self, Sight, sight};
 use super::params::Parameters;
-use super::pass::{Hidden, Layer};
+use super::pass::{Hidden, LayerPass};
 use super::tensors::{self, Slots, Value};
 use super::why::Why;
 use crate::kernels::cpu;
@@ -23,7 +23,7 @@ use crate::kernels::cpu::attention::{self, Part};
 use crate::kernels::cpu::between;
 use crate::kernels::flex::packed_bytes;
 use crate::nn::attention::Attention;
-use crate::nn::cache::Held;
+use crate::nn::cache::HostKv;
 use crate::nn::host::{Floats, floats, taken, tensor};
 use crate::nn::linear::Proj;
 use crate::nn::norm::Norm;
@@ -116,7 +116,7 @@ pub(crate) struct HostNorm {
 /// A norm's scale.
 enum Scale {
     Held(Floats),
-    /// There is none.
+    /// No scale in the file: ones.
     Ones(Vec<f32>),
 }
 
@@ -154,8 +154,8 @@ impl HostNorm {
         between::norm(self.parts(), x);
     }
 
-    fn parts(&self) -> between::Norm<'_> {
-        between::Norm {
+    fn parts(&self) -> between::NormArgs<'_> {
+        between::NormArgs {
             centered: self.kind.is_centered(),
             eps: self.kind.eps() as f32,
             gamma: match &self.gamma {
@@ -170,11 +170,11 @@ impl HostNorm {
 /// A matrix in this program's memory, with what is added to each product.
 struct Matrix<'a> {
     weight: &'a Weight,
-    held: Kept,
+    held: HostWeight,
     bias: Option<Floats>,
 }
 
-enum Kept {
+enum HostWeight {
     Full(Floats),
     Packed(Format, FlexTensor),
 }
@@ -182,8 +182,8 @@ enum Kept {
 impl<'a> Matrix<'a> {
     fn of(weight: &'a Weight, bias: Option<Floats>) -> Option<Matrix<'a>> {
         let held = match weight {
-            Weight::Full(values) => Kept::Full(floats(&values.val())?),
-            Weight::Packed(packed) => Kept::Packed(packed.format(), packed.on_host()?),
+            Weight::Full(values) => HostWeight::Full(floats(&values.val())?),
+            Weight::Packed(packed) => HostWeight::Packed(packed.format(), packed.on_host()?),
         };
         Some(Matrix { weight, held, bias })
     }
@@ -204,14 +204,14 @@ impl<'a> Matrix<'a> {
     /// As products of `m` rows take it.
     fn operand(&self, then: Option<Activation>, m: usize) -> cpu::Matrix<'_> {
         let (format, w) = match &self.held {
-            Kept::Full(values) => (Format::F32, bytemuck::cast_slice(values)),
-            Kept::Packed(format, bytes) => (*format, packed_bytes(bytes)),
+            HostWeight::Full(values) => (Format::F32, bytemuck::cast_slice(values)),
+            HostWeight::Packed(format, bytes) => (*format, packed_bytes(bytes)),
         };
-        let turned = match self.weight {
-            Weight::Full(full) => full.as_turned(),
-            Weight::Packed(packed) => packed.as_turned(),
+        let repack = match self.weight {
+            Weight::Full(full) => full.repack(),
+            Weight::Packed(packed) => packed.repack(),
         };
-        let panels = if m > 1 { turned.panels(format, w, self.weight.dims()) } else { None };
+        let panels = if m > 1 { repack.panels(format, w, self.weight.dims()) } else { None };
         cpu::Matrix { format, w, n: self.rows(), bias: self.bias.as_deref(), panels, then }
     }
 }
@@ -339,7 +339,7 @@ pub(super) fn listed(f: &mut fmt::Formatter<'_>, ops: &[impl fmt::Display]) -> f
 /// no gradient is asked of them.
 pub(super) fn bind<'a>(
     steps: &'a [Step],
-    layer: &Layer<'a>,
+    layer: &LayerPass<'a>,
     x: &Hidden,
     states: &LayerStates<'_>,
 ) -> Result<Bound<'a>, Why> {
@@ -433,7 +433,7 @@ fn bind_steps<'a>(
 /// What an attention needs; `None` where what is held of earlier tokens is in tensors.
 fn look<'a>(
     attend: &'a Attend,
-    layer: &Layer<'a>,
+    layer: &LayerPass<'a>,
     states: &LayerStates<'_>,
 ) -> Result<Option<Look<'a>>, Why> {
     let held = |module: &'a Attention| -> Result<[Option<HostNorm>; 2], Why> {
@@ -473,23 +473,23 @@ fn look<'a>(
 }
 
 /// A slot's value.
-enum Stored {
+enum Cell {
     Floats(Room),
     Tensor(Value),
 }
 
 /// The values of a block's slots.
-struct Values([Option<Stored>; Slot::COUNT]);
+struct Values([Option<Cell>; Slot::COUNT]);
 
 impl Values {
     fn set(&mut self, slot: Slot, room: Room) {
-        self.0[slot as usize] = Some(Stored::Floats(room));
+        self.0[slot as usize] = Some(Cell::Floats(room));
     }
 
     fn take(&mut self, slot: Slot) -> Room {
         match self.0[slot as usize].take() {
-            Some(Stored::Floats(room)) => room,
-            Some(Stored::Tensor(value)) => taken(value.rows()).into(),
+            Some(Cell::Floats(room)) => room,
+            Some(Cell::Tensor(value)) => taken(value.rows()).into(),
             None => unreachable!("a plan writes {slot:?} before it reads it"),
         }
     }
@@ -498,16 +498,16 @@ impl Values {
         let room = self.take(slot);
         self.set(slot, room);
         match &self.0[slot as usize] {
-            Some(Stored::Floats(room)) => room,
-            Some(Stored::Tensor(_)) | None => &[],
+            Some(Cell::Floats(room)) => room,
+            Some(Cell::Tensor(_)) | None => &[],
         }
     }
 
     /// As a tensor, for a step that tensors compute.
     fn value(&self, slot: Slot, [b, t]: [usize; 2]) -> Option<Value> {
         Some(match self.0[slot as usize].as_ref()? {
-            Stored::Tensor(value) => value.clone(),
-            Stored::Floats(room) => {
+            Cell::Tensor(value) => value.clone(),
+            Cell::Floats(room) => {
                 let width = room.len() / (b * t).max(1);
                 Value::Rows(tensor(room.to_vec(), [b, t, width]))
             }
@@ -518,7 +518,7 @@ impl Values {
 /// The states after a layer.
 pub(super) fn run(
     bound: Bound<'_>,
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     x: Hidden,
     states: &mut LayerStates<'_>,
 ) -> Hidden {
@@ -625,7 +625,12 @@ fn run_ops<'a>(
 }
 
 /// A step that tensors compute; its results stay tensors until a slice is asked for.
-fn by_tensors(step: &Step, layer: &Layer<'_>, values: &mut Values, states: &mut LayerStates<'_>) {
+fn by_tensors(
+    step: &Step,
+    layer: &LayerPass<'_>,
+    values: &mut Values,
+    states: &mut LayerStates<'_>,
+) {
     let mut slots = Slots::default();
     let shape = layer.pass.rows.shape();
     for slot in step.reads() {
@@ -636,7 +641,7 @@ fn by_tensors(step: &Step, layer: &Layer<'_>, values: &mut Values, states: &mut 
     tensors::step(step, layer, &mut slots, states);
     for slot in step.writes() {
         if let Some(value) = slots.take(slot) {
-            values.0[slot as usize] = Some(Stored::Tensor(value));
+            values.0[slot as usize] = Some(Cell::Tensor(value));
         }
     }
 }
@@ -663,7 +668,12 @@ impl Angles {
 }
 
 /// `A` from `Q`, `K`, `V` and what is held of earlier tokens or of a source.
-fn attend(look: &Look<'_>, layer: &Layer<'_>, values: &mut Values, states: &mut LayerStates<'_>) {
+fn attend(
+    look: &Look<'_>,
+    layer: &LayerPass<'_>,
+    values: &mut Values,
+    states: &mut LayerStates<'_>,
+) {
     let Look { attend, norms: [q_norm, k_norm], source, sight } = look;
     let pass = layer.pass;
     let (heads, kv_heads, c) = (attend.heads, attend.kv_heads, attend.head_dim);
@@ -710,7 +720,7 @@ fn attend(look: &Look<'_>, layer: &Layer<'_>, values: &mut Values, states: &mut 
         (None, None, _) => unreachable!("what looks at a source was bound with one"),
     };
     let mut y = Room::new(q.len());
-    let all = attention::Attend {
+    let all = attention::AttentionArgs {
         q: &q,
         sides: &sides,
         heads,
@@ -729,7 +739,7 @@ fn attend(look: &Look<'_>, layer: &Layer<'_>, values: &mut Values, states: &mut 
 /// Lets the new rows of sequences that have equally many join those that are held; gives the parts
 /// of the queries, and fills `sides` with what each looks at.
 fn joined<'a>(
-    held: impl ExactSizeIterator<Item = &'a mut Held>,
+    held: impl ExactSizeIterator<Item = &'a mut HostKv>,
     (k, v): (&[f32], &[f32]),
     row: usize,
     sides: &mut Vec<(&'a [f32], &'a [f32])>,
@@ -737,7 +747,7 @@ fn joined<'a>(
     let t = k.len() / row / held.len().max(1);
     let each = (t * row).max(1);
     let news = k.chunks_exact(each).zip(v.chunks_exact(each));
-    let part = |(i, (held, (k, v))): (usize, (&'a mut Held, _))| {
+    let part = |(i, (held, (k, v))): (usize, (&'a mut HostKv, _))| {
         held.extend(k, v, row);
         let (k, v) = held.rows();
         sides.push((k, v));

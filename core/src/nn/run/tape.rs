@@ -1,11 +1,12 @@
-//! One token more of one sequence on a GPU, where issuing a launch costs more than most of them
-//! compute.
+//! The recorded step: decoding one sequence on a GPU, where issuing a launch costs more than most of
+//! them compute (a graph of launches, recorded once and replayed).
 //!
 //! All blocks take six launches each, five while keys are few and two more with norms between their
-//! parts and the residual: norms before a product, residuals and the gate are in the kernels of the
-//! products. What changes from token to token (the place, what it sees, its angles) stands in one
-//! small buffer, so that the launches are the same each time: they are recorded once and then
-//! played, until the cache gets new buffers or the keys outgrow the split of the attention.
+//! parts and the residual: norms before a product (prologue), residuals and the gate (epilogue) are
+//! fused into the kernels of the products. What changes from token to token (the place, what it
+//! sees, its angles) stands in one small buffer, so that the launches are the same each time: they
+//! are recorded once and then played, until the cache gets new buffers or the keys outgrow the
+//! split of the attention.
 //!
 //! Folds: `Norm, Project` -> [`gemv::project`] with a norm; `Project, Gate` -> [`gemv::gated`];
 //! `Project, Join` -> [`gemv::project`] with a residual; `Norm, Join` -> [`between::norm`] with a
@@ -31,7 +32,7 @@ use crate::kernels::gpu::empty;
 use crate::kernels::gpu::gemv::{self, Rms};
 use crate::kernels::gpu::newest::{self, HeadNorms, attend_newest};
 use crate::kernels::gpu::words::Words;
-use crate::nn::gpu::{Held, floats, ints, is_plain, tensor};
+use crate::nn::gpu::{DeviceKv, floats, ints, is_plain, tensor};
 use crate::nn::linear::Proj;
 use crate::nn::norm::Norm;
 use crate::nn::plan::{Attend, AttentionAt, MatrixAt, NormAt, Slot, Step};
@@ -62,7 +63,7 @@ impl Steps {
         if matches!(self, Steps::New) {
             let mut layers = stack.spec.layers.iter().zip(&stack.plan.layers).enumerate();
             let known = layers.all(|(i, (own, steps))| {
-                Layer::of(steps, stack.blocks[own.weights.unwrap_or(i)]).is_ok()
+                TapeLayer::of(steps, stack.blocks[own.weights.unwrap_or(i)]).is_ok()
             });
             if !known {
                 *self = Steps::Never;
@@ -107,12 +108,12 @@ pub(crate) struct Tape {
     /// What is written on the way: launches write there again, so nothing else may be there.
     _kept: Vec<CubeTensor>,
     /// What is read by them.
-    _layers: Vec<Layer>,
+    _layers: Vec<TapeLayer>,
 }
 
 /// A block with all it needs on the device.
 #[derive(Debug)]
-struct Layer {
+struct TapeLayer {
     /// Before the attention and the MLP.
     norms: [(CubeTensor, f32); 2],
     /// Between each and its residual.
@@ -213,9 +214,9 @@ impl<'a> Shape<'a> {
     }
 }
 
-impl Layer {
+impl TapeLayer {
     /// A block's matrices and norms.
-    fn of(steps: &[Step], owner: &dyn Parameters) -> Result<Layer, Why> {
+    fn of(steps: &[Step], owner: &dyn Parameters) -> Result<TapeLayer, Why> {
         let shape = Shape::of(steps)?;
         let attend = shape.attend;
         let module = owner.attention(AttentionAt::Own).ok_or(Why::Parameters)?;
@@ -241,7 +242,7 @@ impl Layer {
         let sides = [matrix(MatrixAt::Q)?, matrix(MatrixAt::K)?, matrix(MatrixAt::V)?];
         let [q, k, v] = sides.map(|proj| words(&proj.weight).ok_or(Why::Format));
         let (first, eps) = norm(shape.attn_norm)?;
-        Ok(Layer {
+        Ok(TapeLayer {
             norms: [(first.clone(), eps), norm(shape.mlp_norm)?],
             after: [post(shape.attn_post)?, post(shape.mlp_post)?],
             heads_norms,
@@ -273,7 +274,8 @@ impl Layer {
             return gemv::project(part, &[matrix], None, Some(x));
         };
         let y = gemv::project(part, &[matrix], None, None);
-        let norm = between::Norm { centered: false, eps: *eps, gamma, beta: None, add: Some(x) };
+        let norm =
+            between::NormArgs { centered: false, eps: *eps, gamma, beta: None, add: Some(x) };
         let sum = between::norm(&norm, &y, 1, matrix.rows);
         kept.push(y);
         sum
@@ -287,7 +289,7 @@ impl Layer {
         let [q, k, v] = &self.qkv;
         let row = gemv::project(x, &[q, k, v], Some(&rms), self.bias.as_ref());
         let (seen_at, room) = self.seen;
-        let mut all = attend::Attend {
+        let mut all = attend::AttentionArgs {
             q: &row,
             k: &self.keys,
             v: &self.values,
@@ -310,7 +312,7 @@ impl Layer {
             kept.push(q);
             found
         };
-        let x = Layer::joined(&found.out, &self.out, &self.after[0], x, kept);
+        let x = TapeLayer::joined(&found.out, &self.out, &self.after[0], x, kept);
         let rms = Rms { gamma: &second.0, eps: second.1 };
         let [gate, up] = &self.up;
         let inner = match gate.format == up.format {
@@ -322,7 +324,7 @@ impl Layer {
                 inner
             }
         };
-        let y = Layer::joined(&inner, &self.down, &self.after[1], &x, kept);
+        let y = TapeLayer::joined(&inner, &self.down, &self.after[1], &x, kept);
         kept.extend([row, found.out]);
         kept.extend(found.parts);
         kept.extend([x, inner, y]);
@@ -330,7 +332,7 @@ impl Layer {
 }
 
 /// All that is written by the blocks, what comes out of the last one last.
-fn launch(layers: &[Layer], x: &CubeTensor, words: &CubeTensor) -> Vec<CubeTensor> {
+fn launch(layers: &[TapeLayer], x: &CubeTensor, words: &CubeTensor) -> Vec<CubeTensor> {
     let mut kept = vec![x.clone()];
     for layer in layers {
         if let Some(x) = kept.last().cloned() {
@@ -345,9 +347,9 @@ impl Tape {
     /// computed.
     fn record(
         alike: Alike,
-        layers: Vec<Layer>,
+        layers: Vec<TapeLayer>,
         (x, words): (&CubeTensor, &CubeTensor),
-    ) -> Result<Tape, (Alike, Vec<Layer>)> {
+    ) -> Result<Tape, (Alike, Vec<TapeLayer>)> {
         let (client, size) = (x.client.clone(), x.meta.num_elements());
         let own = empty(x, [1, size]);
         rotate(None, x, &own, 0, [1, size, size]);
@@ -385,7 +387,7 @@ impl Tape {
     }
 }
 
-/// A matrix on a GPU, whole, if one row may meet it.
+/// A matrix on a GPU, whole, if a GEMV can take it.
 pub(crate) fn words(weight: &Weight) -> Option<Words> {
     let [rows, width] = weight.dims();
     let (words, format) = match weight {
@@ -405,7 +407,7 @@ pub(crate) fn rms(norm: &Norm) -> Option<(CubeTensor, f32)> {
 
 /// A layer's steps as launches of one token.
 pub(crate) fn launches(steps: &[Step], owner: &dyn Parameters) -> Result<String, Why> {
-    let layer = Layer::of(steps, owner)?;
+    let layer = TapeLayer::of(steps, owner)?;
     let joined = |from: &str, norm: bool| match norm {
         true => format!("Y = {from} W; X += norm(Y)"),
         false => format!("X += {from} W"),
@@ -432,7 +434,7 @@ pub(crate) fn step(
     known: &mut Steps,
     stack: &Stack<'_>,
     x: Tensor<3>,
-    mut held: Vec<&mut Held>,
+    mut held: Vec<&mut DeviceKv>,
     rows: &Rows,
 ) -> Option<Tensor<3>> {
     if matches!(known, Steps::Never) || !is_plain(&x) {
@@ -451,7 +453,7 @@ fn step_with(
     steps: Steps,
     stack: &Stack<'_>,
     x: &Tensor<3>,
-    caches: &mut [&mut Held],
+    caches: &mut [&mut DeviceKv],
     rows: &Rows,
 ) -> Option<(Tensor<3>, Steps)> {
     let shape = x.dims();
@@ -463,9 +465,9 @@ fn step_with(
     // All is asked for before anything is written.
     let shapes: Vec<Shape<'_>> =
         plan.layers.iter().map(|steps| Shape::of(steps).ok()).collect::<Option<_>>()?;
-    let bind = || -> Option<Vec<Layer>> {
+    let bind = || -> Option<Vec<TapeLayer>> {
         let layers = plan.layers.iter().enumerate();
-        layers.map(|(i, steps)| Layer::of(steps, block(i)).ok()).collect()
+        layers.map(|(i, steps)| TapeLayer::of(steps, block(i)).ok()).collect()
     };
     let mut layers = match &steps {
         Steps::Taped(_) => vec![],

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Device, Tensor, activation};
 
 use super::mask;
 use super::params::Parameters;
-use super::pass::{Layer, Pass};
+use super::pass::{LayerPass, Pass};
 use crate::nn::activate::{activate, gated};
 use crate::nn::attention::{Attention, Latent};
 use crate::nn::cache::LayerCache;
@@ -84,7 +84,7 @@ impl Slots {
 /// `x: [B, T, D]` -> `[B, T, D]`
 pub(super) fn run(
     steps: &[Step],
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     x: Tensor<3>,
     states: &mut LayerStates<'_>,
 ) -> Tensor<3> {
@@ -112,7 +112,7 @@ pub(crate) fn mlp(steps: &[Step], owner: &dyn Parameters, x: Tensor<3>) -> Tenso
 /// One step.
 pub(super) fn step(
     step: &Step,
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     slots: &mut Slots,
     states: &mut LayerStates<'_>,
 ) {
@@ -237,7 +237,7 @@ fn placed(
 fn own(
     attend: &Attend,
     module: &Attention,
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     slots: &mut Slots,
     states: &mut LayerStates<'_>,
 ) -> Tensor<3> {
@@ -292,7 +292,7 @@ struct Keys<'a> {
 fn scores(
     attend: &Attend,
     module: &Attention,
-    layer: &Layer<'_>,
+    layer: &LayerPass<'_>,
     [q, k, v]: [Tensor<4>; 3],
     keys: Keys<'_>,
 ) -> Tensor<3> {
@@ -323,7 +323,12 @@ fn scores(
 
 /// Attention to the tokens of the sources: queries of all rows that look at one source stand in one
 /// row, so that its keys are never repeated.
-fn across(attend: &Attend, module: &Attention, layer: &Layer<'_>, slots: &mut Slots) -> Tensor<3> {
+fn across(
+    attend: &Attend,
+    module: &Attention,
+    layer: &LayerPass<'_>,
+    slots: &mut Slots,
+) -> Tensor<3> {
     let Some(across) = layer.pass.across else {
         unreachable!("a decoder beside an encoder is given a source")
     };

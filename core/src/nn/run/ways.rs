@@ -8,7 +8,7 @@ use burn::module::{
 };
 use burn::tensor::{Device, Tensor};
 
-use super::pass::{Hidden, Layer, Pass, Stack};
+use super::pass::{Hidden, LayerPass, Pass, Stack};
 use super::way::Way;
 use super::why::Why;
 use super::{cube, knows, slices};
@@ -165,7 +165,7 @@ fn by_class(stack: &Stack<'_>, device: &Device, class: Class) -> Vec<(Way, Strin
     let way = |(i, steps): (usize, &Vec<Step>)| {
         let number = spec.layers[i].weights.unwrap_or(i);
         let owner = stack.blocks[number];
-        let layer = Layer {
+        let layer = LayerPass {
             pass: &pass,
             owner,
             number,

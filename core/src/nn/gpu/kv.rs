@@ -1,4 +1,4 @@
-//! Keys and values on a GPU.
+//! The KV cache of one sequence and block on a GPU.
 
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
@@ -10,13 +10,13 @@ use crate::kernels::gpu::empty;
 /// Keys and values of one sequence as rows `[S, K C]` in buffers with room to grow, in the order
 /// of their places; those that a sliding window has passed are let go of now and then.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct DeviceKv {
     buffers: Option<[CubeTensor; 2]>,
     /// Heads of a row and their size.
     shape: [usize; 2],
-    /// Rows that are held.
+    /// Rows in the cache.
     pub held: usize,
-    /// Rows that are no longer held.
+    /// Rows that a sliding window has dropped.
     gone: usize,
     /// How often the buffers were made anew.
     made: usize,
@@ -24,9 +24,9 @@ pub(crate) struct Held {
     window: Option<usize>,
 }
 
-impl Held {
-    pub(crate) fn new(window: Option<usize>) -> Held {
-        Held { window, ..Held::default() }
+impl DeviceKv {
+    pub(crate) fn new(window: Option<usize>) -> DeviceKv {
+        DeviceKv { window, ..DeviceKv::default() }
     }
 
     /// The places of the rows that are held, and of `t` more.
@@ -34,7 +34,7 @@ impl Held {
         (self.gone..self.gone + self.held + t).collect()
     }
 
-    /// Whether every row is still held.
+    /// Whether no row was dropped.
     pub(crate) fn holds_all(&self) -> bool {
         self.gone == 0
     }
@@ -65,7 +65,7 @@ impl Held {
         self.held = self.held.saturating_sub(1);
     }
 
-    /// Tokens seen, held or not.
+    /// Tokens read, in the cache or dropped.
     pub(crate) fn seen(&self) -> usize {
         self.gone + self.held
     }
