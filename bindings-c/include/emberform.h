@@ -229,10 +229,11 @@ typedef struct ember_open_options {
   const char *device;
   // How exactly: `stored` computes with the weights as the file has them; `f32` also keeps
   // activations in floats, slower on the CPU; `int8` rounds matrices of 16 and 32 bits to 8, 32
-  // to a scale, for less memory and more speed; `bf16` has matrices of 16 and 32 bits meet many
-  // rows in bfloat16 where the processor multiplies it (AMX, AVX-512 BF16): up to three times the
-  // speed of embedding and of reading a prompt; `f16` rounds matrices of 32 bits and bfloat16 to 16
-  // bits, and has all meet many rows so on a GPU with cooperative matrices. NULL is `stored`.
+  // to a scale, for less memory and more speed; `bf16` has matrix products of many rows (prefill,
+  // embedding) use bfloat16 operands and f32 sums where the processor multiplies bfloat16 (AMX,
+  // AVX-512 BF16) and the matrix has 16 or 32 bits: up to three times the speed; `f16` rounds
+  // matrices of 32 bits and bfloat16 to F16, and on a GPU with cooperative matrices products of
+  // more than 8 rows use f16 operands and f32 sums. NULL is `stored`.
   const char *precision;
   // Threads that compute on the CPU, the caller's among them. EMBER_UNSET: one a processor,
   // shared by all models that do not ask for their own.

@@ -1,5 +1,5 @@
-//! What a forward pass is asked to show of its inside, gathered over its batches: hidden states
-//! between blocks, and attention maps.
+//! Hidden states between blocks, and attention maps: what a forward pass is asked to show of its
+//! inside, gathered over its batches.
 
 use burn::tensor::Tensor;
 

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
-    /// As the file stores the weights. On the CPU, activations that meet weights of at most 8 bits
-    /// are rounded to 16 bits, 32 to a scale; all sums are floats.
+    /// As the file stores the weights. On the CPU, activations that are multiplied with weights of at
+    /// most 8 bits are rounded to 16 bits, 32 to a scale; all sums are f32.
     #[default]
     Stored,
     /// As stored, with activations in floats throughout: slower on the CPU, the same on a GPU.
@@ -17,17 +17,15 @@ pub enum Precision {
     /// Matrices stored as F32, F16 or BF16 are rounded to 8 bits, 32 to a scale (Q8_0), when the
     /// model is opened: a quarter of the memory of F32, and about twice its speed on the CPU.
     Int8,
-    /// On a CPU that multiplies bfloat16 (AMX, AVX-512 BF16), matrices stored as F32, F16 or BF16
-    /// meet many rows, as in embedding and in reading a prompt, rounded to it, and so do the
-    /// activations; sums are floats. That is up to three times the speed, and takes half as much
-    /// memory again for F32, as much again for the others. A single token is computed as stored, and
-    /// so is everything elsewhere.
+    /// On a CPU that multiplies bfloat16 (AMX, AVX-512 BF16), matrix products of many rows (prefill,
+    /// embedding) use bfloat16 operands and f32 sums, where the matrix is stored as F32, F16 or BF16:
+    /// up to three times the speed. The repacked matrices take half as much memory again for F32, as
+    /// much again for the others. Decoding, and all other devices: as [`Stored`](Self::Stored).
     Bf16,
     /// Matrices stored as F32 or BF16 are rounded to F16 when the model is opened, but for tables
-    /// of embeddings: half the memory of F32. On a GPU with cooperative matrices, matrices of every
-    /// format meet many rows, as in embedding and in reading a prompt, as F16, and so do the
-    /// activations; sums are floats. A single token is computed as stored, and so is everything
-    /// elsewhere.
+    /// of embeddings: half the memory of F32. On a GPU with cooperative matrices, matrix products
+    /// of more than 8 rows (prefill, embedding) use f16 operands and f32 sums, whatever the format
+    /// of the matrix. Decoding, and all other devices: as [`Stored`](Self::Stored).
     F16,
 }
 

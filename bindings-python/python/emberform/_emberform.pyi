@@ -1715,10 +1715,11 @@ def open(path: str | PathLike[str], *, device: Literal["auto", "cpu", "gpu"] | s
     "cpu"; "gpu", "gpu:1" or "gpu:<part of its name>", see `devices()`.
     `precision`: how exactly. "stored" computes with the weights as the file has them; "f32" also
     keeps activations in floats, slower on the CPU; "int8" rounds matrices of 16 and 32 bits to 8, 32
-    to a scale, for less memory and more speed; "bf16" has matrices of 16 and 32 bits meet many rows
-    in bfloat16 where the processor multiplies it (AMX, AVX-512 BF16): up to three times the speed of
-    embedding and of reading a prompt; "f16" rounds matrices of 32 bits and bfloat16 to 16 bits, and
-    has all meet many rows so on a GPU with cooperative matrices. Default: "stored".
+    to a scale, for less memory and more speed; "bf16" has matrix products of many rows (prefill,
+    embedding) use bfloat16 operands and f32 sums where the processor multiplies bfloat16 (AMX, AVX-512
+    BF16) and the matrix has 16 or 32 bits: up to three times the speed; "f16" rounds matrices of 32
+    bits and bfloat16 to F16, and on a GPU with cooperative matrices products of more than 8 rows use
+    f16 operands and f32 sums. Default: "stored".
     `threads`: threads that compute on the CPU, the caller's among them. Default: one a processor,
     shared by all models that do not ask for their own.
 

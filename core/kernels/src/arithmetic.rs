@@ -7,7 +7,8 @@ pub enum Arithmetic {
     Floats,
     /// Activations are rounded to 16 bits, 32 to a scale, where weights are small integers; the
     /// formats F32, F16 and BF16 are multiplied in floats all the same. Where a processor has AMX,
-    /// many rows are met in two pieces of bfloat16 of each activation and each weight: 16 bits too.
+    /// products with many rows go by two pieces of bfloat16 of each activation and each weight: 16
+    /// bits too.
     #[default]
     Integers,
 }

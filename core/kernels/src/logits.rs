@@ -1,4 +1,4 @@
-//! What choosing a token asks of a row of logits.
+//! Sampling over the vocabulary: what choosing a token asks of a row of logits.
 //!
 //! Plain loops in lanes, compiled once for each instruction set. Their number is fixed and nothing is
 //! fused, so that the order of additions, and with it the result, is the same everywhere.

@@ -1,4 +1,4 @@
-//! Matrices of floats turned once, for products with many rows again and again.
+//! Repacked weights: matrices of floats as panels, made once for GEMMs again and again.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ use super::simd::PANEL_ROWS;
 use super::sums::Line;
 use super::{packed, pool, product};
 
-/// A matrix of floats, turned once for products with many rows of `x`, again and again.
+/// A matrix of floats repacked into panels, once for products with many rows of `x` again and again.
 ///
 /// It takes as much memory as the matrix in F32, or in BF16.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! Floats to integers: a group of 32 to words with a scale, and words to bytes.
+//! Quantization of activations, floats to integers: a group of 32 to words with a scale, and words
+//! to bytes.
 
 /// Added to a float below 2^22 in size, it leaves the nearest integer in the lowest bits.
 pub(super) const ROUND: f32 = 12_582_912.0;

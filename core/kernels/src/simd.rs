@@ -28,7 +28,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Nothing.
+    /// No memory is asked for.
     pub(super) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
 
     /// Where it begins, and whole lines of it, in bytes, for each turn of a loop that takes four numbers
@@ -56,7 +56,8 @@ pub(super) trait Simd: Copy {
     const TILE: usize;
     /// The same where the sums of a tile are integers that become floats.
     const INT_TILE: usize;
-    /// Rows of `x` that meet four rows of `w` along the width, as many sums as registers hold.
+    /// Rows of `x` multiplied with four rows of `w` at once along the width (GEMV), as many sums as
+    /// registers hold.
     const DOTS: usize;
     /// A vector of floats.
     type Floats: Copy;
@@ -69,7 +70,7 @@ pub(super) trait Simd: Copy {
     /// 32 bytes.
     type Bytes: Copy;
 
-    /// Itself, where few rows in integers are met in bytes.
+    /// Itself, where a GEMV in integers goes by bytes.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn vnni(self) -> Option<Avx512> {

@@ -1,5 +1,5 @@
-//! How a folder makes a vector of each token: what a query and a document are marked with, filled up
-//! and cut to.
+//! Late interaction, how a folder makes a vector of each token: what a query and a document are
+//! marked with, filled up and cut to.
 
 use serde_json::{Map, Value};
 

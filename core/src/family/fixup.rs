@@ -1,5 +1,5 @@
-//! What must be done to some weights while loading, as a closed list, so that `forward` never
-//! knows where a checkpoint came from.
+//! Weight conversion, what must be done to some weights while loading, as a closed list, so that
+//! `forward` never knows where a checkpoint came from.
 
 use bytes::Bytes;
 

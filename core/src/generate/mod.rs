@@ -1,4 +1,4 @@
-//! Hidden states to text: a cached loop of one token after the other.
+//! Decoding, hidden states to text: a cached loop of one token after the other.
 //!
 //! ```text
 //! prompt -> prefill in chunks -> logits of the last token [V] -> penalties, sample -> token

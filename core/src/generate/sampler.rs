@@ -1,4 +1,4 @@
-//! From one row of logits to one token.
+//! Sampling: from one row of logits to one token.
 //!
 //! Sits at the end of every step of a session: the model's last row comes in, an id goes out.
 //!

@@ -1,4 +1,4 @@
-//! Rows of different lengths side by side: which go together, and their padding.
+//! Padded batches: which rows of different lengths go together, and their padding.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 

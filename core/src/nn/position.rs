@@ -1,4 +1,4 @@
-//! Places in the sequence as numbers: sinusoidal vectors, rotary angles, biases by distance.
+//! Position encodings: sinusoidal vectors, rotary angles, biases by distance.
 
 use burn::tensor::{Device, Tensor, TensorData};
 

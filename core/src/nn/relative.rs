@@ -1,5 +1,5 @@
-//! What the distance of two tokens adds to their score, where it is learned: a table of vectors or
-//! of numbers, made ready once for all blocks.
+//! Learned relative positions, what the distance of two tokens adds to their score: a table of
+//! vectors or of numbers, made ready once for all blocks.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};

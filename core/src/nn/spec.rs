@@ -464,7 +464,7 @@ pub enum Span {
     Causal,
     /// Itself and the `window - 1` before (arXiv:2004.05150).
     Sliding {
-        /// Tokens seen, itself included.
+        /// Visible tokens, itself included.
         window: usize,
     },
     /// Itself and those before that stand in the same run of `size` places (Llama 4).
@@ -474,7 +474,7 @@ pub enum Span {
     },
     /// Itself and up to `reach` on either side (ModernBERT, arXiv:2412.13663).
     Local {
-        /// Tokens seen on one side.
+        /// Visible tokens on one side.
         reach: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! What the sequences of a pass hold of the tokens before.
+//! KV caches of the sequences of a pass.
 
 use super::cache::{Cache, LayerCache};
 
@@ -16,7 +16,7 @@ pub(crate) enum States<'a> {
 
 /// The same of one block.
 pub(crate) enum LayerStates<'a> {
-    /// Nothing.
+    /// No cache: the pass reads whole sequences.
     None,
     /// Of all sequences together.
     One(&'a mut LayerCache),

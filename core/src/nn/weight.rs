@@ -1,4 +1,5 @@
-//! A matrix as the checkpoint holds it. Packed formats live here and in [`Packed`], nowhere else.
+//! A matrix as the checkpoint holds it. Packed (quantized) formats live here and in [`Packed`],
+//! nowhere else.
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};

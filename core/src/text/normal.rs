@@ -1,4 +1,4 @@
-//! What a vocabulary's normalizer does to a text before it is cut, with the way back to the
+//! Normalization, what a vocabulary does to a text before it is cut, with the way back to the
 //! bytes of the original: canonical composition, SentencePiece's spaces and character map.
 //!
 //! Most text comes through unchanged and is then borrowed. Where it changes, only the places

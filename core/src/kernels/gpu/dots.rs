@@ -1,12 +1,12 @@
-//! One row of floats times packed rows by dot products of bytes: a step of generation on a device
+//! GEMV by dot products of bytes: one row of floats times packed rows, a step of decoding on a device
 //! that multiplies and adds four bytes in one instruction.
 //!
 //! `x` becomes integers of 16 bits, with a scale to each 64 of them, and each integer two bytes,
 //! `256 h + l`. The weights are small integers times a scale: so they are never made floats, which
 //! would cost more than to read them. What is lost is 1/65,000 of the largest of the 64.
 //!
-//! A unit has its columns of `x` for all rows that it meets. It asks for the first rows before it
-//! makes integers, and for the next before it adds up those it has met: reading waits less. To have
+//! A unit has its columns of `x` for all its rows. It asks for the first rows before it makes
+//! integers, and for the next before it adds up those it has: reading waits less. To have
 //! two sets of rows at once cost more than it gave, since fewer units fit.
 
 use burn_cubecl::tensor::CubeTensor;

@@ -1,12 +1,12 @@
-//! One row of floats times packed rows: a step of generation, where reading the weights is the
+//! GEMV: one row of floats times packed rows, a step of decoding, where reading the weights is the
 //! cost.
 //!
 //! A few units take turns at the columns of [`SHARE`] packed rows, so that each number of `x` that
-//! is read meets as many weights, and every weight is loaded once, where formats allow it 16 bytes
-//! at a time. Where units are many columns apart, `x` comes through shared memory: from where it is,
-//! each would wait for a line of its own. What stands beside the product goes along: the root-mean-square norm of `x`
-//! before it (its factor is known when the columns have all been seen, and scales the sums), a
-//! second vector after it, or the gate of an MLP.
+//! is read is multiplied with as many weights, and every weight is loaded once, where formats allow
+//! it 16 bytes at a time. Where units are many columns apart, `x` comes through shared memory: from
+//! where it is, each would wait for a line of its own. What stands beside the product is fused with
+//! it: as prologue the RMS norm of `x` (its factor is known when all columns were read, and scales
+//! the sums), as epilogue a residual or the gate of an MLP.
 
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -28,7 +28,7 @@ const SHARE: u32 = 4;
 /// Units in flight that keep a large GPU's memory busy.
 const BUSY: usize = 1 << 17;
 
-/// Whether a row of `x` of this width may meet rows of this format here.
+/// Whether a row of `x` of this width can be multiplied with rows of this format here.
 pub(crate) fn fits(format: Format, width: usize) -> bool {
     width.is_multiple_of(columns(format) as usize)
 }

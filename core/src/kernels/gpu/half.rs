@@ -1,4 +1,4 @@
-//! Products of many rows in 16-bit floats, on the cooperative matrices of a GPU.
+//! Prefill GEMM in f16, on the cooperative matrices of a GPU.
 //!
 //! `x` is rounded to f16 and weights of other formats are unpacked to it, each in a pass of its own:
 //! unpacked on their way into a tile they cost more, since every tile of `x` unpacks them again.

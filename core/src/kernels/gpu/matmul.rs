@@ -1,7 +1,7 @@
-//! The product of a few or many rows of floats with packed rows.
+//! GEMM: a few or many rows of floats times packed rows.
 //!
 //! Two shapes: [`few_rows`] for a step of generation, where every weight is read once and the
-//! reading is the cost, and [`many_rows`] for prompts and batches, where a tile of weights is
+//! reading is the cost, and [`many_rows`] for prefill and batches, where a tile of weights is
 //! unpacked once for up to 64 rows. Neither needs subgroups, and sums are taken in a fixed order,
 //! so that the same call gives the same bits each time.
 

@@ -1,12 +1,12 @@
 //! [`PackedOps`] on burn's CubeCL backend: one source for Vulkan, Metal, DX12 and WebGPU.
 //!
 //! `decode` unpacks weights in registers. Products: `gemv` of one row, in floats or by `dots` of
-//! bytes, `matmul` of few and many in floats, `half` of many in 16 bits by the cooperative matrices
-//! of `tiles`; `rows` looks rows up. `between` and `attend` are what stands between the products,
-//! called by `nn/gpu.rs` and, for a token more with `newest`, by `nn/step.rs`; `choose` takes the next
-//! token from logits. Kernels compile to plain WGSL with 32-bit integers and floats; `gemv`, `dots`
-//! and `newest` add over subgroups, `decode` reads 16-bit floats, `dots` and `tiles` run where the
-//! device has their instructions.
+//! bytes, `matmul` of small batches and prefill (GEMM) in floats, `half` of prefill in f16 by the
+//! cooperative matrices of `tiles`; `rows` looks rows up. `between` and `attend` are what stands
+//! between the products, called by `nn/run/cube.rs` and, for one more token with `newest`, by
+//! `nn/run/tape.rs`; `choose` takes the next token from logits. Kernels compile to plain WGSL with
+//! 32-bit integers and floats; `gemv`, `dots` and `newest` add over subgroups, `decode` reads
+//! 16-bit floats, `dots` and `tiles` run where the device has their instructions.
 
 pub(crate) mod attend;
 pub(crate) mod between;

@@ -1,4 +1,4 @@
-//! Rows of a packed table as floats: the look-up of embeddings.
+//! Embedding look-up: rows of a packed table as floats.
 
 use cubecl::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Products of many rows of 16-bit floats by tiles, on the cooperative matrices of a GPU.
+//! GEMM of f16 by tiles, on the cooperative matrices of a GPU, with f32 sums.
 //!
 //! A cube makes a tile of sums: each of its planes holds some 16 x 16 of them in registers. Columns
 //! come in steps to shared memory, and while a step is multiplied, the next is already on its way

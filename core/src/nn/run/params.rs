@@ -1,4 +1,4 @@
-//! Whose parameters steps name.
+//! The parameters that steps name, of whichever module has them.
 
 use std::cell::RefCell;
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! What queries see on a GPU: of each a range of rows of keys.
+//! Visible keys on a GPU: for each query a range of rows of the cache.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What the distance of two tokens does to their score, as data.
+//! Relative positions, what the distance of two tokens does to their score, as data.
 
 use std::fmt;
 
