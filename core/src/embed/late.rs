@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::load::{count, flag};
+use crate::load::{count, flag, kind};
 
 /// How texts are marked, filled up and cut, as a folder says.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +118,10 @@ impl Late {
                 seen: flag(values, "attend")?.unwrap_or(false),
                 token: text(values, "token")?.map(str::to_string),
             }),
-            Some(_) => return Err(Error::config("query_expansion", "is not an object")),
+            Some(other) => {
+                let problem = format!("is {}, not an object", kind(other));
+                return Err(Error::config("query_expansion", problem));
+            }
         };
         Ok(Late {
             query: side("query")?,
@@ -133,7 +136,7 @@ fn text<'a>(values: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>
     match values.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Error::config(key, "is not text")),
+        Some(other) => Err(Error::config(key, format!("is {}, not a text", kind(other)))),
     }
 }
 
@@ -143,10 +146,12 @@ fn words(values: &Map<String, Value>) -> Result<Option<Vec<String>>> {
     match values.get(KEY) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(words)) => {
-            let own = |word: &Value| word.as_str().map(str::to_string);
-            let words = words.iter().map(own).collect::<Option<Vec<_>>>();
-            words.map(Some).ok_or_else(|| Error::config(KEY, "is not a list of texts"))
+            let own = |word: &Value| {
+                let problem = || format!("holds {}, not a text", kind(word));
+                word.as_str().map(str::to_string).ok_or_else(|| Error::config(KEY, problem()))
+            };
+            words.iter().map(own).collect::<Result<_>>().map(Some)
         }
-        Some(_) => Err(Error::config(KEY, "is not a list of texts")),
+        Some(other) => Err(Error::config(KEY, format!("is {}, not a list of texts", kind(other)))),
     }
 }

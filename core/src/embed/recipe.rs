@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::late::Late;
 use super::pooling::Pooling;
 use crate::error::{Error, Result};
-use crate::load::{Stored, count, flag, json, json_value, safetensors};
+use crate::load::{Stored, count, flag, json, json_value, kind, safetensors};
 use crate::nn::Spec;
 
 /// A dense layer after pooling, as stored.
@@ -110,16 +110,17 @@ impl Recipe {
                                 recipe.prompts.insert(name.clone(), text.clone());
                             }
                             Value::Null => {}
-                            _ => {
-                                return Err(Error::config(
-                                    format!("prompts.{name}"),
-                                    "is not text",
-                                ));
+                            other => {
+                                let problem = format!("is {}, not a text", kind(other));
+                                return Err(Error::config(format!("prompts.{name}"), problem));
                             }
                         }
                     }
                 }
-                Some(_) => return Err(Error::config("prompts", "is not an object of texts")),
+                Some(other) => {
+                    let problem = format!("is {}, not an object of texts", kind(other));
+                    return Err(Error::config("prompts", problem));
+                }
             }
             recipe.default_prompt = match values.get("default_prompt_name") {
                 None | Some(Value::Null) => None,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::beam_options::{BeamOptions, EarlyStopping};
 use super::rules::Rules;
 use crate::error::{Error, Result};
+use crate::load::kind;
 
 /// The `top_k` of a `generation_config.json` that samples and names none: transformers leaves
 /// out of the file what equals its own default, and this is that default.
@@ -55,7 +56,8 @@ impl Defaults {
     /// `GenerationConfig` in transformers 5.
     pub fn from_json(file: &Value) -> Result<Self> {
         let Some(object) = file.as_object() else {
-            return Err(Error::config("generation_config", "is not an object"));
+            let problem = format!("is {}, not an object", kind(file));
+            return Err(Error::config("generation_config", problem));
         };
         let key = |name: &str| object.get(name).filter(|value| !value.is_null());
         let number = |name: &'static str, range: Range| -> Result<Option<f32>> {
@@ -202,17 +204,5 @@ impl Range {
     pub fn check(self, value: f32) -> Result<(), String> {
         let inside = value >= self.low && value <= self.high && !(self.above && value == self.low);
         if inside { Ok(()) } else { Err(format!("is {value}; right is {}", self.words)) }
-    }
-}
-
-/// What a JSON value is, for an error's text, without quoting what may be long.
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "true or false".into(),
-        Value::Number(number) => format!("`{number}`"),
-        Value::String(_) => "a text".into(),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "an object".into(),
     }
 }

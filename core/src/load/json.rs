@@ -49,3 +49,15 @@ pub(crate) fn flag(values: &Map<String, Value>, key: &str) -> Result<Option<bool
         Some(value) => Err(Error::config(key, format!("is `{value}`, not true or false"))),
     }
 }
+
+/// What a JSON value is, for an error's text, without quoting what may be long.
+pub(crate) fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "true or false".into(),
+        Value::Number(number) => format!("`{number}`"),
+        Value::String(_) => "a text".into(),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}

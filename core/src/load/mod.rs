@@ -9,4 +9,4 @@ mod json;
 pub(crate) mod safetensors;
 
 pub(crate) use file::{Dtype, Stored, Tensors, aligned_copy};
-pub(crate) use json::{count, flag, json, json_value};
+pub(crate) use json::{count, flag, json, json_value, kind};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::load::json;
+use crate::load::{json, kind};
 use crate::text::Tokenizer;
 
 /// Most labels that a config may name.
@@ -55,7 +55,10 @@ impl Labels {
                     let name = match name {
                         Value::String(name) => name.clone(),
                         Value::Number(number) => number.to_string(),
-                        _ => return Err(Error::config(&key, "is not text")),
+                        other => {
+                            let problem = format!("is {}, not a text", kind(other));
+                            return Err(Error::config(&key, problem));
+                        }
                     };
                     if labels.names.len() <= place {
                         labels.names.resize(place + 1, None);
@@ -63,7 +66,10 @@ impl Labels {
                     labels.names[place] = Some(name);
                 }
             }
-            Some(_) => return Err(Error::config("id2label", "is not an object of texts")),
+            Some(other) => {
+                let problem = format!("is {}, not an object of texts", kind(other));
+                return Err(Error::config("id2label", problem));
+            }
         }
         labels.problem = match values.get("problem_type").and_then(Value::as_str) {
             None => None,
