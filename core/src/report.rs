@@ -1,4 +1,4 @@
-//! How a checkpoint's tensors and a spec's parameters fail to meet, all of it at once.
+//! Where a checkpoint's tensors and a spec's parameters do not fit, all of it at once.
 
 use std::fmt;
 

@@ -14,11 +14,11 @@ impl Model {
     /// Does once, on a few tokens, what calls do, so that the first call is as fast as those after
     /// it: a GPU's driver compiles each kernel when it is first used, which can take seconds.
     ///
-    /// Warm afterwards are prompts and steps of a decoder's sessions, whatever lengths are met, since
+    /// Warm afterwards are prompts and steps of a decoder's sessions, whatever their lengths, since
     /// these are arguments of the kernels, and what chooses tokens; of encoders, [`embed`](Self::embed) and
     /// [`forward`](Self::forward) but for single kernels that depend on the number of tokens. Where
-    /// attention adds something to scores (ALiBi, learned distances) or keeps sinks, lengths that were
-    /// not met may compile more, and so do tasks, beams and [`forward_with`](Self::forward_with)'s
+    /// attention adds something to scores (ALiBi, learned distances) or keeps sinks, other lengths
+    /// may compile more, and so do tasks, beams and [`forward_with`](Self::forward_with)'s
     /// options.
     ///
     /// What is compiled lasts as long as the process. On the CPU there is little to gain.

@@ -159,7 +159,7 @@ fn attend_with(level: Level, all: AttentionArgs<'_>, out: &mut [f32]) {
     LEFT.set(left);
 }
 
-/// Whether keys and values are met as they lie.
+/// Whether keys and values are read as they lie.
 fn is_few(part: &Part) -> bool {
     (1..=ALONE).contains(&part.queries.len())
 }
@@ -482,9 +482,9 @@ fn meet_some<S: Simd>(
         return count;
     }
     match count {
-        6.. => meet::<S, 6>(s, panel, x, x_row, to, to_row, added),
-        3.. => meet::<S, 3>(s, panel, x, x_row, to, to_row, added),
-        _ => meet::<S, 1>(s, panel, x, x_row, to, to_row, added),
+        6.. => panel_product::<S, 6>(s, panel, x, x_row, to, to_row, added),
+        3.. => panel_product::<S, 3>(s, panel, x, x_row, to, to_row, added),
+        _ => panel_product::<S, 1>(s, panel, x, x_row, to, to_row, added),
     }
 }
 
@@ -501,7 +501,7 @@ fn put<S: Simd>(s: S, sums: [S::Floats; 2], to: &mut [f32], added: bool) {
 
 /// `M` rows.
 #[inline(always)]
-fn meet<S: Simd, const M: usize>(
+fn panel_product<S: Simd, const M: usize>(
     s: S,
     panel: &[f32],
     x: &[f32],

@@ -59,7 +59,7 @@ pub(super) fn round(_: Bf16, x: &[f32], to: &mut [bf16]) {
     unsafe { rounded(x, to) }
 }
 
-/// Rounds up to [`ROWS`] rows of `k` to a block of `x`, `[k / 32][ROWS][32]`: what is met after each
+/// Rounds up to [`ROWS`] rows of `k` to a block of `x`, `[k / 32][ROWS][32]`: what is read after each
 /// other lies beside each other.
 pub(super) fn round_block(_: Bf16, x: &[f32], k: usize, to: &mut [bf16]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
@@ -109,7 +109,7 @@ pub(super) fn panel(k: usize) -> usize {
     k / 2 * ROWS
 }
 
-/// Computes it.
+/// Multiplies rows of `x` with the panels.
 pub(super) fn gemm(how: Bf16, all: PanelProduct<'_, '_>) {
     let PanelProduct { panels, x, k, bias, out } = all;
     assert!(k.is_multiple_of(32) && x.len() >= out.len().next_multiple_of(ROWS) * k, "rows of x");

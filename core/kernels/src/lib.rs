@@ -369,7 +369,7 @@ impl<'a> Activations<'a> {
 
     /// The rows from row `first` on, which is 0 but in a GEMM by tiles.
     fn skip_rows(&self, first: usize) -> Activations<'a> {
-        debug_assert!(first == 0 || self.ints.is_none(), "of many rows all are met by tiles");
+        debug_assert!(first == 0 || self.ints.is_none(), "in a GEMM all rows go by tiles");
         let pieces = self.pieces.map(|pieces| pieces.skip_rows(first));
         let halves =
             if self.halves.is_empty() { self.halves } else { &self.halves[first * self.k..] };
@@ -699,7 +699,7 @@ mod tests {
         }
     }
 
-    /// More rows than are met at a time, and a width of more than one stretch.
+    /// More rows than are multiplied at a time, and a width of more than one stretch.
     #[test]
     fn tiles_meet_many_rows() {
         let mut random = Random(4);

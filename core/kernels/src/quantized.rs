@@ -135,7 +135,7 @@ impl Buffer {
             let parts = Shares::new(to[..groups].chunks_mut(share).enumerate());
             pool.run(groups.div_ceil(share), &|_| {
                 if let Some((part, to)) = parts.next() {
-                    level.run(Turn { x, all: groups, first: part * share, to });
+                    level.run(Transpose { x, all: groups, first: part * share, to });
                 }
             });
             return Quantized { columns: Some(Columns { tiles, groups: to }), ..none };
@@ -187,7 +187,7 @@ const SHARE: usize = 1024;
 const SOME: usize = 16;
 
 #[cfg(target_arch = "x86_64")]
-struct Turn<'a> {
+struct Transpose<'a> {
     x: &'a [[f32; 32]],
     /// Groups in a row.
     all: usize,
@@ -197,10 +197,10 @@ struct Turn<'a> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Kernel for Turn<'_> {
+impl Kernel for Transpose<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Turn { x, all, first, to } = self;
+        let Transpose { x, all, first, to } = self;
         for (i, to) in to.chunks_mut(2).enumerate() {
             // A row that is not there is empty.
             let mut rows: [&[[f32; 32]]; COLUMNS] = [&[]; COLUMNS];

@@ -275,7 +275,7 @@ pub(super) struct TileProduct<'a, 'out> {
 /// lines from one piece to the next, [`apart`] from one group to the next.
 type UnpackFn = unsafe fn(Avx512, &[u8], std::ops::Range<usize>, &mut [Line]);
 
-/// Computes them.
+/// Multiplies rows of `x` with packed rows: 32 at a time are unpacked while others are multiplied.
 pub(super) fn gemm<P: BlockFormat>(all: TileProduct<'_, '_>) {
     thread_local! {
         /// Two times 32 rows of `w`.

@@ -36,7 +36,7 @@ impl Cache {
         Cache { layers, len: 0, steps: Steps::default() }
     }
 
-    /// Tokens seen.
+    /// Tokens in the cache, those that sliding windows have dropped included.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -116,7 +116,7 @@ impl Cache {
 /// The keys and values of one block, `[B, K, S, C]` each; values may have a size of their own.
 #[derive(Debug)]
 pub(crate) enum LayerCache {
-    /// All tokens.
+    /// Keys and values of all tokens.
     Full(GrowingKv),
     /// The last tokens of a sliding window.
     Rolling(RingKv),

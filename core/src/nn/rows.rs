@@ -55,7 +55,7 @@ pub(crate) enum Class {
     One,
     /// Up to [`Class::FEW`].
     Few,
-    /// More.
+    /// More rows than that: prefill, or a batch.
     Many,
 }
 

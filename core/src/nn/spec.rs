@@ -155,7 +155,7 @@ pub enum Pairing {
 /// How rotary wavelengths are stretched.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scaling {
-    /// As trained.
+    /// Wavelengths as trained.
     None,
     /// All wavelengths times `factor` (arXiv:2306.15595).
     Linear {
@@ -204,7 +204,7 @@ pub enum Scaling {
     Long {
         /// Up to `original` tokens.
         short: Stretch,
-        /// Beyond.
+        /// Beyond `original` tokens.
         long: Stretch,
         /// Where one set ends and the other begins.
         original: usize,
@@ -458,7 +458,7 @@ pub enum LayerRope {
 /// Which tokens a token sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// All of them.
+    /// All tokens, before and after.
     Bidirectional,
     /// Itself and those before.
     Causal,

@@ -1,4 +1,4 @@
-//! What is checked before a `tokenizer.json` meets the `tokenizers` crate.
+//! What is checked before a `tokenizer.json` is given to the `tokenizers` crate.
 //!
 //! The crate trusts its file: parts of it panic, abort or never end on numbers and patterns that
 //! a file may hold. So only parts that are listed here get through, with every number in bounds,

@@ -100,10 +100,10 @@ impl Kernel for FewQueries<'_, '_> {
                 while i < count {
                     let (q, to) = (&q[i * dim..], &mut scores[i * KEYS + from..]);
                     i += match (count - i).min(S::DOTS) {
-                        4.. => rows.meet::<S, 4>(s, keys, q, to, i == 0),
-                        3 => rows.meet::<S, 3>(s, keys, q, to, i == 0),
-                        2 => rows.meet::<S, 2>(s, keys, q, to, i == 0),
-                        _ => rows.meet::<S, 1>(s, keys, q, to, i == 0),
+                        4.. => rows.products::<S, 4>(s, keys, q, to, i == 0),
+                        3 => rows.products::<S, 3>(s, keys, q, to, i == 0),
+                        2 => rows.products::<S, 2>(s, keys, q, to, i == 0),
+                        _ => rows.products::<S, 1>(s, keys, q, to, i == 0),
                     };
                 }
             }
@@ -141,7 +141,7 @@ struct Strided<'a> {
 impl Strided<'_> {
     /// The products of `count` keys with `M` rows of `q`, to rows of scores; gives `M`.
     #[inline(always)]
-    fn meet<S: Simd, const M: usize>(
+    fn products<S: Simd, const M: usize>(
         &self,
         s: S,
         count: usize,

@@ -720,7 +720,7 @@ fn rotated(
 ) {
     let at = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * WIDE + UNIT_POS_X;
     if at < count {
-        let value = turned(x, cos, sin, at, at / row, dim, half, tokens, rotates, adjacent);
+        let value = rotated_at(x, cos, sin, at, at / row, dim, half, tokens, rotates, adjacent);
         out[(first + at) as usize] = value;
     }
 }
@@ -754,11 +754,11 @@ fn placed(
     if row < rows {
         if column < q_row {
             let at = row * q_row + column;
-            let value = turned(q, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
+            let value = rotated_at(q, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
             out[at as usize] = value;
         } else if column < q_row + k_row {
             let at = row * k_row + column - q_row;
-            let value = turned(k, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
+            let value = rotated_at(k, cos, sin, at, row, dim, half, tokens, rotates, adjacent);
             keys[(first + at) as usize] = value;
         } else {
             let at = row * k_row + column - q_row - k_row;
@@ -770,7 +770,7 @@ fn placed(
 /// The number `at` of heads in this row, rotated.
 #[allow(clippy::too_many_arguments, reason = "as its kernels have")]
 #[cube]
-fn turned(
+fn rotated_at(
     x: &[f32],
     cos: &[f32],
     sin: &[f32],

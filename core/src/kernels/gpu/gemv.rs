@@ -228,7 +228,7 @@ fn stage(
 /// back the sum of the squares of `x` there. For formats that take `x` from where it is.
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube]
-fn meet<W: Size>(
+fn multiply<W: Size>(
     words: &[Vector<u32, W>],
     x: &[Vector<f32, Const<4>>],
     gamma: &[Vector<f32, Const<4>>],
@@ -299,7 +299,7 @@ fn meet<W: Size>(
     square
 }
 
-/// As [`meet`] for Q4_K, with the numbers of `x` in `near` from `here` on.
+/// As [`multiply`] for Q4_K, with the numbers of `x` in `near` from `here` on.
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube]
 fn meet_staged<W: Size>(
@@ -452,7 +452,7 @@ fn products<W: Size>(
         let mut turn = lane;
         while turn < turns {
             if comptime!(count == 1) {
-                square[0] += meet::<W>(
+                square[0] += multiply::<W>(
                     first_words,
                     x,
                     gamma,
@@ -465,7 +465,7 @@ fn products<W: Size>(
                     format,
                 );
             } else if cube < first_cubes {
-                square[0] += meet::<W>(
+                square[0] += multiply::<W>(
                     first_words,
                     x,
                     gamma,
@@ -478,7 +478,7 @@ fn products<W: Size>(
                     format,
                 );
             } else if cube < first_cubes + second_cubes {
-                square[0] += meet::<W>(
+                square[0] += multiply::<W>(
                     second_words,
                     x,
                     gamma,
@@ -491,7 +491,7 @@ fn products<W: Size>(
                     format,
                 );
             } else {
-                square[0] += meet::<W>(
+                square[0] += multiply::<W>(
                     third_words,
                     x,
                     gamma,
@@ -581,8 +581,8 @@ fn gates<W: Size>(
         let mut turn = lane;
         while turn < turns {
             square[0] +=
-                meet::<W>(gate, x, gamma, &mut sums, row, rows, width, turn, normed, format);
-            meet::<W>(up, x, gamma, &mut ups, row, rows, width, turn, normed, format);
+                multiply::<W>(gate, x, gamma, &mut sums, row, rows, width, turn, normed, format);
+            multiply::<W>(up, x, gamma, &mut ups, row, rows, width, turn, normed, format);
             turn += lanes;
         }
     }

@@ -22,7 +22,7 @@ pub(super) const TILE: u32 = 64;
 const DEPTH: u32 = 16;
 
 /// `out [m, rows] = x [m, k] * w [rows, k]ᵀ`, `group` rows of `x` per cube: each of 32 units takes every
-/// 32nd run of a packed row, and the partial sums meet in shared memory.
+/// 32nd run of a packed row, and the partial sums are added in shared memory.
 #[allow(clippy::too_many_arguments, reason = "a kernel's bindings are its arguments")]
 #[cube(launch_unchecked)]
 pub(super) fn few_rows<N: Size>(

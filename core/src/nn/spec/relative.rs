@@ -28,9 +28,9 @@ pub enum Relative {
         /// Whether distances go through the queries' and keys' own projections; else through
         /// projections that are for them alone.
         shared: bool,
-        /// Whether a query's content meets the distance (content to position).
+        /// Whether a query's content is multiplied with the distance (content to position).
         to_position: bool,
-        /// Whether the distance meets a key's content (position to content).
+        /// Whether the distance is multiplied with a key's content (position to content).
         to_content: bool,
         /// Whether a norm follows the table.
         norm: bool,
