@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
-use crate::kernels::Draw;
+use crate::kernels::{Cuts, Draw};
 use crate::model::Model;
 use crate::nn::{Cache, Chosen, GoOn, Outcome, Padded, Rows, Run};
 use crate::output::read;
@@ -242,7 +242,7 @@ fn choices(model: &Model, ids: &[u32]) -> Result<Vec<Step>> {
     let Some(decoder) = model.decoder() else { return Ok(vec![]) };
     let mut cache = Cache::new(model.spec());
     let mut steps = vec![];
-    let first = Draw { temperature: 1.0, top_k: 4, top_p: 1.0, min_p: 0.0, uniform: 0.0 };
+    let first = Draw { cuts: Cuts { top_k: 4, ..Cuts::OFF }, uniform: 0.0 };
     for (name, draw) in [("choice", None), ("draw", Some(first))] {
         let run = Run::after(&mut cache, [1, 1]);
         let states = decoder.transformer.run_through(tensor(model, &ids[..1], [1, 1]), run);

@@ -12,6 +12,7 @@ use std::hash::BuildHasher;
 use super::defaults::{Defaults, Range};
 use super::rules::Rules;
 use crate::error::{Error, Result};
+use crate::kernels::Cuts;
 
 /// Tokens of a prompt that are processed at once when the caller says nothing.
 pub const PREFILL_CHUNK: usize = 512;
@@ -255,10 +256,12 @@ impl GenerateOptions {
         Ok(Resolved {
             vocab,
             max_tokens: self.max_tokens.or(defaults.max_tokens),
-            temperature: self.temperature.unwrap_or(advised),
-            top_k: self.top_k.or(defaults.top_k).unwrap_or(0),
-            top_p: self.top_p.or(defaults.top_p).unwrap_or(1.0),
-            min_p: self.min_p.or(defaults.min_p).unwrap_or(0.0),
+            cuts: Cuts {
+                temperature: self.temperature.unwrap_or(advised),
+                top_k: self.top_k.or(defaults.top_k).unwrap_or(Cuts::OFF.top_k),
+                top_p: self.top_p.or(defaults.top_p).unwrap_or(Cuts::OFF.top_p),
+                min_p: self.min_p.or(defaults.min_p).unwrap_or(Cuts::OFF.min_p),
+            },
             repetition_penalty: self
                 .repetition_penalty
                 .or(defaults.repetition_penalty)
@@ -317,14 +320,8 @@ pub struct Resolved {
     pub vocab: usize,
     /// Most tokens to generate; `None` is until the window is full.
     pub max_tokens: Option<usize>,
-    /// Above 0, or 0 for greedy.
-    pub temperature: f32,
-    /// 0 is off.
-    pub top_k: usize,
-    /// Above 0 and at most 1; 1 is off.
-    pub top_p: f32,
-    /// 0 to 1; 0 is off.
-    pub min_p: f32,
+    /// How tokens are drawn.
+    pub cuts: Cuts,
     /// Above 0; 1 is off.
     pub repetition_penalty: f32,
     /// 0 is off.
@@ -356,11 +353,6 @@ impl Resolved {
         ends.sort_unstable();
         ends.dedup();
         ends
-    }
-
-    /// Whether the likeliest token is taken without a draw.
-    pub fn is_greedy(&self) -> bool {
-        self.temperature == 0.0
     }
 
     /// Whether the token `id` ends the generation.
@@ -400,33 +392,33 @@ mod tests {
         let none = Defaults::default();
 
         let all = options().resolve(&sampling, 10).unwrap();
-        assert_eq!((all.temperature, all.top_k, all.top_p), (0.6, 20, 0.95));
-        assert_eq!((all.min_p, all.repetition_penalty), (0.05, 1.1));
+        assert_eq!((all.cuts.temperature, all.cuts.top_k, all.cuts.top_p), (0.6, 20, 0.95));
+        assert_eq!((all.cuts.min_p, all.repetition_penalty), (0.05, 1.1));
         assert_eq!((all.max_tokens, all.eos_ids), (Some(7), vec![1, 3]));
 
         // The file's temperature means nothing while it does not sample.
         let all = options().resolve(&greedy, 10).unwrap();
-        assert!(all.is_greedy());
+        assert!(all.cuts.is_greedy());
         // A caller's temperature samples, with the file's other values.
         let all = options().temperature(0.8).resolve(&greedy, 10).unwrap();
-        assert_eq!((all.temperature, all.top_p, all.top_k), (0.8, 0.9, 0));
+        assert_eq!((all.cuts.temperature, all.cuts.top_p, all.cuts.top_k), (0.8, 0.9, 0));
         // A caller's 0 is greedy over any file.
-        assert!(options().greedy().resolve(&sampling, 10).unwrap().is_greedy());
+        assert!(options().greedy().resolve(&sampling, 10).unwrap().cuts.is_greedy());
         // Each option wins on its own.
         let set = options().top_k(0).top_p(1.0).min_p(0.0).repetition_penalty(1.0).max_tokens(0);
         let all = set.resolve(&sampling, 10).unwrap();
-        assert_eq!((all.temperature, all.top_k, all.top_p), (0.6, 0, 1.0));
-        assert_eq!((all.min_p, all.repetition_penalty, all.max_tokens), (0.0, 1.0, Some(0)));
+        assert_eq!((all.cuts.temperature, all.cuts.top_k, all.cuts.top_p), (0.6, 0, 1.0));
+        assert_eq!((all.cuts.min_p, all.repetition_penalty, all.max_tokens), (0.0, 1.0, Some(0)));
 
         let all = options().resolve(&none, 10).unwrap();
-        assert!(all.is_greedy());
-        assert_eq!((all.top_k, all.top_p, all.min_p), (0, 1.0, 0.0));
+        assert!(all.cuts.is_greedy());
+        assert_eq!((all.cuts.top_k, all.cuts.top_p, all.cuts.min_p), (0, 1.0, 0.0));
         assert_eq!((all.max_tokens, all.prefill_chunk), (None, PREFILL_CHUNK));
 
         // What transformers leaves out of a file that samples.
         let bare = file(json!({"do_sample": true}));
         let all = options().resolve(&bare, 10).unwrap();
-        assert_eq!((all.temperature, all.top_k), (1.0, 50));
+        assert_eq!((all.cuts.temperature, all.cuts.top_k), (1.0, 50));
         let null = file(json!({"do_sample": true, "top_k": null, "top_p": null}));
         assert_eq!(null, bare);
         assert_eq!(file(json!({"do_sample": true, "top_k": 0})).top_k, Some(0));

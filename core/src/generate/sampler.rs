@@ -19,8 +19,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::options::Resolved;
 use crate::error::{Error, Result};
-use crate::kernels::Draw;
 use crate::kernels::cpu::logits::{self, BLOCK, LEAST_POWER, weight};
+use crate::kernels::{Cuts, Draw};
 
 /// Tokens that a search for the likeliest collects at least before it throws out the least.
 const SLACK: usize = 1024;
@@ -64,11 +64,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     vocab: usize,
-    greedy: bool,
-    temperature: f32,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
+    cuts: Cuts,
     repetition: f32,
     frequency: f32,
     presence: f32,
@@ -103,14 +99,14 @@ impl Sampler {
         for (to, from) in key.iter_mut().zip(seed.to_le_bytes()) {
             *to = from;
         }
+        let mut cuts = options.cuts;
+        if cuts.top_k >= options.vocab {
+            // As many as there are is no limit, and the whole row needs no search.
+            cuts.top_k = 0;
+        }
         Sampler {
             vocab: options.vocab,
-            greedy: options.is_greedy(),
-            temperature: options.temperature,
-            // As many as there are is no limit, and the whole row needs no search.
-            top_k: if options.top_k < options.vocab { options.top_k } else { 0 },
-            top_p: options.top_p,
-            min_p: options.min_p,
+            cuts,
             repetition: options.repetition_penalty,
             frequency: options.frequency_penalty,
             presence: options.presence_penalty,
@@ -156,13 +152,16 @@ impl Sampler {
         }
         self.penalize(logits, prompt, output);
         // The weights of the row at temperature 1 are there already.
-        let mut mass = (self.temperature == 1.0).then_some(own_mass);
+        let mut mass = (self.cuts.temperature == 1.0).then_some(own_mass);
         if !self.changed.is_empty() {
             peak = self.scan(logits)?;
             mass = None;
         }
-        let id =
-            if self.greedy { self.first_peak(logits, peak) } else { self.draw(logits, peak, mass) };
+        let id = if self.cuts.is_greedy() {
+            self.first_peak(logits, peak)
+        } else {
+            self.draw(logits, peak, mass)
+        };
         let own = match self.changed.iter().find(|(changed, _)| *changed == id) {
             Some((_, before)) => *before,
             None => logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY),
@@ -182,7 +181,7 @@ impl Sampler {
     /// How the token with this number is drawn where its logits are, 0 for the next; `None` for the
     /// likeliest.
     pub(super) fn draw_ahead(&mut self, number: usize) -> Option<Draw> {
-        if self.greedy {
+        if self.cuts.is_greedy() {
             return None;
         }
         while self.taken.len() <= number {
@@ -190,8 +189,7 @@ impl Sampler {
             self.taken.push_back(next);
         }
         let uniform = *self.taken.get(number)? as f32;
-        let Sampler { temperature, top_k, top_p, min_p, .. } = *self;
-        Some(Draw { temperature, top_k, top_p, min_p, uniform })
+        Some(Draw { cuts: self.cuts, uniform })
     }
 
     /// The next token was drawn by [`draw_ahead`](Self::draw_ahead).
@@ -306,8 +304,8 @@ impl Sampler {
 
     /// Draws a token; `mass` is the row's if `sums` is right for this peak and temperature.
     fn draw(&mut self, logits: &[f32], peak: f32, mass: Option<f64>) -> u32 {
-        if self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0 {
-            let mass = mass.unwrap_or_else(|| self.weigh(logits, peak, self.temperature));
+        if self.cuts.keeps_all() {
+            let mass = mass.unwrap_or_else(|| self.weigh(logits, peak, self.cuts.temperature));
             return self.draw_from_all(logits, peak, mass);
         }
         self.cut(logits, peak, mass);
@@ -332,7 +330,7 @@ impl Sampler {
         }
         let start = chosen * BLOCK;
         let block = logits.iter().skip(start).take(BLOCK);
-        let weights = block.map(|&x| weight(x, peak, self.temperature));
+        let weights = block.map(|&x| weight(x, peak, self.cuts.temperature));
         pick((start as u32..).zip(weights), target)
     }
 
@@ -342,16 +340,16 @@ impl Sampler {
     /// compares with the first alone: whatever the others cut, the outcome is the shortest of the
     /// beginnings. Only top-p looks at a mass, that of what top-k left.
     fn cut(&mut self, logits: &[f32], peak: f32, mass: Option<f64>) {
-        let (temperature, min_p) = (self.temperature, self.min_p);
+        let Cuts { temperature, top_k, top_p, min_p } = self.cuts;
         self.kept.clear();
-        if self.top_k > 0 {
-            self.likeliest(logits, self.top_k);
+        if top_k > 0 {
+            self.likeliest(logits, top_k);
             let weighed =
                 self.ranks.iter().map(|&rank| (id(rank), weight(logit(rank), peak, temperature)));
             self.kept.extend(weighed);
-            if self.top_p < 1.0 {
+            if top_p < 1.0 {
                 let mass: f64 = self.kept.iter().map(|&(_, weight)| f64::from(weight)).sum();
-                let enough = f64::from(self.top_p) * mass;
+                let enough = f64::from(top_p) * mass;
                 let mut sum = 0.0;
                 let end = self.kept.iter().position(|&(_, weight)| {
                     sum += f64::from(weight);
@@ -365,12 +363,12 @@ impl Sampler {
         }
         let mut least = min_p;
         let mut enough = None;
-        if self.top_p < 1.0 {
+        if top_p < 1.0 {
             let mass = mass.unwrap_or_else(|| self.weigh(logits, peak, temperature));
-            enough = Some(f64::from(self.top_p) * mass);
+            enough = Some(f64::from(top_p) * mass);
             // All tokens below (1 - p) / V together have less than 1 - p, so top-p keeps none of
             // them; half of it leaves room for rounding.
-            let tail = 0.5 * (1.0 - f64::from(self.top_p)) * mass / self.vocab as f64;
+            let tail = 0.5 * (1.0 - f64::from(top_p)) * mass / self.vocab as f64;
             least = least.max(tail as f32);
         }
         // The logit of the weight `least` and a little lower: it only saves exponentials, whose

@@ -21,15 +21,39 @@ pub mod gpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// How a token is drawn from logits, as [`Sampler`](crate::generate::Sampler) does it: by a
-/// temperature, of what top-k (0: all), top-p and min-p leave.
+/// Which tokens may be drawn, and how likely each is: a temperature, then top-k, top-p and min-p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cuts {
+    /// Above 0, or 0 for greedy.
+    pub temperature: f32,
+    /// 0 is off.
+    pub top_k: usize,
+    /// Above 0 and at most 1; 1 is off.
+    pub top_p: f32,
+    /// 0 to 1; 0 is off.
+    pub min_p: f32,
+}
+
+impl Cuts {
+    /// The model's own distribution.
+    pub const OFF: Cuts = Cuts { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+
+    /// Whether the likeliest token is taken without a draw.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    /// Whether every token may be drawn.
+    pub fn keeps_all(&self) -> bool {
+        self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0
+    }
+}
+
+/// How a token is drawn from logits, as the sampler does it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Draw {
-    pub temperature: f32,
-    pub top_k: usize,
-    pub top_p: f32,
-    pub min_p: f32,
-    /// From 0 up to but without 1: which of them.
+    pub cuts: Cuts,
+    /// From 0 up to but without 1: which of the tokens that are left.
     pub uniform: f32,
 }
 

@@ -19,7 +19,7 @@ use cubecl::prelude::*;
 
 use super::between::total;
 use super::cubes;
-use crate::kernels::Draw;
+use crate::kernels::{Cuts, Draw};
 
 /// Logits of a block.
 const BLOCK: u32 = 256;
@@ -69,7 +69,7 @@ pub(crate) struct DeviceChoice {
 pub(crate) fn choose(logits: &CubeTensor, by: Option<&Draw>) -> Option<DeviceChoice> {
     let vocab = logits.meta.num_elements();
     let blocks = vocab.div_ceil(BLOCK as usize);
-    let kept = by.map_or(0, |by| by.top_k);
+    let kept = by.map_or(0, |by| by.cuts.top_k);
     if vocab == 0 || blocks > BLOCKS as usize || kept > TOP_K {
         return None;
     }
@@ -84,16 +84,11 @@ pub(crate) fn choose(logits: &CubeTensor, by: Option<&Draw>) -> Option<DeviceCho
     let by_blocks = cubes(blocks, 1);
     let kind = match by {
         None => GREEDY,
-        Some(by) if by.top_k == 0 && by.top_p >= 1.0 && by.min_p <= 0.0 => ALL,
+        Some(by) if by.cuts.keeps_all() => ALL,
         Some(_) => CUT,
     };
-    let Draw { temperature, top_k, top_p, min_p, uniform } = by.copied().unwrap_or(Draw {
-        temperature: 1.0,
-        top_k: 0,
-        top_p: 1.0,
-        min_p: 0.0,
-        uniform: 0.0,
-    });
+    let Draw { cuts, uniform } = by.copied().unwrap_or(Draw { cuts: Cuts::OFF, uniform: 0.0 });
+    let Cuts { temperature, top_k, top_p, min_p } = cuts;
     // SAFETY: blocks are below `blocks` and tokens below `vocab`, and the buffers hold as many; of
     // what is collected no more than `MOST` is written or read.
     unsafe {
@@ -631,7 +626,7 @@ mod tests {
     }
 
     /// The tokens that may be drawn with what they weigh, in the order in which they are drawn.
-    fn cut(logits: &[f32], by: &Draw) -> Vec<(u32, f64)> {
+    fn cut(logits: &[f32], by: &Cuts) -> Vec<(u32, f64)> {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
         let logit = |id: u32| f64::from(logits[id as usize]);
@@ -677,7 +672,7 @@ mod tests {
             return true;
         };
         // The token whose part of the mass holds the number, but for rounding at the borders.
-        let kept = cut(logits, by);
+        let kept = cut(logits, &by.cuts);
         let mass: f64 = kept.iter().map(|(_, weight)| weight).sum();
         let (target, slack) = (f64::from(by.uniform) * mass, 2e-5 * mass);
         let mut sum = 0.0;
@@ -693,7 +688,7 @@ mod tests {
     #[test]
     fn tokens_are_chosen_as_by_plain_loops() {
         let draw = |temperature, top_k, top_p, min_p| {
-            move |uniform| Draw { temperature, top_k, top_p, min_p, uniform }
+            move |uniform| Draw { cuts: Cuts { temperature, top_k, top_p, min_p }, uniform }
         };
         let ways = [
             draw(1.0, 0, 1.0, 0.0),
@@ -718,8 +713,7 @@ mod tests {
                         let by = by(uniform);
                         // So many blocks that the likeliest are in some of them; or so few tokens
                         // that all are put in order.
-                        let plain = by.top_k == 0 && by.top_p >= 1.0 && by.min_p <= 0.0;
-                        let sure = plain || vocab <= MOST as usize;
+                        let sure = by.cuts.keeps_all() || vocab <= MOST as usize;
                         decided += usize::from(check(&device, &logits, Some(&by), !sure));
                         all += 1;
                     }
@@ -732,8 +726,9 @@ mod tests {
 
     #[test]
     fn what_is_no_choice_is_left_or_refused() {
-        let cut = Draw { temperature: 1.0, top_k: 40, top_p: 0.9, min_p: 0.0, uniform: 0.5 };
-        let all = Draw { top_k: 0, top_p: 1.0, ..cut };
+        let draw = |cuts| Draw { cuts, uniform: 0.5 };
+        let few = Cuts { top_k: 40, top_p: 0.9, ..Cuts::OFF };
+        let (cut, all) = (draw(few), draw(Cuts::OFF));
         for device in gpus() {
             for at in [0, 700, 2999] {
                 for wrong in [f32::NAN, -f32::NAN, f32::INFINITY] {
@@ -759,10 +754,13 @@ mod tests {
             }
             // A flat distribution, of which too many tokens may be drawn.
             let flat = vec![1.0; 40_000];
-            let (words, id) = chosen(&device, &flat, Some(&Draw { top_k: 0, ..cut })).unwrap();
+            let (words, id) =
+                chosen(&device, &flat, Some(&draw(Cuts { top_k: 0, ..few }))).unwrap();
             assert_eq!((words[2], id), (outcome::UNDECIDED, 0));
             // More than the kernels hold.
-            assert!(chosen(&device, &flat, Some(&Draw { top_k: TOP_K + 1, ..cut })).is_none());
+            assert!(
+                chosen(&device, &flat, Some(&draw(Cuts { top_k: TOP_K + 1, ..few }))).is_none()
+            );
             let vast = vec![1.0; (BLOCKS * BLOCK) as usize + 1];
             assert!(chosen(&device, &vast, None).is_none());
         }
