@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use emberform::{EmbedOptions, Embeddings, Progress};
+use emberform::{EmbedOptions, Embeddings, Progress, RunOptions};
 
 use crate::cancel::{self, ember_cancel_token};
 use crate::handle;
@@ -85,16 +85,28 @@ fn convert(given: ember_embed_options) -> Outcome<EmbedOptions> {
         raw::optional_string("prompt_name", given.prompt_name)?.map(str::to_string);
     options.pooling =
         raw::optional_string("pooling", given.pooling)?.map(str::parse).transpose()?;
-    options.max_tokens = set_size(given.max_tokens);
     options.dimensions = set_size(given.dimensions);
-    options.batch_tokens = set_size(given.batch_tokens);
-    options.cancel = cancel::optional("cancel", given.cancel)?;
-    options.progress = progress(given.progress, given.progress_user);
+    let watched = (given.cancel, given.progress, given.progress_user);
+    options.run = run(given.max_tokens, given.batch_tokens, watched)?;
+    Ok(options)
+}
+
+/// The core's options of how work on texts is run.
+pub(crate) fn run(
+    max_tokens: usize,
+    batch_tokens: usize,
+    (cancel, call, user): (*const ember_cancel_token, ember_progress_function, *mut c_void),
+) -> Outcome<RunOptions> {
+    let mut options = RunOptions::default();
+    options.max_tokens = set_size(max_tokens);
+    options.batch_tokens = set_size(batch_tokens);
+    options.cancel = cancel::optional("cancel", cancel)?;
+    options.progress = progress(call, user);
     Ok(options)
 }
 
 /// The core's progress of options that may have one.
-pub(crate) fn progress(call: ember_progress_function, user: *mut c_void) -> Option<Progress> {
+fn progress(call: ember_progress_function, user: *mut c_void) -> Option<Progress> {
     // An address of the caller's, which is not followed here.
     let user = user.expose_provenance();
     let tell = |call: extern "C" fn(*mut c_void, usize, usize)| {

@@ -13,7 +13,7 @@ use emberform::{
     Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions,
 };
 
-use crate::cancel::{self, ember_cancel_token};
+use crate::cancel::ember_cancel_token;
 use crate::device::at;
 use crate::embed::{self, ember_progress_function};
 use crate::handle::{self, item, results};
@@ -354,12 +354,8 @@ impl Options for ember_zero_shot_options {
 
 fn run(given: *const ember_run_options) -> Outcome<RunOptions> {
     let given = raw::options(given)?;
-    let mut options = RunOptions::default();
-    options.max_tokens = set_size(given.max_tokens);
-    options.batch_tokens = set_size(given.batch_tokens);
-    options.cancel = cancel::optional("cancel", given.cancel)?;
-    options.progress = embed::progress(given.progress, given.progress_user);
-    Ok(options)
+    let watched = (given.cancel, given.progress, given.progress_user);
+    embed::run(given.max_tokens, given.batch_tokens, watched)
 }
 
 fn classify(given: *const ember_classify_options) -> Outcome<ClassifyOptions> {

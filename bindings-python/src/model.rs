@@ -185,10 +185,7 @@ impl Model {
         options.prompt_name = prompt_name;
         options.pooling = pooling.given(py, "pooling")?;
         options.dimensions = dimensions.given(py, "dimensions")?;
-        options.max_tokens = job.options.max_tokens;
-        options.batch_tokens = job.options.batch_tokens;
-        options.cancel = job.options.cancel.clone();
-        options.progress = job.options.progress.clone();
+        options.run = job.options.clone();
         let given = texts.all();
         let bytes = given.iter().map(|text| text.len()).sum();
         job.run(py, self, bytes, || model.embed_with(&given, &options))

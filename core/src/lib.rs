@@ -51,6 +51,7 @@ pub mod quant;
 mod quote;
 mod report;
 mod reserve;
+mod run;
 mod save;
 #[cfg(test)]
 mod scratch;
@@ -64,7 +65,7 @@ mod words;
 pub use cancel::CancelToken;
 pub use chat::{Chat, ChatStream, Message, Role, Variable};
 pub use device::{Device, DeviceInfo, DeviceKind, GpuChoice};
-pub use embed::{EmbedOptions, Embeddings, Pooling, Progress};
+pub use embed::{EmbedOptions, Embeddings, Pooling};
 pub use error::{Code, Error, Result};
 pub use forward::ForwardOptions;
 pub use generate::{
@@ -76,10 +77,10 @@ pub use model::{Model, OpenOptions};
 pub use output::{AttentionMaps, Output};
 pub use precision::Precision;
 pub use report::LoadReport;
+pub use run::{Progress, RunOptions};
 pub use task::{
     Aggregation, Answer, AnswerOptions, Class, Classes, ClassifyOptions, Entity, Fill, FillOptions,
-    Ranked, RunOptions, Scoring, Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions,
-    char_range,
+    Ranked, Scoring, Sparse, TextRole, TokenOptions, TokenVectors, ZeroShotOptions, char_range,
 };
 pub use text::{DecodeStream, Encoding, Tokenizer};
 pub use verify::{Step, Verification};

@@ -126,7 +126,7 @@ impl Embedder {
         options: &EmbedOptions,
         window: usize,
     ) -> Result<Vec<Prepared>> {
-        let limit = match options.max_tokens {
+        let limit = match options.run.max_tokens {
             Some(0) => return Err(Error::argument("max_tokens", "is 0; a text needs at least 1")),
             Some(limit) if limit > window => {
                 let problem = format!("is {limit}; the model holds {window}");
@@ -146,7 +146,7 @@ impl Embedder {
         };
         let mut prepared = reserved("texts", &[texts.len()])?;
         for run in runs(texts, prompt.len()) {
-            if options.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            if options.run.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
                 return Err(Error::Cancelled);
             }
             let changed: Vec<String>;

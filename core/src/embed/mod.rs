@@ -14,7 +14,7 @@ mod vectors;
 
 pub(crate) use embedder::{Embedder, Prepared};
 pub(crate) use late::Late;
-pub use options::{EmbedOptions, Progress};
+pub use options::EmbedOptions;
 pub(crate) use pooling::PooledRow;
 pub use pooling::Pooling;
 pub(crate) use recipe::Recipe;
@@ -67,7 +67,7 @@ impl Model {
         }
         let embedder = self.embedder();
         let width = self.embedding_width(options)?;
-        let bound = self.batch_tokens(options.batch_tokens)?;
+        let bound = self.batch_tokens(options.run.batch_tokens)?;
         let mut values = zeros("embeddings", &[texts.len(), width])?;
         let prepared = embedder.prepare(tokenizer, texts, options, self.reader().window)?;
         for text in &prepared {
@@ -86,7 +86,7 @@ impl Model {
                 values[i * width..(i + 1) * width].copy_from_slice(row);
             }
             done += batch.len();
-            if let Some(progress) = &options.progress {
+            if let Some(progress) = &options.run.progress {
                 progress.tell(done, texts.len());
             }
             Ok(())
@@ -118,7 +118,7 @@ impl Model {
         if self.transformer().packs(device) && self.embedder().packs(device, options) {
             return self.guarded(|| {
                 let batch = Padded::packed(&ids, &types, self.tensor_device());
-                let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
+                let hidden = self.hidden(batch, None, options.run.cancel.as_ref())?;
                 let embeddings = self.embedder().finish_packed(&hidden, &rows, options);
                 let embeddings =
                     embeddings.unwrap_or_else(|| unreachable!("`packs` said that it is known"));
@@ -127,7 +127,7 @@ impl Model {
         }
         self.guarded(|| {
             let batch = Padded::new(&ids, Some(&types), self.tensor_device());
-            let hidden = self.hidden(batch, None, options.cancel.as_ref())?;
+            let hidden = self.hidden(batch, None, options.run.cancel.as_ref())?;
             let embeddings = self.embedder().finish(hidden, &rows, options);
             Later::of(embeddings, self.device())
         })

@@ -1,9 +1,8 @@
 //! What a caller chooses about embedding.
 
-use std::sync::Arc;
-
 use super::pooling::Pooling;
 use crate::cancel::CancelToken;
+use crate::run::RunOptions;
 
 /// What a caller chooses about embedding. The default is what the model's folder says.
 #[derive(Clone, Debug, Default)]
@@ -18,41 +17,10 @@ pub struct EmbedOptions {
     /// How tokens become a vector. Default: as the folder says; else the mean for an encoder and
     /// the last token for a decoder.
     pub pooling: Option<Pooling>,
-    /// Most tokens of a text, special ones included; the rest is cut. Default: as
-    /// sentence-transformers would.
-    pub max_tokens: Option<usize>,
     /// Keep the first numbers of a vector only (Matryoshka, arXiv:2205.13147). Default: all.
     pub dimensions: Option<usize>,
-    /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 512 on a CPU; 2048 on a GPU, on one with memory of its own up to 16384, fewer the
-    /// wider the model is.
-    pub batch_tokens: Option<usize>,
-    /// Stops the work from another thread.
-    pub cancel: Option<CancelToken>,
-    /// Told how many texts are done, and of how many, after each batch.
-    pub progress: Option<Progress>,
-}
-
-/// A call that hears of progress: parts done, and parts in all.
-#[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
-
-impl Progress {
-    /// Wraps the call.
-    pub fn new(call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        Progress(Arc::new(call))
-    }
-
-    /// Tells that `done` parts of `all` are done.
-    pub(crate) fn tell(&self, done: usize, all: usize) {
-        (self.0)(done, all);
-    }
-}
-
-impl std::fmt::Debug for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Progress")
-    }
+    /// How it is run: tokens of a text and of a batch, what stops it, and who hears of it.
+    pub run: RunOptions,
 }
 
 impl EmbedOptions {
@@ -80,9 +48,9 @@ impl EmbedOptions {
         self
     }
 
-    /// Sets [`max_tokens`](Self::max_tokens).
+    /// Sets [`max_tokens`](RunOptions#structfield.max_tokens) of `run`.
     pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = Some(tokens);
+        self.run.max_tokens = Some(tokens);
         self
     }
 
@@ -92,21 +60,27 @@ impl EmbedOptions {
         self
     }
 
-    /// Sets [`batch_tokens`](Self::batch_tokens).
+    /// Sets [`batch_tokens`](RunOptions#structfield.batch_tokens) of `run`.
     pub fn batch_tokens(mut self, tokens: usize) -> Self {
-        self.batch_tokens = Some(tokens);
+        self.run.batch_tokens = Some(tokens);
         self
     }
 
-    /// Sets [`cancel`](Self#structfield.cancel).
+    /// Sets [`cancel`](RunOptions#structfield.cancel) of `run`.
     pub fn cancel(mut self, token: CancelToken) -> Self {
-        self.cancel = Some(token);
+        self.run.cancel = Some(token);
         self
     }
 
-    /// Sets [`progress`](Self#structfield.progress).
+    /// Sets [`progress`](RunOptions#structfield.progress) of `run`.
     pub fn progress(mut self, call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Progress::new(call));
+        self.run = self.run.progress(call);
+        self
+    }
+
+    /// Sets [`run`](Self#structfield.run), in place of what was set before.
+    pub fn run(mut self, run: RunOptions) -> Self {
+        self.run = run;
         self
     }
 }

@@ -24,57 +24,13 @@ pub use late::{TextRole, TokenVectors};
 pub use sparse::Sparse;
 pub use tokens::{Aggregation, Entity, TokenOptions};
 
-use crate::cancel::CancelToken;
-use crate::embed::Progress;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::spec::TaskKind;
 use crate::nn::{BertEncoder, Padded, TaskHead, by_length};
 use crate::output::{finite, read};
+use crate::run::RunOptions;
 use crate::text::Encoding;
-
-/// How a task is run, whatever it is.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RunOptions {
-    /// Most tokens of a text, or of a pair, special ones included. Default: what the files say, and
-    /// never more than the model holds.
-    pub max_tokens: Option<usize>,
-    /// Most tokens of a batch, padding included; a longer text is a batch by itself.
-    /// Default: 512 on a CPU; 2048 on a GPU, on one with memory of its own up to 16384, fewer the
-    /// wider the model is.
-    pub batch_tokens: Option<usize>,
-    /// Stops the work from another thread.
-    pub cancel: Option<CancelToken>,
-    /// Told how many texts are done, and of how many, after each batch.
-    pub progress: Option<Progress>,
-}
-
-impl RunOptions {
-    /// Sets [`max_tokens`](Self::max_tokens).
-    pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`batch_tokens`](Self::batch_tokens).
-    pub fn batch_tokens(mut self, tokens: usize) -> Self {
-        self.batch_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`cancel`](Self#structfield.cancel).
-    pub fn cancel(mut self, token: CancelToken) -> Self {
-        self.cancel = Some(token);
-        self
-    }
-
-    /// Sets [`progress`](Self#structfield.progress).
-    pub fn progress(mut self, call: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Progress::new(call));
-        self
-    }
-}
 
 /// The characters that `bytes` of a text are, counted as most languages count.
 ///
