@@ -113,44 +113,73 @@ impl Options for ember_generate_options {
     }
 }
 
+/// Writes `Every` from the core's table.
+macro_rules! every {
+    ($(
+        $(#[doc = $doc:tt])*
+        $name:ident($argument:ident) [$($kind:tt)+] $(in $range:ident)?;
+    )*) => {
+        /// Every option of the core, so that one that C does not pass on does not compile.
+        struct Every {
+            $($name: $($kind)+,)*
+        }
+
+        impl From<Every> for GenerateOptions {
+            fn from(every: Every) -> Self {
+                let mut options = GenerateOptions::default();
+                $(options.$name = every.$name;)*
+                options
+            }
+        }
+    };
+}
+
+emberform::generate_options!(every);
+
 /// The caller's options in the core's words.
 pub(crate) fn convert(given: *const ember_generate_options) -> Outcome<GenerateOptions> {
     let given = raw::options(given)?;
     let number = |value: f32| (value != -1.0).then_some(value);
-    let mut options = GenerateOptions::default();
-    options.max_tokens = set_size(given.max_tokens);
-    options.temperature = number(given.temperature);
-    options.top_k = set_size(given.top_k);
-    options.top_p = number(given.top_p);
-    options.min_p = number(given.min_p);
-    options.repetition_penalty = number(given.repetition_penalty);
-    options.frequency_penalty = Some(given.frequency_penalty);
-    options.presence_penalty = Some(given.presence_penalty);
-    options.penalty_window = set_size(given.penalty_window);
-    options.seed = (given.seed != u64::MAX).then_some(given.seed);
     let stop = raw::texts("stop", given.stop, std::ptr::null(), given.stop_count)?;
-    options.stop = stop.into_iter().map(str::to_string).collect();
-    options.stop_ids = raw::slice("stop_ids", given.stop_ids, given.stop_id_count)?.to_vec();
-    options.logprobs = set_size(given.logprobs);
-    options.prefill_chunk = set_size(given.prefill_chunk);
-    options.ignore_eos = set_switch("ignore_eos", given.ignore_eos)?.unwrap_or(false);
-    options.min_tokens = set_size(given.min_tokens);
-    options.no_repeat_ngram = set_size(given.no_repeat_ngram);
+    let mut bad_words = None;
     if given.bad_word_count > 0 || !given.bad_words.is_null() {
         let lengths = ("bad_word_lengths", given.bad_word_lengths);
         let words = raw::rows(("bad_words", given.bad_words), lengths, given.bad_word_count)?;
-        options.bad_words = Some(words.into_iter().map(<[u32]>::to_vec).collect());
+        bad_words = Some(words.into_iter().map(<[u32]>::to_vec).collect());
     }
+    let mut suppress = None;
     if given.suppress_count > 0 || !given.suppress.is_null() {
-        options.suppress =
-            Some(raw::slice("suppress", given.suppress, given.suppress_count)?.to_vec());
+        suppress = Some(raw::slice("suppress", given.suppress, given.suppress_count)?.to_vec());
     }
+    let mut first_token = None;
     if given.first_token != -1 {
         let id = u32::try_from(given.first_token);
         let problem = |_| argument("first_token", format!("is {}, no id", given.first_token));
-        options.first_token = Some(id.map_err(problem)?);
+        first_token = Some(id.map_err(problem)?);
     }
-    Ok(options)
+    let every = Every {
+        max_tokens: set_size(given.max_tokens),
+        temperature: number(given.temperature),
+        top_k: set_size(given.top_k),
+        top_p: number(given.top_p),
+        min_p: number(given.min_p),
+        repetition_penalty: number(given.repetition_penalty),
+        frequency_penalty: Some(given.frequency_penalty),
+        presence_penalty: Some(given.presence_penalty),
+        penalty_window: set_size(given.penalty_window),
+        seed: (given.seed != u64::MAX).then_some(given.seed),
+        stop: stop.into_iter().map(str::to_string).collect(),
+        stop_ids: raw::slice("stop_ids", given.stop_ids, given.stop_id_count)?.to_vec(),
+        logprobs: set_size(given.logprobs),
+        prefill_chunk: set_size(given.prefill_chunk),
+        ignore_eos: set_switch("ignore_eos", given.ignore_eos)?.unwrap_or(false),
+        min_tokens: set_size(given.min_tokens),
+        no_repeat_ngram: set_size(given.no_repeat_ngram),
+        bad_words,
+        suppress,
+        first_token,
+    };
+    Ok(every.into())
 }
 
 /// A token and how likely it was.

@@ -16,12 +16,12 @@ use crate::chat::{Chat, Messages, Variables};
 use crate::choice::EarlyStoppingName;
 use crate::error::raise;
 use crate::model::Model;
-use crate::numpy::{Array, Count, Given, Ids, Several, Texts, word};
+use crate::numpy::{Array, Count, Given, Ids, Keyword, Texts, word};
 use crate::run::{is_long, run};
 
-/// Writes methods that take the options of a generation as keyword arguments: a block of
+/// Writes methods that take the options of a generation as keyword arguments: blocks of
 /// `#[pymethods]` beside the class's own, so that what `help()` and the stubs show is what Python
-/// checks, and the list of options stands here alone.
+/// checks. The options are those of the core's table.
 ///
 /// ```text
 /// methods! {
@@ -41,69 +41,45 @@ macro_rules! methods {
                 -> $result:ty = $work:ident;
         )*
     }) => {
+        $(
+            emberform::generate_options! { method
+                impl $class {
+                    $(#[doc = $doc])*
+                    fn $name($($given: $kind),*; $($($word: $sort),*)?) -> $result = $work;
+                }
+            }
+        )*
+    };
+}
+
+/// One method of [`methods`], and the core's table.
+macro_rules! method {
+    (
+        impl $class:ident {
+            $(#[doc = $doc:tt])*
+            fn $name:ident($($given:ident: $kind:ident),*; $($word:ident: $sort:ident),*)
+                -> $result:ty = $work:ident;
+        }
+        $(
+            $(#[doc = $about:tt])*
+            $option:ident($argument:ident) [$($core:tt)+] $(in $range:ident)?;
+        )*
+    ) => {
         #[pymethods]
         impl $class {
-            $(
-                $(#[doc = $doc])*
-                #[pyo3(signature = (
-                    $($given,)* *, $($($word=None,)*)? max_tokens=None, temperature=None,
-                    top_k=None, top_p=None, min_p=None, repetition_penalty=None,
-                    frequency_penalty=None, presence_penalty=None, penalty_window=None, seed=None,
-                    stop=None, stop_ids=None, logprobs=None, prefill_chunk=None, ignore_eos=false,
-                    min_tokens=None, no_repeat_ngram=None, bad_words=None, suppress=None,
-                    first_token=None
-                ))]
-                fn $name(
-                    &self,
-                    py: Python<'_>,
-                    $($given: $kind,)*
-                    $($($word: Option<$sort>,)*)?
-                    max_tokens: Option<Count>,
-                    temperature: Option<f32>,
-                    top_k: Option<Count>,
-                    top_p: Option<f32>,
-                    min_p: Option<f32>,
-                    repetition_penalty: Option<f32>,
-                    frequency_penalty: Option<f32>,
-                    presence_penalty: Option<f32>,
-                    penalty_window: Option<Count>,
-                    seed: Option<Count>,
-                    stop: Option<Texts>,
-                    stop_ids: Option<Ids>,
-                    logprobs: Option<Count>,
-                    prefill_chunk: Option<Count>,
-                    ignore_eos: bool,
-                    min_tokens: Option<Count>,
-                    no_repeat_ngram: Option<Count>,
-                    bad_words: Option<Several<Ids>>,
-                    suppress: Option<Ids>,
-                    first_token: Option<Count>,
-                ) -> PyResult<$result> {
-                    let mut options = GenerateOptions::default();
-                    options.max_tokens = max_tokens.given(py, "max_tokens")?;
-                    options.temperature = temperature;
-                    options.top_k = top_k.given(py, "top_k")?;
-                    options.top_p = top_p;
-                    options.min_p = min_p;
-                    options.repetition_penalty = repetition_penalty;
-                    options.frequency_penalty = frequency_penalty;
-                    options.presence_penalty = presence_penalty;
-                    options.penalty_window = penalty_window.given(py, "penalty_window")?;
-                    options.seed = seed.given(py, "seed")?;
-                    options.stop = stop.given(py, "stop")?;
-                    options.stop_ids = stop_ids.given(py, "stop_ids")?;
-                    options.logprobs = logprobs.given(py, "logprobs")?;
-                    options.prefill_chunk = prefill_chunk.given(py, "prefill_chunk")?;
-                    options.ignore_eos = ignore_eos;
-                    options.min_tokens = min_tokens.given(py, "min_tokens")?;
-                    options.no_repeat_ngram = no_repeat_ngram.given(py, "no_repeat_ngram")?;
-                    options.bad_words =
-                        bad_words.map(|words| words.0.into_iter().map(|word| word.0).collect());
-                    options.suppress = suppress.map(|ids| ids.0);
-                    options.first_token = first_token.given(py, "first_token")?;
-                    self.$work(py, $($given,)* $($($word,)*)? &options)
-                }
-            )*
+            $(#[doc = $doc])*
+            #[pyo3(signature = ($($given,)* *, $($word=None,)* $($option=None),*))]
+            fn $name(
+                &self,
+                py: Python<'_>,
+                $($given: $kind,)*
+                $($word: Option<$sort>,)*
+                $($option: Option<<$($core)+ as Keyword>::Given>,)*
+            ) -> PyResult<$result> {
+                let mut options = GenerateOptions::default();
+                $(options.$option = $option.given(py, stringify!($option))?;)*
+                self.$work(py, $($given,)* $($word,)* &options)
+            }
         }
     };
 }

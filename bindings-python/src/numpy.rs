@@ -353,6 +353,49 @@ impl Given<Vec<u32>> for Option<Ids> {
     }
 }
 
+impl Given<f32> for f32 {
+    fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<f32> {
+        Ok(self)
+    }
+}
+
+impl Given<bool> for Option<bool> {
+    fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<bool> {
+        Ok(self.unwrap_or(false))
+    }
+}
+
+impl Given<Vec<u32>> for Ids {
+    fn given(self, _py: Python<'_>, _name: &'static str) -> PyResult<Vec<u32>> {
+        Ok(self.0)
+    }
+}
+
+/// What Python gives for an option of this type of the core; nothing leaves it as it is.
+pub trait Keyword {
+    type Given;
+}
+
+macro_rules! keywords {
+    ($($core:ty: $given:ty;)*) => {
+        $(impl Keyword for $core {
+            type Given = $given;
+        })*
+    };
+}
+
+keywords! {
+    bool: bool;
+    Option<f32>: f32;
+    Option<u32>: Count;
+    Option<u64>: Count;
+    Option<usize>: Count;
+    Vec<String>: Texts;
+    Vec<u32>: Ids;
+    Option<Vec<u32>>: Ids;
+    Option<Vec<Vec<u32>>>: Several<Ids>;
+}
+
 /// One row of token ids: whole numbers in a sequence, or in anything with `__array__`.
 pub struct Ids(pub Vec<u32>);
 

@@ -17,200 +17,175 @@ use crate::kernels::Cuts;
 /// Tokens of a prompt that are processed at once when the caller says nothing.
 pub const PREFILL_CHUNK: usize = 512;
 
-/// What a caller chooses for a generation.
+/// The options of a generation, said once. Calls the macro `$then` with what follows its name, and
+/// then a row an option:
 ///
-/// What is not set comes from the model's `generation_config.json`, then from the library: greedy,
-/// no penalty, until the window is full. Sampling starts with a temperature above 0, either set
-/// here or advised by the file; without one, `top_k`, `top_p`, `min_p` and `seed` do nothing.
-///
-/// # Examples
+/// ```text
+/// /// What it is.
+/// name(argument) [type] in RANGE;
 /// ```
-/// use emberform::GenerateOptions;
-///
-/// let options = GenerateOptions::default().max_tokens(64).temperature(0.7).seed(1);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct GenerateOptions {
-    /// Most tokens to generate; 0 generates nothing. Default: the file's `max_new_tokens`, else
-    /// until the window is full.
-    pub max_tokens: Option<usize>,
-    /// What the logits are divided by, at least 0; 0 always takes the likeliest token. A value
-    /// above 0 samples whatever the file says. Default: the file's if the file samples (1 if it
-    /// names none), else 0.
-    pub temperature: Option<f32>,
-    /// Only the `top_k` likeliest tokens are drawn from; 0 is off. Default: the file's, else off.
-    pub top_k: Option<usize>,
-    /// Only the likeliest tokens that together have this probability are drawn from, above 0 and
-    /// at most 1; 1 is off. Default: the file's, else off.
-    pub top_p: Option<f32>,
-    /// Only tokens at least `min_p` times as likely as the likeliest are drawn from, 0 to 1; 0 is
-    /// off. Default: the file's, else off.
-    pub min_p: Option<f32>,
-    /// Factor against tokens of the prompt and the output, above 0; 1 is off, above 1 makes them
-    /// rarer. Default: the file's, else off.
-    pub repetition_penalty: Option<f32>,
-    /// Taken off a token's logit for each time it was generated, -2 to 2. Default: 0, off.
-    pub frequency_penalty: Option<f32>,
-    /// Taken off a token's logit once it was generated, -2 to 2. Default: 0, off.
-    pub presence_penalty: Option<f32>,
-    /// How many of the last tokens, prompt and output, the three penalties look at; 0 turns them
-    /// off. Default: all.
-    pub penalty_window: Option<usize>,
-    /// Number that fixes the draws: same model, device, options and seed, same text. Default: a
-    /// fresh one for each generation.
-    pub seed: Option<u64>,
-    /// Texts that end the generation and are not part of it; none may be empty. Default: none.
-    pub stop: Vec<String>,
-    /// Tokens that end the generation, besides the model's own. Default: none.
-    pub stop_ids: Vec<u32>,
-    /// Log-probabilities with each token: the token's own and those of this many of the likeliest;
-    /// 0 is only its own. Default: none.
-    pub logprobs: Option<usize>,
-    /// Tokens of the prompt that are processed at once, at least 1: more is faster, less needs
-    /// less memory and answers a cancel sooner. Default: 512.
-    pub prefill_chunk: Option<usize>,
-    /// Goes on past the model's end-of-text tokens; `stop_ids` still count. Default: false.
-    pub ignore_eos: bool,
-    /// Tokens to generate before the model's end-of-text tokens and `stop_ids` may come. Default:
-    /// the file's `min_new_tokens`, else 0.
-    pub min_tokens: Option<usize>,
-    /// No row of so many tokens comes twice, prompt and output together (of an encoder-decoder the
-    /// target); 0 is off. Default: the file's, else off.
-    pub no_repeat_ngram: Option<usize>,
-    /// Rows of tokens that never come, of one token or more. Default: the file's `bad_words_ids`.
-    pub bad_words: Option<Vec<Vec<u32>>>,
-    /// Tokens that never come. Default: the file's `suppress_tokens`.
-    pub suppress: Option<Vec<u32>>,
-    /// The first token of an encoder-decoder's target: the language to translate to, where a token
-    /// says it. Default: the file's `forced_bos_token_id`, else none.
-    pub first_token: Option<u32>,
+/// `argument` is what the method that sets it calls its value; `RANGE`, a constant of `Range`, are
+/// the numbers that it takes, where not all. The core's struct comes from it, and the bindings take
+/// from it what they ask of their callers; what no macro can write (the header of C, the struct of
+/// C++, the stubs of Python) `tests/options.rs` compares with it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! generate_options {
+    ($then:ident $($before:tt)*) => {
+        $then! {
+            $($before)*
+
+            /// Most tokens to generate; 0 generates nothing. Default: the file's `max_new_tokens`,
+            /// else until the window is full.
+            max_tokens(tokens) [Option<usize>];
+            /// What the logits are divided by, at least 0; 0 always takes the likeliest token. A
+            /// value above 0 samples whatever the file says. Default: the file's if the file
+            /// samples (1 if it names none), else 0.
+            temperature(temperature) [Option<f32>] in TEMPERATURE;
+            /// Only the `top_k` likeliest tokens are drawn from; 0 is off. Default: the file's,
+            /// else off.
+            top_k(tokens) [Option<usize>];
+            /// Only the likeliest tokens that together have this probability are drawn from, above
+            /// 0 and at most 1; 1 is off. Default: the file's, else off.
+            top_p(probability) [Option<f32>] in TOP_P;
+            /// Only tokens at least `min_p` times as likely as the likeliest are drawn from, 0 to
+            /// 1; 0 is off. Default: the file's, else off.
+            min_p(ratio) [Option<f32>] in MIN_P;
+            /// Factor against tokens of the prompt and the output, above 0; 1 is off, above 1 makes
+            /// them rarer. Default: the file's, else off.
+            repetition_penalty(factor) [Option<f32>] in REPETITION;
+            /// Taken off a token's logit for each time it was generated, -2 to 2. Default: 0, off.
+            frequency_penalty(penalty) [Option<f32>] in PENALTY;
+            /// Taken off a token's logit once it was generated, -2 to 2. Default: 0, off.
+            presence_penalty(penalty) [Option<f32>] in PENALTY;
+            /// How many of the last tokens, prompt and output, the three penalties look at; 0 turns
+            /// them off. Default: all.
+            penalty_window(tokens) [Option<usize>];
+            /// Number that fixes the draws: same model, device, options and seed, same text.
+            /// Default: a fresh one for each generation.
+            seed(seed) [Option<u64>];
+            /// Texts that end the generation and are not part of it; none may be empty. Default:
+            /// none.
+            stop(strings) [Vec<String>];
+            /// Tokens that end the generation, besides the model's own. Default: none.
+            stop_ids(ids) [Vec<u32>];
+            /// Log-probabilities with each token: the token's own and those of this many of the
+            /// likeliest; 0 is only its own. Default: none.
+            logprobs(alternatives) [Option<usize>];
+            /// Tokens of the prompt that are processed at once, at least 1: more is faster, less
+            /// needs less memory and answers a cancel sooner. Default: 512.
+            prefill_chunk(tokens) [Option<usize>];
+            /// Goes on past the model's end-of-text tokens; `stop_ids` still count. Default: false.
+            ignore_eos(ignore) [bool];
+            /// Tokens to generate before the model's end-of-text tokens and `stop_ids` may come.
+            /// Default: the file's `min_new_tokens`, else 0.
+            min_tokens(tokens) [Option<usize>];
+            /// No row of so many tokens comes twice, prompt and output together (of an
+            /// encoder-decoder the target); 0 is off. Default: the file's, else off.
+            no_repeat_ngram(tokens) [Option<usize>];
+            /// Rows of tokens that never come, of one token or more. Default: the file's
+            /// `bad_words_ids`.
+            bad_words(rows) [Option<Vec<Vec<u32>>>];
+            /// Tokens that never come. Default: the file's `suppress_tokens`.
+            suppress(ids) [Option<Vec<u32>>];
+            /// The first token of an encoder-decoder's target: the language to translate to, where
+            /// a token says it. Default: the file's `forced_bos_token_id`, else none.
+            first_token(id) [Option<u32>];
+        }
+    };
 }
 
+/// Writes [`GenerateOptions`], the methods that set it, and the check of its numbers.
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:tt])*
+        $name:ident($argument:ident) [$($kind:tt)+] $(in $range:ident)?;
+    )*) => {
+        /// What a caller chooses for a generation.
+        ///
+        /// What is not set comes from the model's `generation_config.json`, then from the library:
+        /// greedy, no penalty, until the window is full. Sampling starts with a temperature above
+        /// 0, either set here or advised by the file; without one, `top_k`, `top_p`, `min_p` and
+        /// `seed` do nothing.
+        ///
+        /// # Examples
+        /// ```
+        /// use emberform::GenerateOptions;
+        ///
+        /// let options = GenerateOptions::default().max_tokens(64).temperature(0.7).seed(1);
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct GenerateOptions {
+            $($(#[doc = $doc])* pub $name: $($kind)+,)*
+        }
+
+        impl GenerateOptions {
+            $(setter!($name, $argument, [$($kind)+]);)*
+
+            /// Refuses a number that is out of range.
+            fn check(&self) -> Result<()> {
+                $($(
+                    if let Some(Err(problem)) = self.$name.map(|value| Range::$range.check(value)) {
+                        return Err(Error::argument(stringify!($name), problem));
+                    }
+                )?)*
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Writes the method that sets an option of a type.
+macro_rules! setter {
+    ($name:ident, $argument:ident, [bool]) => {
+        setter!(@ $name, $argument: bool, $argument);
+    };
+    ($name:ident, $argument:ident, [Vec<String>]) => {
+        setter!(
+            @ $name, $argument: impl IntoIterator<Item = impl Into<String>>,
+            $argument.into_iter().map(Into::into).collect(), ", in place of what was set before"
+        );
+    };
+    ($name:ident, $argument:ident, [Vec<u32>]) => {
+        setter!(
+            @ $name, $argument: impl IntoIterator<Item = u32>,
+            $argument.into_iter().collect(), ", in place of what was set before"
+        );
+    };
+    ($name:ident, $argument:ident, [Option<Vec<u32>>]) => {
+        setter!(
+            @ $name, $argument: impl IntoIterator<Item = u32>,
+            Some($argument.into_iter().collect()), ", in place of what was set before"
+        );
+    };
+    ($name:ident, $argument:ident, [Option<Vec<Vec<u32>>>]) => {
+        setter!(
+            @ $name, $argument: impl IntoIterator<Item = Vec<u32>>,
+            Some($argument.into_iter().collect()), ", in place of what was set before"
+        );
+    };
+    ($name:ident, $argument:ident, [Option<$kind:ty>]) => {
+        setter!(@ $name, $argument: $kind, Some($argument));
+    };
+    (@ $name:ident, $argument:ident: $kind:ty, $value:expr $(, $more:literal)?) => {
+        #[doc = concat!(
+            "Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ")",
+            $($more,)? "."
+        )]
+        pub fn $name(mut self, $argument: $kind) -> Self {
+            self.$name = $value;
+            self
+        }
+    };
+}
+
+generate_options!(options);
+
 impl GenerateOptions {
-    /// Sets [`max_tokens`](Self#structfield.max_tokens).
-    pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`temperature`](Self#structfield.temperature).
-    pub fn temperature(mut self, temperature: f32) -> Self {
-        self.temperature = Some(temperature);
-        self
-    }
-
     /// Always takes the likeliest token, whatever the file says: `temperature(0.0)`.
     pub fn greedy(self) -> Self {
         self.temperature(0.0)
-    }
-
-    /// Sets [`top_k`](Self#structfield.top_k).
-    pub fn top_k(mut self, tokens: usize) -> Self {
-        self.top_k = Some(tokens);
-        self
-    }
-
-    /// Sets [`top_p`](Self#structfield.top_p).
-    pub fn top_p(mut self, probability: f32) -> Self {
-        self.top_p = Some(probability);
-        self
-    }
-
-    /// Sets [`min_p`](Self#structfield.min_p).
-    pub fn min_p(mut self, ratio: f32) -> Self {
-        self.min_p = Some(ratio);
-        self
-    }
-
-    /// Sets [`repetition_penalty`](Self#structfield.repetition_penalty).
-    pub fn repetition_penalty(mut self, factor: f32) -> Self {
-        self.repetition_penalty = Some(factor);
-        self
-    }
-
-    /// Sets [`frequency_penalty`](Self#structfield.frequency_penalty).
-    pub fn frequency_penalty(mut self, penalty: f32) -> Self {
-        self.frequency_penalty = Some(penalty);
-        self
-    }
-
-    /// Sets [`presence_penalty`](Self#structfield.presence_penalty).
-    pub fn presence_penalty(mut self, penalty: f32) -> Self {
-        self.presence_penalty = Some(penalty);
-        self
-    }
-
-    /// Sets [`penalty_window`](Self#structfield.penalty_window).
-    pub fn penalty_window(mut self, tokens: usize) -> Self {
-        self.penalty_window = Some(tokens);
-        self
-    }
-
-    /// Sets [`seed`](Self#structfield.seed).
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Sets [`stop`](Self#structfield.stop), in place of what was set before.
-    pub fn stop<S: Into<String>>(mut self, strings: impl IntoIterator<Item = S>) -> Self {
-        self.stop = strings.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets [`stop_ids`](Self#structfield.stop_ids), in place of what was set before.
-    pub fn stop_ids(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
-        self.stop_ids = ids.into_iter().collect();
-        self
-    }
-
-    /// Sets [`logprobs`](Self#structfield.logprobs).
-    pub fn logprobs(mut self, alternatives: usize) -> Self {
-        self.logprobs = Some(alternatives);
-        self
-    }
-
-    /// Sets [`prefill_chunk`](Self#structfield.prefill_chunk).
-    pub fn prefill_chunk(mut self, tokens: usize) -> Self {
-        self.prefill_chunk = Some(tokens);
-        self
-    }
-
-    /// Sets [`ignore_eos`](Self#structfield.ignore_eos).
-    pub fn ignore_eos(mut self, ignore: bool) -> Self {
-        self.ignore_eos = ignore;
-        self
-    }
-
-    /// Sets [`min_tokens`](Self#structfield.min_tokens).
-    pub fn min_tokens(mut self, tokens: usize) -> Self {
-        self.min_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets [`no_repeat_ngram`](Self#structfield.no_repeat_ngram).
-    pub fn no_repeat_ngram(mut self, tokens: usize) -> Self {
-        self.no_repeat_ngram = Some(tokens);
-        self
-    }
-
-    /// Sets [`bad_words`](Self#structfield.bad_words).
-    pub fn bad_words(mut self, rows: impl IntoIterator<Item = Vec<u32>>) -> Self {
-        self.bad_words = Some(rows.into_iter().collect());
-        self
-    }
-
-    /// Sets [`suppress`](Self#structfield.suppress).
-    pub fn suppress(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
-        self.suppress = Some(ids.into_iter().collect());
-        self
-    }
-
-    /// Sets [`first_token`](Self#structfield.first_token).
-    pub fn first_token(mut self, id: u32) -> Self {
-        self.first_token = Some(id);
-        self
     }
 
     /// Fills in what is not set from `defaults`, then from the library, for a model that gives
@@ -224,91 +199,102 @@ impl GenerateOptions {
             let problem = format!("is {vocab}; a vocabulary has 1 to {} tokens", u32::MAX);
             return Err(Error::argument("vocab", problem));
         }
-        let checked = |argument: &'static str, value: Option<f32>, range: Range| match value {
-            Some(value) => range.check(value).map_err(|problem| Error::argument(argument, problem)),
-            None => Ok(()),
-        };
-        checked("temperature", self.temperature, Range::TEMPERATURE)?;
-        checked("top_p", self.top_p, Range::TOP_P)?;
-        checked("min_p", self.min_p, Range::MIN_P)?;
-        checked("repetition_penalty", self.repetition_penalty, Range::REPETITION)?;
-        checked("frequency_penalty", self.frequency_penalty, Range::PENALTY)?;
-        checked("presence_penalty", self.presence_penalty, Range::PENALTY)?;
-        if let Some(index) = self.stop.iter().position(String::is_empty) {
+        self.check()?;
+        // Each by name: an option that is new does not compile until it is said what becomes of it.
+        let GenerateOptions {
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            penalty_window,
+            seed,
+            stop,
+            stop_ids,
+            logprobs,
+            prefill_chunk,
+            ignore_eos,
+            min_tokens,
+            no_repeat_ngram,
+            bad_words,
+            suppress,
+            first_token,
+        } = self;
+        if let Some(index) = stop.iter().position(String::is_empty) {
             let problem = format!("holds an empty text at {index}; each needs a character");
             return Err(Error::argument("stop", problem));
         }
-        if let Some(id) = self.stop_ids.iter().find(|id| **id as usize >= vocab) {
-            let problem = format!("holds {id}; the vocabulary ends at {}", vocab - 1);
-            return Err(Error::argument("stop_ids", problem));
-        }
-        if let Some(logprobs) = self.logprobs.filter(|logprobs| *logprobs > vocab) {
+        if let Some(logprobs) = logprobs.filter(|logprobs| *logprobs > vocab) {
             let problem = format!("is {logprobs}; the vocabulary has {vocab} tokens");
             return Err(Error::argument("logprobs", problem));
         }
-        if self.prefill_chunk == Some(0) {
+        if *prefill_chunk == Some(0) {
             return Err(Error::argument("prefill_chunk", "is 0; at least 1 token is needed"));
         }
-        let rules = self.rules(defaults, vocab)?;
+        known("stop_ids", stop_ids, vocab)?;
+        known("bad_words", bad_words.iter().flatten().flatten(), vocab)?;
+        known("suppress", suppress.iter().flatten(), vocab)?;
+        known("first_token", first_token, vocab)?;
+
+        let file = &defaults.rules;
+        let max_tokens = max_tokens.or(defaults.max_tokens);
+        let eos_ids = if *ignore_eos { Vec::new() } else { defaults.eos_ids.clone() };
+        // A word that is an end alone would keep the text from ending.
+        let kept = |word: &&Vec<u32>| !defaults.eos_ids.iter().any(|end| word[..] == [*end]);
+        let words = bad_words.as_ref().unwrap_or(&file.bad_words);
+        let rules = Rules {
+            no_repeat_ngram: no_repeat_ngram.unwrap_or(file.no_repeat_ngram),
+            bad_words: words.iter().filter(kept).cloned().collect(),
+            min_tokens: min_tokens.unwrap_or(file.min_tokens),
+            ends: [&eos_ids[..], stop_ids].concat(),
+            first: first_token.or(file.first),
+            last: if *ignore_eos { Vec::new() } else { file.last.clone() },
+            suppress: suppress.as_ref().unwrap_or(&file.suppress).clone(),
+            suppress_first: file.suppress_first.clone(),
+            max_tokens,
+        };
         let advised = if defaults.do_sample { defaults.temperature.unwrap_or(1.0) } else { 0.0 };
         // A caller who turns sampling on above a file that is greedy still gets the file's other
         // values: its authors tuned them together.
         Ok(Resolved {
             vocab,
-            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            max_tokens,
             cuts: Cuts {
-                temperature: self.temperature.unwrap_or(advised),
-                top_k: self.top_k.or(defaults.top_k).unwrap_or(Cuts::OFF.top_k),
-                top_p: self.top_p.or(defaults.top_p).unwrap_or(Cuts::OFF.top_p),
-                min_p: self.min_p.or(defaults.min_p).unwrap_or(Cuts::OFF.min_p),
+                temperature: temperature.unwrap_or(advised),
+                top_k: top_k.or(defaults.top_k).unwrap_or(Cuts::OFF.top_k),
+                top_p: top_p.or(defaults.top_p).unwrap_or(Cuts::OFF.top_p),
+                min_p: min_p.or(defaults.min_p).unwrap_or(Cuts::OFF.min_p),
             },
-            repetition_penalty: self
-                .repetition_penalty
-                .or(defaults.repetition_penalty)
-                .unwrap_or(1.0),
-            frequency_penalty: self.frequency_penalty.unwrap_or(0.0),
-            presence_penalty: self.presence_penalty.unwrap_or(0.0),
-            penalty_window: self.penalty_window,
-            seed: self.seed.unwrap_or_else(fresh_seed),
-            stop: self.stop.clone(),
-            stop_ids: self.stop_ids.clone(),
-            eos_ids: if self.ignore_eos { Vec::new() } else { defaults.eos_ids.clone() },
-            logprobs: self.logprobs,
-            prefill_chunk: self.prefill_chunk.unwrap_or(PREFILL_CHUNK),
+            repetition_penalty: repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
+            frequency_penalty: frequency_penalty.unwrap_or(0.0),
+            presence_penalty: presence_penalty.unwrap_or(0.0),
+            penalty_window: *penalty_window,
+            seed: seed.unwrap_or_else(fresh_seed),
+            stop: stop.clone(),
+            stop_ids: stop_ids.clone(),
+            eos_ids,
+            logprobs: *logprobs,
+            prefill_chunk: prefill_chunk.unwrap_or(PREFILL_CHUNK),
             rules,
         })
     }
+}
 
-    fn rules(&self, defaults: &Defaults, vocab: usize) -> Result<Rules> {
-        let known = |argument: &'static str, ids: &mut dyn Iterator<Item = u32>| {
-            for id in ids {
-                if id as usize >= vocab {
-                    let problem = format!("holds {id}; the vocabulary ends at {}", vocab - 1);
-                    return Err(Error::argument(argument, problem));
-                }
-            }
-            Ok(())
-        };
-        known("bad_words", &mut self.bad_words.iter().flatten().flatten().copied())?;
-        known("suppress", &mut self.suppress.iter().flatten().copied())?;
-        known("first_token", &mut self.first_token.iter().copied())?;
-        let file = &defaults.rules;
-        let own = if self.ignore_eos { &[][..] } else { &defaults.eos_ids };
-        let ends = [own, &self.stop_ids].concat();
-        // A word that is an end alone would keep the text from ending.
-        let words = self.bad_words.as_ref().unwrap_or(&file.bad_words);
-        let kept = |word: &&Vec<u32>| !defaults.eos_ids.iter().any(|end| word[..] == [*end]);
-        Ok(Rules {
-            no_repeat_ngram: self.no_repeat_ngram.unwrap_or(file.no_repeat_ngram),
-            bad_words: words.iter().filter(kept).cloned().collect(),
-            min_tokens: self.min_tokens.unwrap_or(file.min_tokens),
-            ends,
-            first: self.first_token.or(file.first),
-            last: if self.ignore_eos { vec![] } else { file.last.clone() },
-            suppress: self.suppress.as_ref().unwrap_or(&file.suppress).clone(),
-            suppress_first: file.suppress_first.clone(),
-            max_tokens: self.max_tokens.or(defaults.max_tokens),
-        })
+/// Refuses tokens that the vocabulary does not have.
+fn known<'a>(
+    argument: &'static str,
+    ids: impl IntoIterator<Item = &'a u32>,
+    vocab: usize,
+) -> Result<()> {
+    match ids.into_iter().find(|id| **id as usize >= vocab) {
+        None => Ok(()),
+        Some(id) => {
+            let problem = format!("holds {id}; the vocabulary ends at {}", vocab - 1);
+            Err(Error::argument(argument, problem))
+        }
     }
 }
 
