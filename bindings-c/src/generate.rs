@@ -117,11 +117,11 @@ impl Options for ember_generate_options {
 macro_rules! every {
     ($(
         $(#[doc = $doc:tt])*
-        $name:ident($argument:ident) [$($kind:tt)+] $(in $range:ident)?;
+        $name:ident($argument:ident) [$kind:ty] $(in $range:ident)?;
     )*) => {
         /// Every option of the core, so that one that C does not pass on does not compile.
         struct Every {
-            $($name: $($kind)+,)*
+            $($name: $kind,)*
         }
 
         impl From<Every> for GenerateOptions {
