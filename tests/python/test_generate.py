@@ -1,6 +1,7 @@
 """Generation: streams, sessions, options, async, cancelling."""
 
 import asyncio
+import inspect
 import threading
 import time
 
@@ -41,6 +42,32 @@ def test_seeds(gemma: emberform.Model) -> None:
     assert run(7) == run(7)
     assert any(run(seed) != run(7) for seed in range(5))
     assert run(2**64 - 1) == run(2**64 - 1)
+
+
+def test_options_can_be_kept(gemma: emberform.Model) -> None:
+    options: emberform.GenerateOptions = {"max_tokens": 8, "temperature": 0, "ignore_eos": None}
+    given = gemma.generate(PROMPT, max_tokens=8, temperature=0).text()
+    assert given and gemma.generate(PROMPT, **options).text() == given
+    batch = gemma.generate_all([PROMPT], **options)
+    assert "".join(piece.text for _, piece in batch) == given
+    fewer: emberform.GenerateOptions = {**options, "max_tokens": 3}
+    [best] = gemma.beams(PROMPT, beams=2, **fewer)
+    assert len(best.ids) == 3
+
+    # Each is a keyword of every method that generates, and explained.
+    kept = list(emberform.GenerateOptions.__annotations__)
+    methods: dict[type, list[str]] = {
+        emberform.Model: ["generate", "generate_all", "generate_chat", "beams"],
+        emberform.Session: ["generate", "beams"],
+        emberform.Batch: ["add", "add_ids"],
+        emberform.Chat: ["say"],
+    }
+    for kind, names in methods.items():
+        for name in names:
+            keywords = list(inspect.signature(getattr(kind, name)).parameters)
+            assert keywords[-len(kept) :] == kept, f"{kind.__name__}.{name}"
+    text = inspect.getdoc(emberform.Model.generate)
+    assert text and [name for name in kept if f"`{name}`" not in text] == []
 
 
 def test_a_session_goes_on_where_it_stands(gemma: emberform.Model) -> None:

@@ -49,6 +49,7 @@ from ._emberform import (
     open,
     open_words,
 )
+from ._options import GenerateOptions
 
 __all__ = [
     "Answer",
@@ -69,6 +70,7 @@ __all__ = [
     "Error",
     "Fill",
     "FormatError",
+    "GenerateOptions",
     "Memory",
     "MissingError",
     "Model",

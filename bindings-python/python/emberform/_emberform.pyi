@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex, final
+from typing_extensions import Unpack
+
+from ._options import GenerateOptions
 
 @final
 class Answer:
@@ -61,14 +64,14 @@ class Batch:
     def __iter__(self, /) -> Batch: ...
     def __next__(self, /) -> tuple[int, Piece]: ...
     def __repr__(self, /) -> str: ...
-    def add(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> int:
+    def add(self, /, prompt: str, **options: Unpack[GenerateOptions]) -> int:
         """
         Adds a text to continue, or a source to answer for an encoder-decoder.
 
         Returns its number. Options and errors are those of `Model.generate`; the batch is as before
         after one.
         """
-    def add_ids(self, /, ids: Sequence[int] | NDArray[integer[Any]], *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> int:
+    def add_ids(self, /, ids: Sequence[int] | NDArray[integer[Any]], **options: Unpack[GenerateOptions]) -> int:
         """
         As `add`, for token ids: a sequence of int or an array of any integer type, [T].
 
@@ -196,7 +199,7 @@ class Chat:
 
         Raises ValueError for an empty role.
         """
-    def say(self, /, text: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
+    def say(self, /, text: str, **options: Unpack[GenerateOptions]) -> Stream:
         """
         Says something as the user; the reply comes as a stream of pieces, each made when it is
         asked for. What the model has not read yet is read with the first one.
@@ -572,7 +575,7 @@ class Model:
 
         Raises MissingError for an encoder, which generates nothing.
         """
-    def beams(self, /, prompt: str, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> list[Beam]:
+    def beams(self, /, prompt: str, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, **options: Unpack[GenerateOptions]) -> list[Beam]:
         """
         The likeliest continuations of a text, or answers to the source of an encoder-decoder, best
         first: beam search.
@@ -766,7 +769,7 @@ class Model:
         Raises as `forward`, ValueError for a layer that is not there, and for either with
         `decoder_ids`.
         """
-    def generate(self, /, prompt: str, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
+    def generate(self, /, prompt: str, **options: Unpack[GenerateOptions]) -> Stream:
         """
         Continues a text, or answers the source of an encoder-decoder: a stream of pieces, each
         made when it is asked for.
@@ -797,7 +800,7 @@ class Model:
         than the window, ValueError for an option out of range. What goes wrong later is raised by
         the stream.
         """
-    def generate_all(self, /, prompts: str | Iterable[str], *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Batch:
+    def generate_all(self, /, prompts: str | Iterable[str], **options: Unpack[GenerateOptions]) -> Batch:
         """
         Continues several texts at once, each as `generate` would: a token of all is one forward
         pass on the CPU, which reads each weight once for all. The pieces come with the number of
@@ -809,7 +812,7 @@ class Model:
         Raises ValueError for an empty list and for a prompt that does not fit the window or has no
         token, whose number it tells; else as `generate`.
         """
-    def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
+    def generate_chat(self, /, messages: Iterable[Mapping[str, str]], *, variables: Mapping[str, bool | int | str] | None = None, **options: Unpack[GenerateOptions]) -> Stream:
         """
         Answers messages: a stream of pieces, each made when it is asked for. For a conversation
         of several turns, `chat` keeps what was read.
@@ -1062,7 +1065,7 @@ class Session:
         The number of tokens so far.
         """
     def __repr__(self, /) -> str: ...
-    def beams(self, /, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> list[Beam]:
+    def beams(self, /, *, beams: SupportsIndex | None = None, sequences: SupportsIndex | None = None, length_penalty: SupportsFloat | SupportsIndex | None = None, early_stopping: Literal["full", "likely", "never"] | None = None, **options: Unpack[GenerateOptions]) -> list[Beam]:
         """
         The likeliest continuations from where the sequence stands, which is left there, best
         first: beam search. When blocks with a sliding window have let go of what they held, the
@@ -1101,7 +1104,7 @@ class Session:
 
         Raises as `feed`, and MemoryError when there is no room for the logits.
         """
-    def generate(self, /, *, max_tokens: SupportsIndex | None = None, temperature: SupportsFloat | SupportsIndex | None = None, top_k: SupportsIndex | None = None, top_p: SupportsFloat | SupportsIndex | None = None, min_p: SupportsFloat | SupportsIndex | None = None, repetition_penalty: SupportsFloat | SupportsIndex | None = None, frequency_penalty: SupportsFloat | SupportsIndex | None = None, presence_penalty: SupportsFloat | SupportsIndex | None = None, penalty_window: SupportsIndex | None = None, seed: SupportsIndex | None = None, stop: str | Iterable[str] | None = None, stop_ids: Sequence[int] | NDArray[integer[Any]] | None = None, logprobs: SupportsIndex | None = None, prefill_chunk: SupportsIndex | None = None, ignore_eos: bool = False, min_tokens: SupportsIndex | None = None, no_repeat_ngram: SupportsIndex | None = None, bad_words: Iterable[Sequence[int] | NDArray[integer[Any]]] | None = None, suppress: Sequence[int] | NDArray[integer[Any]] | None = None, first_token: SupportsIndex | None = None) -> Stream:
+    def generate(self, /, **options: Unpack[GenerateOptions]) -> Stream:
         """
         Generates from where the sequence stands; the tokens made join it.
 
