@@ -123,7 +123,6 @@ pub(crate) enum LayerCache {
     /// Rows in this program's memory, those of each sequence by themselves.
     Host(Vec<HostKv>),
     /// Rows of one sequence on a GPU.
-    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(dead_code))]
     Device(gpu::DeviceKv),
 }
 
@@ -299,7 +298,7 @@ impl LayerCache {
             LayerCache::Device(rows) => return Some(rows),
             _ => return None,
         };
-        *self = LayerCache::Device(gpu::DeviceKv::new(window));
+        *self = LayerCache::Device(gpu::DeviceKv::begin(window)?);
         match self {
             LayerCache::Device(rows) => Some(rows),
             _ => None,

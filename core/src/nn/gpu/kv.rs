@@ -25,8 +25,10 @@ pub(crate) struct DeviceKv {
 }
 
 impl DeviceKv {
-    pub(crate) fn new(window: Option<usize>) -> DeviceKv {
-        DeviceKv { window, ..DeviceKv::default() }
+    /// Nothing yet, of a layer that sees a sliding window where it is told; always there, but in a build
+    /// without GPUs.
+    pub(crate) fn begin(window: Option<usize>) -> Option<DeviceKv> {
+        Some(DeviceKv { window, ..DeviceKv::default() })
     }
 
     /// The places of the rows that are held, and of `t` more.
