@@ -885,7 +885,8 @@ class Model:
     @property
     def spec(self, /) -> Spec:
         """
-        What the network is made of; prints as one page.
+        What the network is made of, and who computes each block on the model's device; prints as one
+        page.
         """
     @property
     def tensors(self, /) -> list[TensorInfo]:
@@ -1170,7 +1171,8 @@ class Sparse:
 @final
 class Spec:
     """
-    What a network is made of; `print` it for the whole network, expanded on one page.
+    What a network is made of; `print` it for the whole network, expanded on one page, and who
+    computes each block on the model's device.
     """
     def __repr__(self, /) -> str: ...
     def __str__(self, /) -> str: ...
