@@ -545,7 +545,7 @@ fn speechbrain_1107_padding_of_a_source_is_not_seen_by_steps() {
         let real: Vec<bool> = (0..8).map(|i| i < 3).collect();
         let sources = ids(&[&long, &filled], &device);
         let read = |kept: Option<Tensor<2, Bool>>| {
-            let memory = model.memory(model.encode(sources.clone(), kept.clone()), kept);
+            let memory = model.cross_cache(model.encode(sources.clone(), kept.clone()), kept);
             let mut cache = Cache::new(&spec);
             let mut found = vec![vec![]; 4];
             for part in [0..3, 3..4, 4..5, 5..6] {

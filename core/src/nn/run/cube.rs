@@ -242,6 +242,10 @@ impl Activations {
 }
 
 /// An operation on the device, with the parameters that it needs.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a dozen a block, and they stay where they are"
+)]
 enum Op<'a> {
     /// `to = norm(from)`
     Norm { norm: NormParts, from: Slot, to: Slot },
@@ -264,6 +268,8 @@ enum Op<'a> {
 /// The steps of a layer, each with its parameters: nothing can refuse any more.
 pub(super) struct Bound<'a> {
     ops: Vec<Op<'a>>,
+    /// What each slot is last read by; its buffer is free then.
+    last: [usize; Slot::COUNT],
 }
 
 /// A layer's steps with their parameters, if states and parameters are on a GPU and no gradient is
@@ -308,10 +314,13 @@ fn bind_steps<'a>(
         owner.matrix(at).and_then(|proj| Matrix::of(proj, &like, b * t)).ok_or(Why::Parameters)
     };
     let mut ops = Vec::with_capacity(steps.len());
+    let mut last = [0; Slot::COUNT];
     let mut rest = steps;
     while let Some((step, after)) = rest.split_first() {
+        let (at, before) = (ops.len(), rest);
         if knows::cube(step).is_err() {
             rest = after;
+            step.reads().into_iter().for_each(|slot| last[slot as usize] = at);
             ops.push(Op::Tensors(step));
             continue;
         }
@@ -348,13 +357,15 @@ fn bind_steps<'a>(
             },
             _ => (Op::Tensors(step), after),
         };
+        let folded = &before[..before.len() - rest.len()];
+        folded.iter().flat_map(Step::reads).for_each(|slot| last[slot as usize] = at);
         ops.push(op);
     }
     // What tensors compute may have parameters that no operation here was asked for with.
     if ops.iter().any(|op| matches!(op, Op::Tensors(_))) && owner.is_trained() {
         return Err(Why::Parameters);
     }
-    Ok(Bound { ops })
+    Ok(Bound { ops, last })
 }
 
 impl fmt::Display for Op<'_> {
@@ -415,6 +426,7 @@ impl Bound<'_> {
 }
 
 /// A slot's value.
+#[allow(clippy::large_enum_variant, reason = "there are ten a block, and they stay where they are")]
 enum Cell {
     Rows(Activations),
     Tensor(Value),
@@ -535,6 +547,11 @@ pub(super) fn run(
                 values.set(Slot::A, rows_of(found, dtype));
             }
             Op::Tensors(step) => by_tensors(step, layer, &mut values, states),
+        }
+        for slot in [Slot::N, Slot::Q, Slot::K, Slot::V, Slot::A, Slot::G, Slot::U] {
+            if bound.last[slot as usize] == at {
+                values.0[slot as usize] = None;
+            }
         }
     }
     match values.0[Slot::X as usize].take() {

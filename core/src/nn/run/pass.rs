@@ -17,6 +17,7 @@ use crate::nn::rows::Rows;
 use crate::nn::spec::{Span, Spec};
 
 /// Hidden states on their way through the blocks, `[B, T, D]`, as the last executor left them.
+#[allow(clippy::large_enum_variant, reason = "there is one a pass")]
 #[derive(Debug)]
 pub(crate) enum Hidden {
     /// A burn tensor.
@@ -73,10 +74,13 @@ pub(crate) struct Pass<'a> {
     pub views: super::views::Views,
 }
 
+/// What is hidden from queries, `[B or 1, 1, T, S]`; `None`: nothing.
+type Mask = Option<Tensor<4, Bool>>;
+
 /// What tensors make of the rows, by what it depends on.
 #[derive(Default)]
 pub(super) struct Memo {
-    pub masks: RefCell<Vec<(Span, Vec<usize>, Option<Tensor<4, Bool>>)>>,
+    pub masks: RefCell<Vec<(Span, Vec<usize>, Mask)>>,
     pub biases: RefCell<Vec<(Vec<usize>, Tensor<4>)>>,
     pub vectors: RefCell<Vec<(Vec<usize>, Vectors)>>,
 }

@@ -261,6 +261,10 @@ impl Proj {
 }
 
 /// An operation on slices, with the parameters that it needs.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a dozen a block, and they stay where they are"
+)]
 enum Op<'a> {
     /// `to = norm(from)`
     Norm { norm: HostNorm, from: Slot, to: Slot },
@@ -473,6 +477,7 @@ fn look<'a>(
 }
 
 /// A slot's value.
+#[allow(clippy::large_enum_variant, reason = "there are ten a block, and they stay where they are")]
 enum Cell {
     Floats(Room),
     Tensor(Value),
