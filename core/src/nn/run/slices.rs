@@ -48,7 +48,7 @@ thread_local! {
 impl Room {
     /// Most rooms that a thread keeps, and most floats of one: what a call of some hundred tokens
     /// takes.
-    const KEPT: [usize; 2] = [8, 1 << 20];
+    const KEPT: [usize; 2] = [6, 1 << 20];
 
     fn new(len: usize) -> Room {
         let held = FREE.with_borrow_mut(|free| {
