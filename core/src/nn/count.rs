@@ -13,7 +13,7 @@ impl Spec {
     /// How many numbers a model of this spec has: weights, biases and norms, each once.
     ///
     /// # Errors
-    /// [`Error::Config`] when the spec does not fit together.
+    /// [`Error::Config`](crate::Error::Config) when the spec does not fit together.
     pub fn parameters(&self) -> Result<u64> {
         self.validate()?;
         let mut count = Count { device: &Device::flex(), total: 0 };
