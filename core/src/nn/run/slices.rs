@@ -48,20 +48,20 @@ thread_local! {
 impl Room {
     /// Most rooms that a thread keeps, and most floats of one: what a call of some hundred tokens
     /// takes.
-    const KEPT: [usize; 2] = [6, 1 << 20];
+    const KEPT: [usize; 2] = [8, 1 << 20];
+
+    /// Floats of a room that is given for however little.
+    const SMALL: usize = 1 << 16;
 
     fn new(len: usize) -> Room {
         let held = FREE.with_borrow_mut(|free| {
-            // The smallest that is large enough, or the largest.
-            let fits =
-                (0..free.len()).min_by_key(|&i| (free[i].len() < len, free[i].len().abs_diff(len)));
-            fits.map(|i| free.swap_remove(i))
+            // A large one given for little would be missed by the next that needs it, which would
+            // make another.
+            let most = (2 * len).max(Room::SMALL);
+            let fits = (0..free.len()).filter(|&i| (len..=most).contains(&free[i].len()));
+            fits.min_by_key(|&i| free[i].len()).map(|i| free.swap_remove(i))
         });
-        let mut held = held.unwrap_or_default();
-        if held.len() < len {
-            held.resize(len, 0.0);
-        }
-        Room { held, len }
+        Room { held: held.unwrap_or_else(|| vec![0.0; len]), len }
     }
 
     /// The floats, in a vector of their own.
@@ -82,12 +82,17 @@ impl Drop for Room {
     fn drop(&mut self) {
         let [rooms, floats] = Room::KEPT;
         let held = std::mem::take(&mut self.held);
+        if held.is_empty() || held.len() > floats {
+            return;
+        }
         // A thread that ends has none any more.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            if free.len() < rooms && !held.is_empty() && held.len() <= floats {
-                free.push(held);
+            // The oldest makes room: what a call of another size left is not wanted again.
+            if free.len() == rooms {
+                free.remove(0);
             }
+            free.push(held);
         });
     }
 }
