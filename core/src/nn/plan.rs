@@ -423,3 +423,78 @@ pub(crate) fn mlp(spec: &spec::Mlp) -> Vec<Step> {
     feed_forward(&mut steps, spec, Slot::X, Slot::Y);
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::spec::{Layer, Mlp, OutputGate};
+
+    /// Specs of every place of norms, as a decoder, an encoder and with an encoder beside.
+    fn specs() -> Vec<Spec> {
+        let places = [
+            Place::Before,
+            Place::After,
+            Place::Around,
+            Place::Inside,
+            Place::Parallel { shared: true },
+            Place::Parallel { shared: false },
+        ];
+        let latent = spec::Latent {
+            rank: 8,
+            query_rank: None,
+            rotated: 2,
+            value_dim: 4,
+            norm: spec::Norm::Rms { eps: 1e-5 },
+        };
+        let mut specs = vec![Spec::seq2seq(50, 24, 2, 4, 40), Spec::encoder(50, 24, 2, 4, 40)];
+        for place in places {
+            for gate in [None, Some(OutputGate::Full)] {
+                for latent in [None, Some(latent)] {
+                    let mut spec = Spec { place, ..Spec::decoder(50, 24, 2, 4, 40) };
+                    (spec.attention.gate, spec.attention.latent) = (gate, latent);
+                    let plain = Mlp::Plain { ffn: 8, activation: Activation::Relu, bias: true };
+                    spec.layers[1] = Layer { mlp: Some(plain), ..spec.layers[1].clone() };
+                    specs.push(spec);
+                }
+            }
+        }
+        specs
+    }
+
+    #[test]
+    fn a_slot_is_written_before_it_is_read() {
+        for spec in specs() {
+            for steps in Plan::of(&spec).layers {
+                let mut written = vec![Slot::X];
+                for step in &steps {
+                    for slot in step.reads() {
+                        assert!(written.contains(&slot), "{:?}: {step:?}", spec.place);
+                    }
+                    written.extend(step.writes());
+                }
+                // What comes out is the residual stream, with all that the parts add.
+                let joins = steps
+                    .iter()
+                    .filter(|step| matches!(step, Step::Join { to: Slot::X, from: Slot::Y, .. }));
+                let parts = match spec.place {
+                    Place::Parallel { .. } => 1,
+                    _ => 2 + usize::from(spec.encoder.is_some()),
+                };
+                assert_eq!(joins.count(), parts, "{:?}", spec.place);
+            }
+        }
+    }
+
+    #[test]
+    fn rotations_that_are_alike_are_one() {
+        let mut spec = Spec::decoder(50, 24, 4, 4, 40);
+        let Position::Rope(shared) = spec.position.clone() else { panic!("a rotation") };
+        let other = Rope { theta: 7.0, ..shared };
+        spec.layers[1].rope = spec::LayerRope::Own(other.clone());
+        spec.layers[3].rope = spec::LayerRope::Own(other);
+        let plan = Plan::of(&spec);
+        assert_eq!(plan.ropes.len(), 2);
+        assert_eq!(plan.layers[1], plan.layers[3]);
+        assert_ne!(plan.layers[0], plan.layers[1]);
+    }
+}

@@ -61,7 +61,7 @@ impl Slots {
     /// What a step wrote there.
     ///
     /// # Panics
-    /// Where none did: a plan writes a slot before it reads it, see the test of [`plan`].
+    /// Where none did: a plan writes a slot before it reads it, as a test of [`plan`] holds.
     ///
     /// [`plan`]: crate::nn::plan
     pub(crate) fn get(&self, slot: Slot) -> Value {
