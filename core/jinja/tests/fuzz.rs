@@ -7,7 +7,6 @@ mod one;
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
-use std::path::Path;
 use std::time::Duration;
 
 use common::{Counted, hostile, measured, recorded};
@@ -216,12 +215,16 @@ fn the_budget_holds_whatever_a_template_says() {
     assert!(rendered > CASES / 20, "only {rendered} of {CASES} came to a text");
 }
 
+/// The seeds and words of the fuzzer that learns, written for it where `EMBERFORM_SEEDS` says so
+/// (`fuzz/corpus/template`, say), else to a folder that goes again.
 #[test]
-#[ignore = "writes the seeds of the fuzzer that learns"]
 fn seeds_for_libfuzzer() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/template");
+    let asked = std::env::var_os("EMBERFORM_SEEDS").map(std::path::PathBuf::from);
+    let own = std::env::temp_dir().join(format!("emberform-seeds-{}", std::process::id()));
+    let folder = asked.clone().unwrap_or_else(|| own.clone());
     std::fs::create_dir_all(&folder).expect("a folder");
-    for (i, seed) in seeds().iter().enumerate() {
+    let seeds = seeds();
+    for (i, seed) in seeds.iter().enumerate() {
         std::fs::write(folder.join(format!("seed-{i}")), seed).expect("a file");
     }
     let lists = [VALUES, OPERATORS, FILTERS, TESTS, METHODS, NAMES];
@@ -230,6 +233,12 @@ fn seeds_for_libfuzzer() {
         let escaped: String = word.bytes().map(|b| format!("\\x{b:02x}")).collect();
         format!("\"{escaped}\"\n")
     };
-    let words: String = words.into_iter().map(line).collect();
-    std::fs::write(folder.join("../../words"), words).expect("a file");
+    let dictionary: String = words.iter().copied().map(line).collect();
+    std::fs::write(folder.join("words"), &dictionary).expect("a file");
+    let written = std::fs::read_dir(&folder).expect("the folder").count();
+    if asked.is_none() {
+        std::fs::remove_dir_all(&own).expect("a folder of our own");
+    }
+    assert!(!seeds.is_empty() && written > seeds.len(), "{written} files of {} seeds", seeds.len());
+    assert_eq!(dictionary.lines().count(), words.len());
 }

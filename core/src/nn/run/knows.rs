@@ -43,39 +43,7 @@ pub(crate) fn slices(step: &Step) -> Result<(), Why> {
         },
         Step::Latent { from: _, heads: _, head_dim: _, rope: _, latent: _ } => Err(Why::Latent),
         Step::Experts { from: _, to: _, spec: _ } => Err(Why::Experts),
-        Step::Attend(attend) => {
-            let Attend {
-                of: _,
-                heads: _,
-                kv_heads: _,
-                head_dim,
-                value_dim,
-                qk_norm,
-                rope: _,
-                temper,
-                span,
-                scale: _,
-                softcap: _,
-                sinks,
-                bias,
-            } = &**attend;
-            match qk_norm {
-                None | Some(QkNorm::Shared(_) | QkNorm::Whole(_)) => {}
-                Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }) => return Err(Why::QkNorm),
-            }
-            if head_dim != value_dim {
-                return Err(Why::ValueWidth);
-            }
-            if sight(*span).is_none() {
-                return Err(Why::Chunks);
-            }
-            match (temper, sinks, bias) {
-                (Some(_), _, _) => Err(Why::Temper),
-                (_, true, _) => Err(Why::Sinks),
-                (_, _, Some(_)) => Err(Why::Bias),
-                (None, false, None) => Ok(()),
-            }
-        }
+        Step::Attend(attend) => attention(attend),
     }
 }
 
@@ -95,47 +63,50 @@ pub(crate) fn cube(step: &Step) -> Result<(), Why> {
         Step::Open { gate: _, heads: _ } => Err(Why::OutputGate),
         Step::Latent { from: _, heads: _, head_dim: _, rope: _, latent: _ } => Err(Why::Latent),
         Step::Experts { from: _, to: _, spec: _ } => Err(Why::Experts),
+        Step::Attend(attend) if attend.of == AttentionAt::Cross => Err(Why::Source),
         Step::Attend(attend) => {
-            let Attend {
-                of,
-                heads: _,
-                kv_heads: _,
-                head_dim,
-                value_dim,
-                qk_norm,
-                rope: _,
-                temper,
-                span,
-                scale: _,
-                softcap: _,
-                sinks,
-                bias,
-            } = &**attend;
-            if *of == AttentionAt::Cross {
-                return Err(Why::Source);
-            }
-            match qk_norm {
-                None | Some(QkNorm::Shared(_) | QkNorm::Whole(_)) => {}
-                Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }) => return Err(Why::QkNorm),
-            }
-            if qk_norm.is_some_and(|norm| !norm.norm().is_scaled()) {
-                return Err(Why::Scale);
-            }
-            if head_dim != value_dim {
-                return Err(Why::ValueWidth);
-            }
-            if *head_dim > WIDEST {
-                return Err(Why::HeadWidth);
-            }
-            if sight(*span).is_none() {
-                return Err(Why::Chunks);
-            }
-            match (temper, sinks, bias) {
-                (Some(_), _, _) => Err(Why::Temper),
-                (_, true, _) => Err(Why::Sinks),
-                (_, _, Some(_)) => Err(Why::Bias),
-                (None, false, None) => Ok(()),
+            attention(attend)?;
+            // Kernels multiply by a scale, and hold a head in shared memory.
+            match attend.qk_norm {
+                Some(norm) if !norm.norm().is_scaled() => Err(Why::Scale),
+                _ if attend.head_dim > WIDEST => Err(Why::HeadWidth),
+                _ => Ok(()),
             }
         }
+    }
+}
+
+/// What both know of an attention.
+fn attention(attend: &Attend) -> Result<(), Why> {
+    let Attend {
+        of: _,
+        heads: _,
+        kv_heads: _,
+        head_dim,
+        value_dim,
+        qk_norm,
+        rope: _,
+        temper,
+        span,
+        scale: _,
+        softcap: _,
+        sinks,
+        bias,
+    } = attend;
+    match qk_norm {
+        None | Some(QkNorm::Shared(_) | QkNorm::Whole(_)) => {}
+        Some(QkNorm::PerHead(_) | QkNorm::Rotated { .. }) => return Err(Why::QkNorm),
+    }
+    if head_dim != value_dim {
+        return Err(Why::ValueWidth);
+    }
+    if sight(*span).is_none() {
+        return Err(Why::Chunks);
+    }
+    match (temper, sinks, bias) {
+        (Some(_), _, _) => Err(Why::Temper),
+        (_, true, _) => Err(Why::Sinks),
+        (_, _, Some(_)) => Err(Why::Bias),
+        (None, false, None) => Ok(()),
     }
 }
